@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Everything Sterna asks of the kernel and of the processor directly, and every `unsafe` line of the project.
+//!
+//! Nothing here decides anything: no policy, no printing, no threads beyond the ones a call starts and joins.
+//! What leaves this crate is safe to use in any order from any thread; where a caller could still hurt itself
+//! (a tracker attached twice, a page index out of range) it gets an error or a panic, never undefined behaviour.
+//!
+//! - [`region`]: guest memory, shared between threads as `&[AtomicU64]`, with kernels that work on whole pages.
+//! - [`tracking`]: which pages were written, by userfaultfd write protection and PAGEMAP_SCAN; missing-page faults.
+//! - [`clock`]: the cycle counter, calibrated.
+//! - [`cpu`], [`numa`]: where threads run and where memory lives.
+//! - [`process`]: children that die with their parent, and what a process costs.
+//! - [`socket`]: the few socket options that `std` does not offer.
+
+mod kernel;
+pub mod region;
+
+pub use kernel::crc::crc32c;
+
+/// Bytes in one page, the unit in which everything in Sterna counts guest memory.
+pub const PAGE_BYTES: usize = 4096;
+
+/// 64-bit words in one page.
+pub const WORDS_PER_PAGE: usize = PAGE_BYTES / size_of::<u64>();
