@@ -1,1 +1,43 @@
-//! Placeholder.
+//! What was seen: the stable report of one migration, its JSON Schema and the statistics behind it.
+//!
+//! [`Report`] is the boundary type: engines and the pilot fill it, renderers and comparisons read it.
+//! The doc comment of each field is the definition of its number, and it is also the description
+//! that users find in the [`schema()`]; there is no second place that could say something else.
+//!
+//! Four rules hold everywhere:
+//!
+//! * Unknown is `null`, never 0. A 0 was measured.
+//! * Units are in the names; JSON has base units only.
+//! * Times named `t_seconds` or `started_seconds` are on the pilot's clock, where 0 is the moment
+//!   that the migrate command was accepted. Negative times belong to the warm-up.
+//! * Within a major version fields are only added, never renamed, retyped or removed.
+//!
+//! Nothing is rendered here: see the `render` crate.
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod identity;
+mod integrity;
+mod probe;
+mod report;
+mod schema;
+mod series;
+pub mod statistics;
+mod summary;
+mod verdict;
+
+pub use file::{ReadError, WriteError};
+pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
+pub use integrity::{CorruptPage, Integrity, IntegrityDetail, Word};
+pub use probe::{Direction, Outage, Probe};
+pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
+pub use schema::schema;
+pub use series::{
+    Clock, CpuSample, Event, EventSide, GuestSample, Latency, Pass, PassKind, Poll, Side, Warning,
+};
+pub use summary::{ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency};
+pub use verdict::Verdict;
+
+/// The page in which every count of pages is given, whatever the tracker's own page is.
+pub const PAGE_BYTES: u64 = 4096;

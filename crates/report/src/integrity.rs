@@ -1,0 +1,134 @@
+//! Whether the guest's memory survived.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Side;
+
+/// Whether the guest's memory was found as it must be after the run.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Integrity {
+    /// Every page that the workload stamped was checked and was right.
+    Verified,
+    /// At least one page was wrong. This ranks worst of all results.
+    Corrupt,
+    /// No check was made, or it did not finish.
+    #[default]
+    Unchecked,
+}
+
+impl Integrity {
+    /// The name as it stands in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Integrity::Verified => "verified",
+            Integrity::Corrupt => "corrupt",
+            Integrity::Unchecked => "unchecked",
+        }
+    }
+}
+
+impl fmt::Display for Integrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What the check of the guest's memory looked at and found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IntegrityDetail {
+    /// The side whose memory was checked: where the guest was when the run ended.
+    pub side: Side,
+    /// Pages of 4 KiB that were compared with what they must hold.
+    pub pages_checked: u64,
+    /// Pages of those that were wrong. 0 means that all were right.
+    pub corrupt_pages: u64,
+    /// The first wrong pages in order of address; a short list even when many are wrong.
+    #[serde(default)]
+    pub first: Vec<CorruptPage>,
+}
+
+/// One page that does not hold what it must.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CorruptPage {
+    /// Number of the page in guest memory, counted from 0 in pages of 4 KiB.
+    pub page: u64,
+    /// Offset within the page of the first wrong 8-byte word, in bytes.
+    pub offset_bytes: u64,
+    /// The word that the replayed workload left there, in hexadecimal.
+    pub expected: Word,
+    /// The word that was read, in hexadecimal.
+    pub found: Word,
+}
+
+/// Eight bytes of guest memory.
+///
+/// In JSON this is text such as `0x000000000000002a`: many readers keep numbers as doubles,
+/// which would round exactly the bits that one looks at here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^0x[0-9a-f]{16}$"))]
+pub struct Word(pub u64);
+
+impl From<Word> for String {
+    fn from(word: Word) -> String {
+        word.to_string()
+    }
+}
+
+impl TryFrom<String> for Word {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Word, String> {
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .map(Word)
+            .ok_or_else(|| {
+                format!("Expected 8 bytes as 0x and 16 hexadecimal digits, found `{text}`")
+            })
+    }
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#018x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_keeps_all_64_bits_through_json() {
+        for value in [0, 42, (1 << 53) + 1, u64::MAX] {
+            let json = serde_json::to_string(&Word(value)).unwrap();
+            assert_eq!(json.len(), "\"0x0123456789abcdef\"".len());
+            assert_eq!(serde_json::from_str::<Word>(&json).unwrap(), Word(value));
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_not_hexadecimal_is_refused_with_the_value() {
+        for text in ["42", "0x", "0xg", "0x10000000000000000"] {
+            let error = serde_json::from_value::<Word>(text.into()).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What an observer outside the guest saw.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One observer that watched the guest during the whole run, and what it missed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Probe {
+    /// What was observed, for example `udp`.
+    pub kind: String,
+    /// Time between two messages of the probe, in seconds; an outage shorter than this can stay unseen.
+    pub interval_seconds: Option<f64>,
+    /// Messages sent during the run.
+    pub sent: Option<u64>,
+    /// Messages that arrived, each counted once.
+    pub received: Option<u64>,
+    /// Every stretch in which the probe heard nothing although it should have.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
+}
+
+/// One stretch of silence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Outage {
+    /// Arrival of the last message before the silence, in seconds on the pilot's clock
+    /// (0 = migrate command accepted).
+    pub start_seconds: f64,
+    /// From that arrival to the next one, in seconds.
+    pub length_seconds: f64,
+    /// Messages that never arrived; null when the probe cannot tell lost from late.
+    pub lost: Option<u64>,
+    /// The way on which the messages went missing.
+    pub direction: Direction,
+}
+
+/// The way of a message as seen from the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Towards the guest.
+    ToGuest,
+    /// Away from the guest.
+    FromGuest,
+    /// To the guest and back; which half failed is unknown.
+    RoundTrip,
+}

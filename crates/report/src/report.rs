@@ -1,0 +1,102 @@
+//! The report as a whole.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    Clock, CpuSample, Engine, Event, GuestSample, Host, Pass, Poll, Probe, Summary, Tool, Warning,
+};
+
+/// What stands in the field `schema` of every report.
+pub const SCHEMA_NAME: &str = "sterna-report";
+
+/// The version of the report's shape that this library writes, as `major.minor`.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+/// One run of one migration: what was asked for, what was seen, and the numbers made of it.
+///
+/// Unknown values are null, never 0. Times are in seconds on the pilot's clock, where 0 is the
+/// acceptance of the migrate command and negative times are the warm-up. A page is 4 KiB. Within a
+/// major version of the schema fields are only added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Always `sterna-report`; tells this document from other JSON.
+    #[schemars(extend("const" = SCHEMA_NAME))]
+    pub schema: String,
+    /// Version of the shape, `major.minor`. A reader takes every minor version of a major that it knows.
+    #[schemars(extend("pattern" = "^1\\.[0-9]+$"))]
+    pub schema_version: String,
+    /// The program that wrote the report.
+    pub tool: Tool,
+    /// The machine on which the pilot ran.
+    pub host: Host,
+    /// When the run began (before the warm-up), as RFC 3339 text in UTC.
+    pub started_at: String,
+    /// The mechanism that migrated the guest.
+    pub engine: Engine,
+    /// The scenario as it was run: every field, defaults filled in, in the spelling of the scenario file.
+    pub scenario: Map<String, Value>,
+    /// The headline numbers.
+    pub summary: Summary,
+    /// One row for each pass, and one for the transfer at the stop.
+    #[serde(default)]
+    pub passes: Vec<Pass>,
+    /// Every status poll in order.
+    #[serde(default)]
+    pub timeline: Vec<Poll>,
+    /// Samples of the guest's progress in order, warm-up and cool-down included.
+    #[serde(default)]
+    pub guest: Vec<GuestSample>,
+    /// Samples of CPU time and resident memory in order.
+    #[serde(default)]
+    pub cpu: Vec<CpuSample>,
+    /// What happened, in order.
+    #[serde(default)]
+    pub events: Vec<Event>,
+    /// How the clocks of both sides were mapped to the pilot's.
+    #[serde(default)]
+    pub clocks: Vec<Clock>,
+    /// Observers outside the guest; empty when none was asked for.
+    #[serde(default)]
+    pub probes: Vec<Probe>,
+    /// Reasons to trust a number less, with advice.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+}
+
+impl Report {
+    /// A report in which nothing was seen yet. `started_at` is RFC 3339 text in UTC, `scenario` the
+    /// resolved scenario.
+    pub fn new(
+        tool: Tool,
+        host: Host,
+        engine: Engine,
+        started_at: String,
+        scenario: Map<String, Value>,
+    ) -> Report {
+        Report {
+            schema: SCHEMA_NAME.to_owned(),
+            schema_version: SCHEMA_VERSION.to_owned(),
+            tool,
+            host,
+            started_at,
+            engine,
+            scenario,
+            summary: Summary::default(),
+            passes: Vec::new(),
+            timeline: Vec::new(),
+            guest: Vec::new(),
+            cpu: Vec::new(),
+            events: Vec::new(),
+            clocks: Vec::new(),
+            probes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The process exit code for this result; [`crate::Verdict::exit_code`] decides it.
+    pub fn exit_code(&self) -> u8 {
+        self.summary.verdict.exit_code(self.summary.integrity)
+    }
+}

@@ -1,0 +1,1 @@
+//! The numbers behind the summary: pure functions over the raw series.
