@@ -1,0 +1,58 @@
+//! The migration stream: one TCP or Unix connection from the source host to the destination host.
+//!
+//! ```text
+//!  source                                destination
+//!    │  Hello (versions, RAM size, pages)     │
+//!    │ ─────────────────────────────────────► │  checks before a byte of memory moves
+//!    │                      HelloAck | Error  │
+//!    │ ◄───────────────────────────────────── │
+//!    │  Pages, Zero … PassEnd … Pages, Zero   │  the guest runs on the source
+//!    │ ─────────────────────────────────────► │
+//!    │            (source stops its workers)  │
+//!    │  Pages, Zero, State, Finished          │
+//!    │ ─────────────────────────────────────► │  loads everything
+//!    │                         Ready | Error  │
+//!    │ ◄───────────────────────────────────── │
+//!    │  Go          ── the commit point ──    │  before it the source may run the guest again,
+//!    │ ─────────────────────────────────────► │  after it never
+//!    │                               Running  │
+//!    │ ◄───────────────────────────────────── │
+//! ```
+//!
+//! `Error` may come from the destination in place of any answer, `Abort` from the source in place of any frame before `Go`.
+//!
+//! # Layout
+//! Little-endian. Every frame starts with a 16-byte [`Header`]: kind, flags, run count, body length, CRC-32C, sequence.
+//! Kind 0 is invalid, so that a run of zero bytes is never a frame; unknown kinds and flags are refused.
+//! The length is checked against the bound of its kind before anything is read or allocated.
+//! The CRC covers the header (its own field taken as zero) and the whole body.
+//!
+//! # Versions
+//! A build speaks [`VERSION`] and, from the second version on, the one before it.
+//! `Hello` carries the range its sender speaks, and [`negotiate`] picks the newest that both know.
+
+mod frame;
+mod hello;
+mod message;
+mod runs;
+mod state;
+mod transport;
+
+pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind, frame_crc};
+pub use hello::{Hello, HelloAck, MAGIC, negotiate};
+pub use message::Message;
+pub use runs::{MAX_RUNS, PageRun, RUN_BYTES, decode_runs, encode_runs};
+pub use state::State;
+pub use transport::{MessageReader, MessageWriter, ReadError};
+
+/// The stream version this build speaks.
+pub const VERSION: u16 = 1;
+
+/// The oldest stream version this build still understands.
+pub const OLDEST_VERSION: u16 = 1;
+
+/// Size of a page on the stream, whatever the hosts back their memory with.
+pub const PAGE_BYTES: usize = 4096;
+
+/// Most pages in one `Pages` frame: 1 MiB a frame keeps system calls rare and buffers small.
+pub const MAX_PAGES: usize = 256;
