@@ -11,8 +11,13 @@
 //! - [`process`]: children that die with their parent, and what a process costs.
 //! - [`socket`]: the few socket options that `std` does not offer.
 
+pub mod clock;
+pub mod cpu;
 mod kernel;
+pub mod numa;
+pub mod process;
 pub mod region;
+pub mod socket;
 
 pub use kernel::crc::crc32c;
 
