@@ -1,1 +1,46 @@
-fn main() {}
+//! The chores of the workspace, written in Rust so that they need no second tool.
+//!
+//! `cargo xtask ci` is the one test command: `.ci/run` calls it, and so does a contributor before
+//! pushing, so the two can never disagree about what "green" means.
+
+#![forbid(unsafe_code)]
+// A chore runner talks to the person who started it; libraries do not.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod closing;
+mod dist;
+mod elf;
+mod machine;
+mod process;
+mod skips;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The chores of the workspace")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check everything: format, lints, docs, release build, tests
+    Ci(ci::Options),
+    /// Build the static release of `sterna` and prove that it is static
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().chore {
+        Chore::Ci(options) => ci::run(&options),
+        Chore::Dist => dist::run().map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,104 @@
+//! What must hold before a change is merged, cheapest check first, tests last.
+//!
+//! The tests come last so that the output ends with the test runner's own closing line, which is
+//! what people and machines look for. See [`crate::closing`] for how that is kept true while the
+//! skipped tests are still reported.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::closing::{self, Runner};
+use crate::machine;
+use crate::process::{cargo, exit_code, shown, succeed, works};
+use crate::skips::SkipLog;
+
+/// How to run the checks.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Never install missing system packages, only list them
+    #[arg(long)]
+    no_install: bool,
+}
+
+/// Runs every check and stops at the first that fails; the exit code is the test runner's.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let began = Instant::now();
+    heading(began, "machine");
+    machine::prepare(!options.no_install)?;
+
+    for mut step in steps() {
+        heading(began, &shown(&step));
+        succeed(&mut step)?;
+    }
+    tests(began)
+}
+
+fn steps() -> Vec<Command> {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", appended("RUSTDOCFLAGS", "-D warnings"));
+    vec![
+        cargo(&["fmt", "--all", "--check"]),
+        cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        doc,
+        cargo(&["build", "--release"]),
+    ]
+}
+
+fn tests(began: Instant) -> Result<ExitCode> {
+    let skips = SkipLog::create()?;
+    let runner =
+        if works(&mut cargo(&["nextest", "--version"])) { Runner::Nextest } else { Runner::Cargo };
+    if runner == Runner::Nextest {
+        // nextest does not run the examples in the documentation.
+        let mut examples = cargo(&["test", "--workspace", "--doc", "--quiet"]);
+        heading(began, &shown(&examples));
+        succeed(skips.pass_to(&mut examples))?;
+    }
+
+    let mut tests = runner.command();
+    heading(began, &shown(&tests));
+    let ending = closing::run(skips.pass_to(&mut tests), runner)?;
+    let seconds = began.elapsed().as_secs();
+    ending.print_after(&format!("\n{}\nChecks took {seconds} s\n", skips.summary()?));
+    Ok(exit_code(ending.status))
+}
+
+fn heading(began: Instant, title: &str) {
+    println!("\n==> {title} (at {} s)", began.elapsed().as_secs());
+}
+
+/// A flags variable with one more flag; what the caller has set stays in force.
+pub fn appended(variable: &str, flag: &str) -> OsString {
+    let mut flags = std::env::var_os(variable).unwrap_or_default();
+    if !flags.is_empty() {
+        flags.push(" ");
+    }
+    flags.push(flag);
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_denied_by_lints_and_docs() {
+        let steps = steps();
+        let all = steps.iter().map(shown).collect::<Vec<_>>().join("\n");
+        assert!(all.contains("clippy --workspace --all-targets -- -D warnings"), "{all}");
+        let doc = steps.iter().find(|it| shown(it).contains(" doc ")).unwrap();
+        let flags = doc.get_envs().find(|(name, _)| *name == "RUSTDOCFLAGS").unwrap().1.unwrap();
+        assert!(flags.to_string_lossy().ends_with("-D warnings"));
+    }
+
+    #[test]
+    fn a_flag_is_appended_to_what_is_there() {
+        // A variable that every process has, so that the test need not change the environment.
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(appended("PATH", "-D warnings"), *format!("{path} -D warnings"));
+        assert_eq!(appended("STERNA_XTASK_UNSET_VARIABLE", "-D warnings"), *"-D warnings");
+    }
+}
