@@ -134,9 +134,9 @@ impl Region {
     /// Copies `pages` pages from `first` on to `to`; panics if the range or the length of `to` is wrong.
     pub fn copy_out_run(&self, first: usize, pages: usize, to: &mut [u8]) {
         assert_eq!(to.len(), pages * PAGE_BYTES, "copy_out_run fills its buffer");
-        for (page, to) in (first..first + pages).zip(to.chunks_exact_mut(PAGE_BYTES)) {
-            self.copy_out(page, to);
-        }
+        let from = self.range(first, pages);
+        // SAFETY: both have the length of `to`, which is borrowed exclusively.
+        unsafe { page::copy_out_run(from.as_ptr(), to.as_mut_ptr(), to.len()) }
     }
 
     /// Overwrites a page, or a run of pages from `page` on, with `from`; panics if `from` is not whole pages or does
@@ -166,9 +166,7 @@ impl Region {
     /// CRC-32C over pages that may be written meanwhile, continuing from `seed` (0 to start).
     #[must_use]
     pub fn crc32c(&self, first: usize, pages: usize, seed: u32) -> u32 {
-        let words = self.range(first, pages);
-        // SAFETY: the range is that of the words.
-        unsafe { crc::update(seed, words.as_ptr().cast(), size_of_val(words)) }
+        crc::crc32c_of_words(seed, self.range(first, pages))
     }
 
     /// The memory as plain bytes, if this is the only handle to the region; None otherwise.
