@@ -1,5 +1,7 @@
 //! The frame header and its bounds.
 
+use sterna_sys::crc32c;
+
 use super::{MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
 
 /// Bytes of a frame header.
@@ -83,7 +85,7 @@ impl Kind {
 /// | 1 | 1 | flags, 0 in version 1 |
 /// | 2 | 2 | runs in the body (`Pages`, `Zero`; otherwise 0) |
 /// | 4 | 4 | body length in bytes |
-/// | 8 | 4 | CRC-32C of header (this field as 0) and body |
+/// | 8 | 4 | CRC-32C of page contents, the rest of the body, and the header with this field as 0, in this order |
 /// | 12 | 4 | sequence number of the frame on its connection and direction, from 0, wrapping |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -193,18 +195,25 @@ impl Header {
         bytes
     }
 
-    /// The CRC of the header alone, its CRC field taken as zero: the seed for the body's.
-    pub fn crc_seed(&self) -> u32 {
-        crc32c::crc32c(&Header { crc: 0, ..*self }.encode())
+    /// Completes the header with the CRC over the body and itself.
+    ///
+    /// The header comes last, although it is first on the wire: a sender can sum up pages while it copies them, when it does not yet know how many there will be.
+    pub fn seal(self, body_crc: u32) -> Header {
+        Header { crc: self.full_crc(body_crc), ..self }
     }
 
-    /// Compares the header's CRC with the one computed over header and body.
-    pub fn check_crc(&self, found: u32) -> Result<(), FrameError> {
+    /// Compares the header's CRC with the one over the body that came and the header.
+    pub fn check(&self, body_crc: u32) -> Result<(), FrameError> {
+        let found = self.full_crc(body_crc);
         if self.crc == found {
             return Ok(());
         }
         let Header { kind, sequence, crc: expected, .. } = *self;
         Err(FrameError::Checksum { kind, sequence, expected, found })
+    }
+
+    fn full_crc(&self, body_crc: u32) -> u32 {
+        crc32c(body_crc, &Header { crc: 0, ..*self }.encode())
     }
 
     fn check_bounds(&self) -> Result<(), FrameError> {
@@ -228,12 +237,6 @@ impl Header {
         };
         Err(FrameError::Malformed { kind: self.kind, detail })
     }
-}
-
-/// Completes a header with the CRC over itself and the parts of its body.
-pub fn frame_crc(header: Header, body: &[&[u8]]) -> Header {
-    let crc = body.iter().fold(header.crc_seed(), |crc, part| crc32c::crc32c_append(crc, part));
-    Header { crc, ..header }
 }
 
 /// Counts the frames of one direction and refuses gaps.
@@ -303,15 +306,13 @@ mod tests {
     #[test]
     fn a_flipped_bit_anywhere_breaks_the_checksum() {
         let body = [5u8; 24];
-        let header = frame_crc(
-            Header { kind: Kind::Zero, runs: 3, body_bytes: 24, crc: 0, sequence: 1 },
-            &[&body],
-        );
+        let header = Header { kind: Kind::Zero, runs: 3, body_bytes: 24, crc: 0, sequence: 1 };
+        let header = header.seal(crc32c(0, &body));
+        assert_eq!(header.check(crc32c(0, &body)), Ok(()));
         for bit in 0..body.len() * 8 {
             let mut bad = body;
             bad[bit / 8] ^= 1 << (bit % 8);
-            let found = crc32c::crc32c_append(header.crc_seed(), &bad);
-            assert!(header.check_crc(found).is_err());
+            assert!(header.check(crc32c(0, &bad)).is_err());
         }
     }
 

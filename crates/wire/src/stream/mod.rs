@@ -25,7 +25,7 @@
 //! Little-endian. Every frame starts with a 16-byte [`Header`]: kind, flags, run count, body length, CRC-32C, sequence.
 //! Kind 0 is invalid, so that a run of zero bytes is never a frame; unknown kinds and flags are refused.
 //! The length is checked against the bound of its kind before anything is read or allocated.
-//! The CRC covers the header (its own field taken as zero) and the whole body.
+//! The CRC covers the whole body and the header (its own field taken as zero).
 //!
 //! # Versions
 //! A build speaks [`VERSION`] and, from the second version on, the one before it.
@@ -38,7 +38,7 @@ mod runs;
 mod state;
 mod transport;
 
-pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind, frame_crc};
+pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
 pub use runs::{MAX_RUNS, PageRun, RUN_BYTES, decode_runs, encode_runs};

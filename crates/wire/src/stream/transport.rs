@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 
-use super::{FrameCounter, FrameError, HEADER_BYTES, Header, Message, frame_crc};
+use sterna_sys::crc32c;
+
+use super::{FrameCounter, FrameError, HEADER_BYTES, Header, Message};
 
 /// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ impl MessageWriter {
     pub fn send(&mut self, to: &mut impl Write, message: &Message) -> io::Result<u64> {
         let body = message.encode();
         let header = self.header(message.kind(), 0, body.len());
-        let mut bytes = frame_crc(header, &[&body]).encode().to_vec();
+        let mut bytes = header.seal(crc32c(0, &body)).encode().to_vec();
         bytes.extend_from_slice(&body);
         to.write_all(&bytes)?;
         Ok(bytes.len() as u64)
@@ -72,7 +74,7 @@ impl MessageReader {
     pub fn body(&mut self, from: &mut impl Read, header: &Header) -> Result<Message, ReadError> {
         let mut body = vec![0; header.body_bytes as usize];
         from.read_exact(&mut body)?;
-        header.check_crc(crc32c::crc32c_append(header.crc_seed(), &body))?;
+        header.check(crc32c(0, &body))?;
         Ok(Message::decode(header.kind, &body)?)
     }
 
