@@ -49,11 +49,12 @@ pub struct Summary {
     /// Third part of the downtime, in seconds: from there to the vCPUs running on the destination.
     pub resume_seconds: Option<f64>,
 
-    /// Blackout in seconds: the longest time in which no worker of the guest wrote a page, seen from
-    /// inside, from the last write before it to the first write after it, anywhere between the
-    /// acceptance of the migrate command and the end of the cool-down. It contains the downtime and
-    /// any pause between two paced writes. 0 means that no gap was longer than
-    /// `blackout_resolution_seconds`. Null when gaps were not recorded.
+    /// Blackout in seconds: the longest time in which no worker of the guest made progress, seen from
+    /// inside, anywhere between the acceptance of the migrate command and the end of the cool-down.
+    /// It contains the downtime and the time until the first write after it, and also throttling.
+    /// A worker that waits because the scenario's pace has nothing for it to do is in no gap.
+    /// 0 means that no gap was longer than `blackout_resolution_seconds`. Null when gaps were not
+    /// recorded.
     pub blackout_seconds: Option<f64>,
     /// Gaps shorter than this are not recorded, in seconds. Null when gaps were not recorded.
     pub blackout_resolution_seconds: Option<f64>,

@@ -1,0 +1,131 @@
+//! Bandwidth over time, from the counter of bytes sent.
+
+use crate::Poll;
+
+/// Length of the windows over which the least and the greatest bandwidth are taken: that of the
+/// token budget and the bandwidth estimate in QEMU, and two polls at 20 Hz.
+pub const BANDWIDTH_WINDOW_SECONDS: f64 = 0.1;
+
+/// Bandwidth in bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bandwidth {
+    /// Slowest window; `None` when the transfer was shorter than one.
+    pub min: Option<f64>,
+    /// Bytes over the whole time.
+    pub mean: f64,
+    /// Fastest window; `None` when the transfer was shorter than one.
+    pub max: Option<f64>,
+}
+
+/// Bandwidth between two moments, from the polls' `transferred_bytes`.
+///
+/// The windows lie end to end from `from_seconds`; a shorter rest is left out. Between two polls
+/// the counter is taken to grow evenly. Time before the first or after the last poll that knows
+/// the counter is not looked at. `None` when fewer than two polls at different times lie within.
+pub fn bandwidth(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Option<Bandwidth> {
+    let counter = Counter::new(polls);
+    let (first, last) = counter.span()?;
+    let (from, to) = (from_seconds.max(first), to_seconds.min(last));
+    if to <= from {
+        return None;
+    }
+    let rate = |start: f64, end: f64| (counter.at(end) - counter.at(start)) / (end - start);
+    // A hair more than exact, so that 0.3 s are three windows of 0.1 s in binary too.
+    let windows = ((to - from) / BANDWIDTH_WINDOW_SECONDS + 1e-9).floor() as usize;
+    let edge = |i: usize| from + i as f64 * BANDWIDTH_WINDOW_SECONDS;
+    let rates = || (0..windows).map(|i| rate(edge(i), edge(i + 1)));
+    Some(Bandwidth {
+        min: rates().min_by(f64::total_cmp),
+        mean: rate(from, to),
+        max: rates().max_by(f64::total_cmp),
+    })
+}
+
+/// Bytes sent as a function of time, linear between polls.
+struct Counter {
+    /// Time and bytes, with rising times.
+    points: Vec<(f64, f64)>,
+}
+
+impl Counter {
+    fn new(polls: &[Poll]) -> Counter {
+        let mut points: Vec<(f64, f64)> = polls
+            .iter()
+            .filter_map(|poll| Some((poll.t_seconds, poll.transferred_bytes? as f64)))
+            .filter(|(t, _)| t.is_finite())
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points.dedup_by_key(|point| point.0);
+        Counter { points }
+    }
+
+    fn span(&self) -> Option<(f64, f64)> {
+        Some((self.points.first()?.0, self.points.last()?.0))
+    }
+
+    /// Only called within the span; outside it would go on with the nearest known value.
+    fn at(&self, t: f64) -> f64 {
+        let next = self.points.partition_point(|point| point.0 < t);
+        match (next.checked_sub(1).map(|i| self.points[i]), self.points.get(next)) {
+            (Some((t0, b0)), Some(&(t1, b1))) => b0 + (b1 - b0) * (t - t0) / (t1 - t0),
+            (Some((_, bytes)), None) | (None, Some(&(_, bytes))) => bytes,
+            (None, None) => 0.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::testing::poll;
+
+    fn polls(points: &[(f64, u64)]) -> Vec<Poll> {
+        points
+            .iter()
+            .map(|&(t, bytes)| Poll { transferred_bytes: Some(bytes), ..poll(t) })
+            .collect()
+    }
+
+    /// Compares in whole bytes per second; the windows' edges are not exact in binary.
+    fn check(
+        points: &[(f64, u64)],
+        from: f64,
+        to: f64,
+        expected: Option<(Option<f64>, f64, Option<f64>)>,
+    ) {
+        let seen = bandwidth(&polls(points), from, to)
+            .map(|b| (b.min.map(f64::round), b.mean.round(), b.max.map(f64::round)));
+        assert_eq!(seen, expected, "{points:?}");
+    }
+
+    #[test]
+    fn windows_lie_end_to_end_and_the_rest_is_left_out() {
+        let points = [(0.0, 0), (0.1, 100), (0.2, 400), (0.3, 400), (0.35, 900)];
+        check(&points, 0.0, 0.3, Some((Some(0.0), 1333.0, Some(3000.0))));
+        check(&points, 0.0, 0.35, Some((Some(0.0), 2571.0, Some(3000.0))));
+    }
+
+    #[test]
+    fn the_counter_grows_evenly_between_polls() {
+        check(&[(0.0, 0), (1.0, 1000)], 0.25, 0.75, Some((Some(1000.0), 1000.0, Some(1000.0))));
+    }
+
+    #[test]
+    fn a_transfer_shorter_than_a_window_has_only_a_mean() {
+        check(&[(0.0, 0), (0.05, 100)], 0.0, 0.05, Some((None, 2000.0, None)));
+    }
+
+    #[test]
+    fn time_without_polls_is_not_looked_at() {
+        check(&[(1.0, 0), (1.1, 100)], 0.0, 5.0, Some((Some(1000.0), 1000.0, Some(1000.0))));
+    }
+
+    #[test]
+    fn without_two_moments_there_is_no_bandwidth() {
+        check(&[], 0.0, 1.0, None);
+        check(&[(0.5, 100)], 0.0, 1.0, None);
+        check(&[(0.5, 100), (0.5, 200)], 0.0, 1.0, None);
+        check(&[(0.0, 0), (1.0, 100)], 2.0, 3.0, None);
+        assert_eq!(bandwidth(&[poll(0.0), poll(1.0)], 0.0, 1.0), None);
+    }
+}
