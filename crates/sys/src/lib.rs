@@ -18,6 +18,7 @@ pub mod numa;
 pub mod process;
 pub mod region;
 pub mod socket;
+pub mod tracking;
 
 pub use kernel::crc::crc32c;
 

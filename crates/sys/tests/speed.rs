@@ -45,7 +45,9 @@ mod tests {
                 assert!(region.copy_out(page, &mut to));
             });
             measure(&format!("{name} copy_out_run (4 pages)"), &region, |page| {
-                region.copy_out_run(page & !3, 4, black_box(&mut run));
+                if page % 4 == 0 {
+                    region.copy_out_run(page, 4, black_box(&mut run));
+                }
             });
             measure(&format!("{name} copy_in"), &region, |page| region.copy_in(page, &to));
             measure(&format!("{name} is_zero"), &region, |page| assert!(region.is_zero(page)));

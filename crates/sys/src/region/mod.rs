@@ -18,6 +18,7 @@ pub use crate::kernel::crc::crc32c;
 use crate::{
     PAGE_BYTES, WORDS_PER_PAGE,
     kernel::{crc, page},
+    tracking::UffdSlot,
 };
 
 /// The kind of page that backs a region.
@@ -65,8 +66,10 @@ pub struct RegionOptions {
 /// Where there is no assembly (other architectures), the same loops are written with relaxed atomics.
 #[derive(Debug)]
 pub struct Region {
+    /// Before the descriptor: unmapping first spares the kernel a walk over the marks of a tracker.
     mapping: Mapping,
     huge_pages: HugePages,
+    uffd: UffdSlot,
 }
 
 impl Region {
@@ -75,7 +78,8 @@ impl Region {
     /// # Errors
     /// A size that does not fit the page size, too few reserved huge pages, or a limit of the process.
     pub fn new(options: &RegionOptions) -> Result<Region, RegionError> {
-        Ok(Region { mapping: Mapping::new(options)?, huge_pages: options.huge_pages })
+        let mapping = Mapping::new(options)?;
+        Ok(Region { mapping, huge_pages: options.huge_pages, uffd: UffdSlot::default() })
     }
 
     /// Number of 4 KiB pages.
@@ -190,6 +194,10 @@ impl Region {
         Ok(unsafe {
             rustix::mm::madvise(start, size_of_val(words), rustix::mm::Advice::LinuxDontNeed)
         }?)
+    }
+
+    pub(crate) fn uffd_slot(&self) -> &UffdSlot {
+        &self.uffd
     }
 
     pub(crate) fn range(&self, first: usize, pages: usize) -> &[AtomicU64] {
