@@ -13,14 +13,16 @@ pub fn monotonic_ns() -> u64 {
 
 /// A cycle counter with a known rate.
 ///
-/// A worker that stamps each write spends most of its time in `clock_gettime` (20 to 40 ns through the vDSO, a
-/// microsecond where a hypervisor makes it a system call). The time stamp counter takes a few nanoseconds, but its rate
-/// is not known to programs, and on old machines it is not constant.
+/// A worker that stamps each write spends most of its time in `clock_gettime` (20 to 40 ns through
+/// the vDSO, a microsecond where a hypervisor makes it a system call). The time stamp counter takes
+/// a few nanoseconds, but its rate is not known to programs, and on old machines it is not
+/// constant.
 ///
-/// So: where the processor says that the counter is invariant, and the kernel has not turned to a slow clock source
-/// (its own sign of distrust), the rate is measured once against CLOCK_MONOTONIC. Elsewhere ticks are nanoseconds of
-/// CLOCK_MONOTONIC, and everything works the same but slower. The measured rate is good to some millionths, less than
-/// what NTP may bend CLOCK_MONOTONIC itself: measure intervals with it, and take instants from [`monotonic_ns`].
+/// So: where the processor says that the counter is invariant, and the kernel has not turned to a
+/// slow clock source (its own sign of distrust), the rate is measured once against CLOCK_MONOTONIC.
+/// Elsewhere ticks are nanoseconds of CLOCK_MONOTONIC, and everything works the same but slower.
+/// The measured rate is good to some millionths, less than what NTP may bend CLOCK_MONOTONIC
+/// itself: measure intervals with it, and take instants from [`monotonic_ns`].
 #[derive(Debug, Clone, Copy)]
 pub struct Cycles {
     is_tsc: bool,
@@ -90,7 +92,8 @@ fn measured() -> Cycles {
         Some(ticks) if ticks > 0 => {
             Cycles { is_tsc: true, ns_per_tick: ratio(ns, ticks), ticks_per_ns: ratio(ticks, ns) }
         }
-        // The thread changed to a processor whose counter is behind by milliseconds: not one to rely on.
+        // The thread changed to a processor whose counter is behind by milliseconds: not one to
+        // rely on.
         _ => FALLBACK,
     }
 }
@@ -127,8 +130,9 @@ mod counter {
 
     #[inline]
     pub(super) fn read() -> u64 {
-        // SAFETY: every x86-64 processor has the instruction, and `is_usable` has been asked before the value is
-        // relied on. A process that forbade it to itself (PR_SET_TSC) would be killed by a signal, not continued.
+        // SAFETY: every x86-64 processor has the instruction, and `is_usable` has been asked before
+        // the value is relied on. A process that forbade it to itself (PR_SET_TSC) would be killed
+        // by a signal, not continued.
         unsafe { _rdtsc() }
     }
 

@@ -73,7 +73,8 @@ fn number(part: &str, text: &str) -> Result<usize, CpuListError> {
 /// Lets the calling thread run on these processors only; threads it starts afterwards inherit this.
 ///
 /// # Errors
-/// An empty list, a number of 1024 or more, or processors that do not exist or that a cgroup does not allow.
+/// An empty list, a number of 1024 or more, or processors that do not exist or that a cgroup does
+/// not allow.
 pub fn pin_current_thread(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for &cpu in cpus {
@@ -105,7 +106,8 @@ pub fn online() -> usize {
     usize::try_from(count).unwrap_or(1).max(1)
 }
 
-/// Names the calling thread as `top`, `perf` and `/proc` show it; cut to 15 bytes, and at a zero byte.
+/// Names the calling thread as `top`, `perf` and `/proc` show it; cut to 15 bytes, and at a zero
+/// byte.
 pub fn name_current_thread(name: &str) {
     let mut end = name.find('\0').unwrap_or(name.len()).min(15);
     while !name.is_char_boundary(end) {
@@ -115,8 +117,8 @@ pub fn name_current_thread(name: &str) {
     let _ = CString::new(&name[..end]).map(|it| thread::set_name(&it));
 }
 
-/// Sets how late the kernel may end the calling thread's sleeps, to batch them with others; the default is 50 µs.
-/// 0 restores the default.
+/// Sets how late the kernel may end the calling thread's sleeps, to batch them with others; the
+/// default is 50 µs. 0 restores the default.
 ///
 /// # Errors
 /// A kernel without timer slack.

@@ -1,11 +1,15 @@
-//! Everything Sterna asks of the kernel and of the processor directly, and every `unsafe` line of the project.
+//! Everything Sterna asks of the kernel and of the processor directly, and every `unsafe` line of
+//! the project.
 //!
-//! Nothing here decides anything: no policy, no printing, no threads beyond the ones a call starts and joins.
-//! What leaves this crate is safe to use in any order from any thread; where a caller could still hurt itself
-//! (a tracker attached twice, a page index out of range) it gets an error or a panic, never undefined behaviour.
+//! Nothing here decides anything: no policy, no printing, no threads beyond the ones a call starts
+//! and joins. What leaves this crate is safe to use in any order from any thread; where a caller
+//! could still hurt itself (a tracker attached twice, a page index out of range) it gets an error
+//! or a panic, never undefined behaviour.
 //!
-//! - [`region`]: guest memory, shared between threads as `&[AtomicU64]`, with kernels that work on whole pages.
-//! - [`tracking`]: which pages were written, by userfaultfd write protection and PAGEMAP_SCAN; missing-page faults.
+//! - [`region`]: guest memory, shared between threads as `&[AtomicU64]`, with kernels that work on
+//!   whole pages.
+//! - [`tracking`]: which pages were written, by userfaultfd write protection and PAGEMAP_SCAN;
+//!   missing-page faults.
 //! - [`clock`]: the cycle counter, calibrated.
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
 //! - [`process`]: children that die with their parent, and what a process costs.

@@ -46,13 +46,15 @@ fn memory_bytes(meminfo: &str) -> Option<u64> {
 /// Pages that exist already stay where they are, so bind before touching.
 ///
 /// # Errors
-/// An empty list, a node that does not exist or that a cgroup does not allow, or a kernel without NUMA.
+/// An empty list, a node that does not exist or that a cgroup does not allow, or a kernel without
+/// NUMA.
 pub fn bind(region: &Region, nodes: &[usize]) -> io::Result<()> {
     let mask = mask(nodes)?;
     let mode = if nodes.len() == 1 { libc::MPOL_BIND } else { libc::MPOL_INTERLEAVE };
     let words = region.words();
-    // SAFETY: the range is that of the region, the policy of a mapping says nothing about its content, and the mask has
-    // as many bits as are announced; the kernel reads one bit less than `maxnode`.
+    // SAFETY: the range is that of the region, the policy of a mapping says nothing about its
+    // content, and the mask has as many bits as are announced; the kernel reads one bit less than
+    // `maxnode`.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mbind,

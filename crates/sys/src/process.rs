@@ -15,11 +15,12 @@ use rustix::{
     process::{Pid, Signal, getppid, set_parent_process_death_signal},
 };
 
-/// Makes the child be killed when its parent dies, however it dies, so that nothing of ours stays behind.
+/// Makes the child be killed when its parent dies, however it dies, so that nothing of ours stays
+/// behind.
 ///
-/// The kernel binds this to the **thread** that spawns, not to its process: when that thread ends, the child is killed
-/// although the process lives on. Spawn from a thread that outlives the child. A child that gains privileges
-/// by its exec (setuid, file capabilities) loses the binding.
+/// The kernel binds this to the **thread** that spawns, not to its process: when that thread ends,
+/// the child is killed although the process lives on. Spawn from a thread that outlives the child.
+/// A child that gains privileges by its exec (setuid, file capabilities) loses the binding.
 pub fn die_with_parent(command: &mut Command) {
     let parent = Pid::from_raw(std::process::id().cast_signed());
     let prepare = move || {
@@ -27,15 +28,16 @@ pub fn die_with_parent(command: &mut Command) {
         // A parent that died before the call above has sent no signal, and never will.
         if getppid() == parent { Ok(()) } else { Err(io::Error::from(Errno::SRCH)) }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are two bare system calls and a
-    // comparison; neither the closure nor its errors allocate or lock.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are two bare
+    // system calls and a comparison; neither the closure nor its errors allocate or lock.
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Gives the child one end of a new socket pair as its standard input, and the other end to the caller.
+/// Gives the child one end of a new socket pair as its standard input, and the other end to the
+/// caller.
 ///
-/// `command` keeps the child's end open until it is dropped or its stdin is set anew: drop it after spawning, or the
-/// child's death will not be seen as an end of file.
+/// `command` keeps the child's end open until it is dropped or its stdin is set anew: drop it after
+/// spawning, or the child's death will not be seen as an end of file.
 ///
 /// # Errors
 /// No descriptors are left.
@@ -45,8 +47,8 @@ pub fn socket_as_stdin(command: &mut Command) -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-/// In the child: the socket that [`socket_as_stdin`] gave it. Its descriptor is a copy that further children do not
-/// inherit.
+/// In the child: the socket that [`socket_as_stdin`] gave it. Its descriptor is a copy that further
+/// children do not inherit.
 ///
 /// # Errors
 /// Standard input is not a socket: the process was not started that way.
@@ -93,7 +95,8 @@ fn run_ns(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
 }
 
-/// Fields 14 and 15 are user and system time; counting starts after the name, which may hold anything.
+/// Fields 14 and 15 are user and system time; counting starts after the name, which may hold
+/// anything.
 fn stat_ns(stat: &[u8]) -> Option<u64> {
     let name_end = stat.iter().rposition(|&it| it == b')')?;
     let mut fields = str::from_utf8(stat.get(name_end + 1..)?).ok()?.split_whitespace().skip(11);
@@ -102,7 +105,8 @@ fn stat_ns(stat: &[u8]) -> Option<u64> {
     Some(ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
 }
 
-/// Memory of `pid` that is in RAM now; the kernel's quick count, off by at most some pages per processor.
+/// Memory of `pid` that is in RAM now; the kernel's quick count, off by at most some pages per
+/// processor.
 ///
 /// # Errors
 /// No such process.

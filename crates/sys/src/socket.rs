@@ -4,9 +4,11 @@ use std::{io, os::fd::AsFd, time::Duration};
 
 use rustix::net::sockopt;
 
-/// Asks for a send buffer of `bytes` (the kernel books twice as much), and gives what it granted, without its doubling.
+/// Asks for a send buffer of `bytes` (the kernel books twice as much), and gives what it granted,
+/// without its doubling.
 ///
-/// The kernel cuts the wish at `net.core.wmem_max`, silently; and it stops sizing the buffer by itself from then on.
+/// The kernel cuts the wish at `net.core.wmem_max`, silently; and it stops sizing the buffer by
+/// itself from then on.
 ///
 /// # Errors
 /// Not a socket.
@@ -15,7 +17,8 @@ pub fn set_send_buffer_bytes(socket: impl AsFd, bytes: usize) -> io::Result<usiz
     Ok(sockopt::socket_send_buffer_size(&socket)? / 2)
 }
 
-/// As [`set_send_buffer_bytes`], for receiving (`net.core.rmem_max`); before `connect` or `listen` for a large window.
+/// As [`set_send_buffer_bytes`], for receiving (`net.core.rmem_max`); before `connect` or `listen`
+/// for a large window.
 ///
 /// # Errors
 /// Not a socket.
@@ -24,8 +27,8 @@ pub fn set_receive_buffer_bytes(socket: impl AsFd, bytes: usize) -> io::Result<u
     Ok(sockopt::socket_recv_buffer_size(&socket)? / 2)
 }
 
-/// How long sent data may stay unacknowledged before a TCP connection counts as broken; None for the kernel's own rule,
-/// which takes a quarter of an hour.
+/// How long sent data may stay unacknowledged before a TCP connection counts as broken; None for
+/// the kernel's own rule, which takes a quarter of an hour.
 ///
 /// # Errors
 /// Not a TCP socket, or a time of more than 49 days.
@@ -35,8 +38,8 @@ pub fn set_user_timeout(socket: impl AsFd, timeout: Option<Duration>) -> io::Res
     Ok(sockopt::set_tcp_user_timeout(&socket, millis)?)
 }
 
-/// What closing does with data not yet sent: None sends it in the background, zero throws it away and resets the
-/// connection, else closing waits that long (in whole seconds).
+/// What closing does with data not yet sent: None sends it in the background, zero throws it away
+/// and resets the connection, else closing waits that long (in whole seconds).
 ///
 /// # Errors
 /// Not a socket.
@@ -44,7 +47,8 @@ pub fn set_linger(socket: impl AsFd, time: Option<Duration>) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(&socket, time)?)
 }
 
-/// Lets the kernel ask an idle TCP peer whether it is still there: after `idle`, then every `interval`, `probes` times.
+/// Lets the kernel ask an idle TCP peer whether it is still there: after `idle`, then every
+/// `interval`, `probes` times.
 ///
 /// # Errors
 /// Not a TCP socket, or times that are not 1 to 32767 seconds.

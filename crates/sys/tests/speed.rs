@@ -1,4 +1,5 @@
-//! Prints how fast the page kernels are on this machine; asserts nothing about time, which is not ours to promise.
+//! Prints how fast the page kernels are on this machine; asserts nothing about time, which is not
+//! ours to promise.
 
 #[cfg(test)]
 mod tests {
@@ -24,7 +25,8 @@ mod tests {
         region
     }
 
-    /// Runs `work` over all pages of the region until TOTAL_PAGES pages are done, five times, and prints the best.
+    /// Runs `work` over all pages of the region until TOTAL_PAGES pages are done, five times, and
+    /// prints the best.
     fn measure(what: &str, region: &Region, mut work: impl FnMut(usize)) {
         let once = |_| {
             let start = Instant::now();

@@ -120,7 +120,8 @@ mod tests {
         assert_eq!(dirty(&mut tracker), [3, 60]);
     }
 
-    /// A migration in small: copy what a sync lists, while workers write; stop; copy once more; compare.
+    /// A migration in small: copy what a sync lists, while workers write; stop; copy once more;
+    /// compare.
     #[test]
     fn concurrent_writers_lose_nothing() {
         const PAGES: usize = 2_000;
@@ -410,7 +411,8 @@ mod tests {
         assert_eq!(features.wp_async, WpTracker::attach(&region(4)).is_ok());
     }
 
-    /// Everything above must hold for a user without any privilege; so this runs the others again as one.
+    /// Everything above must hold for a user without any privilege; so this runs the others again
+    /// as one.
     #[test]
     fn all_of_this_needs_no_privilege() {
         const NOBODY: u32 = 65_534;

@@ -1,6 +1,7 @@
 //! CRC-32C (Castagnoli), as iSCSI and the migration stream use it.
 //!
-//! The polynomial is kept bit-reversed, as the processor's instruction has it: bit 31 of a remainder stands for x^0.
+//! The polynomial is kept bit-reversed, as the processor's instruction has it: bit 31 of a
+//! remainder stands for x^0.
 
 use std::sync::{
     OnceLock,
@@ -26,7 +27,8 @@ pub(crate) fn crc32c_of_words(seed: u32, words: &[AtomicU64]) -> u32 {
     }
 }
 
-/// Continues the bare remainder `crc`, without the inversions before and after, over `bytes` readable bytes.
+/// Continues the bare remainder `crc`, without the inversions before and after, over `bytes`
+/// readable bytes.
 type Kernel = unsafe fn(crc: u32, from: *const u8, bytes: usize) -> u32;
 
 /// The assembly for this processor, if there is some.
@@ -71,13 +73,14 @@ fn update_by_table(crc: u32, bytes: impl Iterator<Item = u8>) -> u32 {
     bytes.fold(crc, |crc, byte| (crc >> 8) ^ TABLE[usize::from(crc as u8 ^ byte)])
 }
 
-/// The crc32 instruction takes 8 bytes a cycle, but its result three cycles later. So three streams run through memory
-/// side by side, each a lane of a block, and are joined at its end.
+/// The crc32 instruction takes 8 bytes a cycle, but its result three cycles later. So three streams
+/// run through memory side by side, each a lane of a block, and are joined at its end.
 ///
-/// Joining moves the remainder of a lane past the bytes of the lanes after it, that is, multiplies it by x^(8 × bytes).
-/// One carry-less multiplication by a constant does so, and the crc32 instruction itself reduces the product: it takes
-/// 64 bits and multiplies by x^32 on its way. A product of two reversed numbers is one place short, therefore the
-/// constant for n bits is x^(n - 33).
+/// Joining moves the remainder of a lane past the bytes of the lanes after it, that is, multiplies
+/// it by x^(8 × bytes). One carry-less multiplication by a constant does so, and the crc32
+/// instruction itself reduces the product: it takes 64 bits and multiplies by x^32 on its way. A
+/// product of two reversed numbers is one place short, therefore the constant for n bits is x^(n -
+/// 33).
 #[cfg(target_arch = "x86_64")]
 mod hardware {
     use std::arch::{asm, x86_64::*};
@@ -131,8 +134,9 @@ mod hardware {
     #[target_feature(enable = "sse4.2,pclmulqdq")]
     unsafe fn block(crc: u32, from: *const u8, lane: usize, shifts: [u32; 2]) -> u32 {
         let (mut first, mut second, mut third) = (u64::from(crc), 0_u64, 0_u64);
-        // SAFETY: the loop reads 8 bytes at a time from each lane, within the range that the caller promises, and
-        // writes no memory; assembly, because others may write what it reads (see `Region`).
+        // SAFETY: the loop reads 8 bytes at a time from each lane, within the range that the caller
+        // promises, and writes no memory; assembly, because others may write what it reads (see
+        // `Region`).
         unsafe {
             asm!(
                 "2:",
@@ -174,7 +178,8 @@ mod hardware {
         let mut crc = u64::from(crc);
         let end = from.wrapping_add(bytes);
         let words_end = from.wrapping_add(bytes & !7);
-        // SAFETY: the first loop ends at the last whole 8 bytes, the second at the last byte; neither writes memory.
+        // SAFETY: the first loop ends at the last whole 8 bytes, the second at the last byte;
+        // neither writes memory.
         unsafe {
             asm!(
                 "2:",

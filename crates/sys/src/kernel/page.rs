@@ -7,11 +7,12 @@ use std::sync::{
 
 /// The kernels of one kind of processor.
 ///
-/// Every pointer to words is to words shared with threads that may store to them atomically meanwhile, and which live
-/// longer than the call. `page` and `from` are whole pages.
+/// Every pointer to words is to words shared with threads that may store to them atomically
+/// meanwhile, and which live longer than the call. `page` and `from` are whole pages.
 #[derive(Clone, Copy)]
 pub(super) struct PageKernels {
-    /// Copies a page to [`crate::PAGE_BYTES`] bytes that only the caller uses; true if all that was copied is zero.
+    /// Copies a page to [`crate::PAGE_BYTES`] bytes that only the caller uses; true if all that was
+    /// copied is zero.
     pub(super) copy_out: unsafe fn(from: *const AtomicU64, to: *mut u8) -> bool,
     /// Whether a page is zero.
     pub(super) is_zero: unsafe fn(page: *const AtomicU64) -> bool,
@@ -43,7 +44,8 @@ fn choose() -> PageKernels {
 /// See [`PageKernels::copy_out`].
 ///
 /// # Safety
-/// `from` must point to a page of a live mapping, `to` to [`crate::PAGE_BYTES`] bytes that nobody else uses.
+/// `from` must point to a page of a live mapping, `to` to [`crate::PAGE_BYTES`] bytes that nobody
+/// else uses.
 #[inline]
 pub(crate) unsafe fn copy_out(from: *const AtomicU64, to: *mut u8) -> bool {
     // SAFETY: the caller promises what the kernel needs.
@@ -53,7 +55,8 @@ pub(crate) unsafe fn copy_out(from: *const AtomicU64, to: *mut u8) -> bool {
 /// See [`PageKernels::copy_out_run`].
 ///
 /// # Safety
-/// `from` must point to `bytes` bytes of a live mapping, `to` to as many that nobody else uses; whole pages.
+/// `from` must point to `bytes` bytes of a live mapping, `to` to as many that nobody else uses;
+/// whole pages.
 #[inline]
 pub(crate) unsafe fn copy_out_run(from: *const AtomicU64, to: *mut u8, bytes: usize) {
     // SAFETY: the caller promises what the kernel needs.
@@ -63,7 +66,8 @@ pub(crate) unsafe fn copy_out_run(from: *const AtomicU64, to: *mut u8, bytes: us
 /// See [`PageKernels::copy_in`].
 ///
 /// # Safety
-/// `to` must point to `bytes` bytes of a live mapping, `from` to as many that nobody writes; whole pages.
+/// `to` must point to `bytes` bytes of a live mapping, `from` to as many that nobody writes; whole
+/// pages.
 #[inline]
 pub(crate) unsafe fn copy_in(from: *const u8, to: *const AtomicU64, bytes: usize) {
     // SAFETY: the caller promises what the kernel needs.

@@ -1,7 +1,7 @@
 //! The kernels in x86-64 assembly.
 //!
-//! AVX2 rather than AVX-512: a page copy is bound by memory well before it is bound by either, and older processors
-//! lower their clock for the wider one.
+//! AVX2 rather than AVX-512: a page copy is bound by memory well before it is bound by either, and
+//! older processors lower their clock for the wider one.
 
 use std::{arch::asm, sync::atomic::AtomicU64};
 
@@ -22,7 +22,8 @@ pub(super) fn all_page_kernels() -> Vec<(&'static str, PageKernels)> {
     all
 }
 
-/// Copies by string instructions, which every processor does well from a page on; looks at pages word by word.
+/// Copies by string instructions, which every processor does well from a page on; looks at pages
+/// word by word.
 const BASELINE: PageKernels = PageKernels {
     copy_out_run: copy_out_by_string,
     copy_in: copy_in_by_string,
@@ -63,8 +64,8 @@ unsafe fn copy_out_run_avx2(from: *const AtomicU64, to: *mut u8, bytes: usize) {
 #[target_feature(enable = "avx2")]
 unsafe fn copy_or_avx2(from: *const u8, to: *mut u8, bytes: usize) -> bool {
     let is_zero: u8;
-    // SAFETY: the loop reads exactly `bytes` from `from` and writes as many to `to`, by moves that need no alignment;
-    // the caller promises both ranges. All registers it changes are named.
+    // SAFETY: the loop reads exactly `bytes` from `from` and writes as many to `to`, by moves that
+    // need no alignment; the caller promises both ranges. All registers it changes are named.
     unsafe {
         asm!(
             "vpxor {or0}, {or0}, {or0}",
@@ -105,7 +106,8 @@ unsafe fn copy_or_avx2(from: *const u8, to: *mut u8, bytes: usize) -> bool {
 #[target_feature(enable = "avx2")]
 unsafe fn is_zero_avx2(page: *const AtomicU64) -> bool {
     let is_zero: u8;
-    // SAFETY: the loop reads at most PAGE_BYTES from `page`, which the caller promises, and writes nothing.
+    // SAFETY: the loop reads at most PAGE_BYTES from `page`, which the caller promises, and writes
+    // nothing.
     unsafe {
         asm!(
             "2:",
@@ -119,7 +121,8 @@ unsafe fn is_zero_avx2(page: *const AtomicU64) -> bool {
             "add {at}, 128",
             "jnz 2b",
             "3:",
-            // Both ways out leave the zero flag as the answer: set by the last addition, or cleared by the test.
+            // Both ways out leave the zero flag as the answer: set by the last addition, or cleared
+            // by the test.
             "setz {is_zero}",
             page = in(reg) page.cast::<u8>().wrapping_add(PAGE_BYTES),
             at = inout(reg) PAGE_BYTES.wrapping_neg() => _,
@@ -141,14 +144,16 @@ unsafe fn copy_out_by_string(from: *const AtomicU64, to: *mut u8, bytes: usize) 
 /// # Safety
 /// See [`PageKernels::copy_in`].
 unsafe fn copy_in_by_string(from: *const u8, to: *const AtomicU64, bytes: usize) {
-    // SAFETY: the caller promises `bytes` bytes on both sides, and atomics may be written through shared references.
+    // SAFETY: the caller promises `bytes` bytes on both sides, and atomics may be written through
+    // shared references.
     unsafe { copy_by_string(from, to.cast_mut().cast(), bytes) }
 }
 
 /// # Safety
 /// `from` must be readable and `to` writable for `bytes` bytes, and they must not overlap.
 unsafe fn copy_by_string(from: *const u8, to: *mut u8, bytes: usize) {
-    // SAFETY: the instruction touches exactly these ranges, and the ABI keeps the direction flag clear.
+    // SAFETY: the instruction touches exactly these ranges, and the ABI keeps the direction flag
+    // clear.
     unsafe {
         asm!(
             "rep movsb",
@@ -163,8 +168,8 @@ unsafe fn copy_by_string(from: *const u8, to: *mut u8, bytes: usize) {
 /// # Safety
 /// See [`PageKernels::clear`].
 unsafe fn clear_by_string(page: *const AtomicU64) {
-    // SAFETY: the instruction writes exactly one page, which the caller promises, and the ABI keeps the direction flag
-    // clear.
+    // SAFETY: the instruction writes exactly one page, which the caller promises, and the ABI keeps
+    // the direction flag clear.
     unsafe {
         asm!(
             "rep stosb",

@@ -17,9 +17,11 @@ pub(super) struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and this type only keeps its address.
+// SAFETY: the mapping belongs to the process, not to a thread, and this type only keeps its
+// address.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; shared references give out the address only, what is done through it is argued there.
+// SAFETY: as above; shared references give out the address only, what is done through it is argued
+// there.
 unsafe impl Sync for Mapping {}
 
 const THP_BYTES: usize = 2 << 20;
@@ -35,8 +37,8 @@ impl Mapping {
         let mapping = match options.huge_pages {
             HugePages::None => anonymous(bytes, MapFlags::NORESERVE),
             HugePages::Thp => anonymous_aligned(bytes),
-            // Without NORESERVE the kernel reserves huge pages now, so that a shortage is an error here instead of a
-            // SIGBUS at the first touch.
+            // Without NORESERVE the kernel reserves huge pages now, so that a shortage is an error
+            // here instead of a SIGBUS at the first touch.
             HugePages::Size2MiB => anonymous(bytes, MapFlags::HUGETLB | MapFlags::HUGE_2MB),
             HugePages::Size1GiB => anonymous(bytes, MapFlags::HUGETLB | MapFlags::HUGE_1GB),
         }
@@ -57,7 +59,8 @@ impl Mapping {
     }
 
     fn advise_all(&self, huge_pages: HugePages) -> Result<(), RegionError> {
-        // A fork for a child process would otherwise copy all page tables and write-protect the guest's memory.
+        // A fork for a child process would otherwise copy all page tables and write-protect the
+        // guest's memory.
         let _ = self.advise(Advice::LinuxDontFork);
         match huge_pages {
             // A kernel without transparent huge pages answers EINVAL, and gives small pages anyway.
@@ -79,13 +82,15 @@ impl Mapping {
     }
 
     fn advise(&self, advice: Advice) -> io::Result<()> {
-        // SAFETY: the range is exactly this mapping; the advices used here never change or drop its content.
+        // SAFETY: the range is exactly this mapping; the advices used here never change or drop its
+        // content.
         Ok(unsafe { mm::madvise(self.start.as_ptr().cast(), self.bytes, advice) }?)
     }
 
     fn lock(&self) -> Result<(), RegionError> {
-        // On fault: pages are locked as they come to exist, so locking does not populate, which is prealloc's work.
-        // SAFETY: the range is exactly this mapping, and locking changes no content.
+        // On fault: pages are locked as they come to exist, so locking does not populate, which is
+        // prealloc's work. SAFETY: the range is exactly this mapping, and locking changes no
+        // content.
         let done =
             unsafe { mm::mlock_with(self.start.as_ptr().cast(), self.bytes, MlockFlags::ONFAULT) };
         done.map_err(|source| RegionError::Lock {
@@ -98,14 +103,16 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this value owns the whole range, and no borrow of it outlives the region that holds this value.
-        // Unmapping a range of one's own cannot fail but for running out of map areas, when it only leaks.
+        // SAFETY: this value owns the whole range, and no borrow of it outlives the region that
+        // holds this value. Unmapping a range of one's own cannot fail but for running out of map
+        // areas, when it only leaks.
         let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
 
 impl HugePages {
-    /// Size of the pages the mapping asks the kernel for; transparent huge pages are small pages, luckily joined.
+    /// Size of the pages the mapping asks the kernel for; transparent huge pages are small pages,
+    /// luckily joined.
     #[must_use]
     pub fn page_bytes(self) -> u64 {
         match self {
@@ -138,7 +145,8 @@ fn map_error(options: &RegionOptions, source: io::Error) -> RegionError {
 }
 
 fn anonymous(bytes: usize, extra: MapFlags) -> io::Result<Mapping> {
-    // All counting in Sterna assumes 4 KiB; a kernel with larger base pages would break it silently.
+    // All counting in Sterna assumes 4 KiB; a kernel with larger base pages would break it
+    // silently.
     if param::page_size() != crate::PAGE_BYTES {
         return Err(io::Error::other("Base pages of this kernel are not 4 KiB"));
     }
@@ -155,21 +163,23 @@ fn anonymous(bytes: usize, extra: MapFlags) -> io::Result<Mapping> {
     Ok(Mapping { start, bytes })
 }
 
-/// Maps with the alignment of a transparent huge page: takes more, and gives back what sticks out on both sides.
+/// Maps with the alignment of a transparent huge page: takes more, and gives back what sticks out
+/// on both sides.
 fn anonymous_aligned(bytes: usize) -> io::Result<Mapping> {
     let wide_bytes = bytes.checked_add(THP_BYTES).ok_or(io::ErrorKind::OutOfMemory)?;
     let wide = std::mem::ManuallyDrop::new(anonymous(wide_bytes, MapFlags::NORESERVE)?);
     let front_bytes = wide.start.as_ptr().align_offset(THP_BYTES);
     let unmap = |offset: usize, bytes: usize| {
         if bytes > 0 {
-            // SAFETY: both calls below name a part of `wide` that lies outside of the aligned range kept, and `wide`
-            // is never dropped, so each byte is unmapped once.
+            // SAFETY: both calls below name a part of `wide` that lies outside of the aligned range
+            // kept, and `wide` is never dropped, so each byte is unmapped once.
             let _ = unsafe { mm::munmap(wide.start.as_ptr().add(offset).cast::<c_void>(), bytes) };
         }
     };
     unmap(0, front_bytes);
     unmap(front_bytes + bytes, THP_BYTES - front_bytes);
-    // SAFETY: `front_bytes` is less than THP_BYTES, so the result lies within the mapping and is not null.
+    // SAFETY: `front_bytes` is less than THP_BYTES, so the result lies within the mapping and is
+    // not null.
     let start = unsafe { wide.start.add(front_bytes) };
     Ok(Mapping { start, bytes })
 }

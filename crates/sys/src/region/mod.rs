@@ -49,21 +49,23 @@ pub struct RegionOptions {
 ///
 /// # Why the page kernels are assembly
 ///
-/// A migration copies pages while workers write them, on purpose: what was torn is dirty, and is sent again.
-/// To Rust this is a data race unless both sides are atomic, and a race is undefined behaviour whatever is done with
-/// the torn copy.
-/// The naive answer, `ptr::copy_nonoverlapping`, is such a race; a volatile loop is one as well.
-/// Word-wise relaxed atomics are sound, but the compiler does not join them to vectors, which costs half the speed or
-/// more on the hottest loop of the project.
+/// A migration copies pages while workers write them, on purpose: what was torn is dirty, and is
+/// sent again. To Rust this is a data race unless both sides are atomic, and a race is undefined
+/// behaviour whatever is done with the torn copy. The naive answer, `ptr::copy_nonoverlapping`, is
+/// such a race; a volatile loop is one as well. Word-wise relaxed atomics are sound, but the
+/// compiler does not join them to vectors, which costs half the speed or more on the hottest loop
+/// of the project.
 ///
-/// So a worker uses `AtomicU64` through [`Region::words`], and whole pages are moved by inline assembly.
-/// To the compiler an `asm!` block is a call of foreign code that may access all memory whose address it got; it
-/// cannot assume anything about the values, and it cannot merge, split or repeat the block.
-/// What the processor does then is defined by the architecture: an aligned 8-byte part of any load is not torn on any
-/// x86-64 machine, so that each word of a copy is a value which that word had, as with a relaxed load.
-/// No `&[u8]` or `&mut [u8]` over live memory ever exists; [`Region::exclusive`] gives one only when no other handle
-/// to the region is left.
-/// Where there is no assembly (other architectures), the same loops are written with relaxed atomics.
+/// So a worker uses `AtomicU64` through [`Region::words`], and whole pages are moved by inline
+/// assembly. To the compiler an `asm!` block is a call of foreign code that may access all memory
+/// whose address it got; it cannot assume anything about the values, and it cannot merge, split or
+/// repeat the block. What the processor does then is defined by the architecture: a copy may mix
+/// old and new parts of a page, never anything else. (Words come out whole on the machines we know,
+/// and a test watches that, but nothing depends on it.) Where there is no assembly, on other
+/// architectures, the same loops are written with relaxed atomics.
+///
+/// No `&[u8]` or `&mut [u8]` over live memory ever exists; [`Region::exclusive`] gives one only
+/// when no other handle to the region is left.
 #[derive(Debug)]
 pub struct Region {
     /// Before the descriptor: unmapping first spares the kernel a walk over the marks of a tracker.
@@ -76,7 +78,8 @@ impl Region {
     /// Maps memory; pages come to exist when touched, or by [`Region::prealloc`].
     ///
     /// # Errors
-    /// A size that does not fit the page size, too few reserved huge pages, or a limit of the process.
+    /// A size that does not fit the page size, too few reserved huge pages, or a limit of the
+    /// process.
     pub fn new(options: &RegionOptions) -> Result<Region, RegionError> {
         let mapping = Mapping::new(options)?;
         Ok(Region { mapping, huge_pages: options.huge_pages, uffd: UffdSlot::default() })
@@ -94,7 +97,8 @@ impl Region {
         self.mapping.bytes() as u64
     }
 
-    /// Size of the pages the mapping asked for: 4 KiB, 2 MiB or 1 GiB; 4 KiB for transparent huge pages.
+    /// Size of the pages the mapping asked for: 4 KiB, 2 MiB or 1 GiB; 4 KiB for transparent huge
+    /// pages.
     #[must_use]
     pub fn page_bytes(&self) -> u64 {
         self.huge_pages.page_bytes()
@@ -109,8 +113,9 @@ impl Region {
     /// All words of the region.
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, of this length, initialised (zero until written) and lives as long as
-        // `self`; everybody writes it through atomics, assembly or the kernel, and `exclusive` needs `&mut`.
+        // SAFETY: the mapping is page-aligned, of this length, initialised (zero until written) and
+        // lives as long as `self`; everybody writes it through atomics, assembly or the kernel, and
+        // `exclusive` needs `&mut`.
         unsafe {
             slice::from_raw_parts(
                 self.mapping.start().as_ptr().cast(),
@@ -125,7 +130,8 @@ impl Region {
         self.range(index, 1)
     }
 
-    /// Copies a page to `to` (4096 bytes) and says whether what was copied is all zero, in one pass over the memory.
+    /// Copies a page to `to` (4096 bytes) and says whether what was copied is all zero, in one pass
+    /// over the memory.
     ///
     /// Panics if there is no such page, or if `to` is not one page long.
     pub fn copy_out(&self, page: usize, to: &mut [u8]) -> bool {
@@ -135,7 +141,8 @@ impl Region {
         unsafe { page::copy_out(from.as_ptr(), to.as_mut_ptr()) }
     }
 
-    /// Copies `pages` pages from `first` on to `to`; panics if the range or the length of `to` is wrong.
+    /// Copies `pages` pages from `first` on to `to`; panics if the range or the length of `to` is
+    /// wrong.
     pub fn copy_out_run(&self, first: usize, pages: usize, to: &mut [u8]) {
         assert_eq!(to.len(), pages * PAGE_BYTES, "copy_out_run fills its buffer");
         let from = self.range(first, pages);
@@ -143,8 +150,8 @@ impl Region {
         unsafe { page::copy_out_run(from.as_ptr(), to.as_mut_ptr(), to.len()) }
     }
 
-    /// Overwrites a page, or a run of pages from `page` on, with `from`; panics if `from` is not whole pages or does
-    /// not fit.
+    /// Overwrites a page, or a run of pages from `page` on, with `from`; panics if `from` is not
+    /// whole pages or does not fit.
     pub fn copy_in(&self, page: usize, from: &[u8]) {
         assert!(from.len().is_multiple_of(PAGE_BYTES), "copy_in takes whole pages");
         let to = self.range(page, from.len() / PAGE_BYTES);
@@ -152,7 +159,8 @@ impl Region {
         unsafe { page::copy_in(from.as_ptr(), to.as_ptr(), from.len()) }
     }
 
-    /// Makes a page zero; one that is zero already is only read, so that a page never touched gets no memory.
+    /// Makes a page zero; one that is zero already is only read, so that a page never touched gets
+    /// no memory.
     pub fn zero(&self, page: usize) {
         if !self.is_zero(page) {
             // SAFETY: `self.page` is one whole page.
@@ -177,8 +185,8 @@ impl Region {
     pub fn exclusive(self: &mut Arc<Region>) -> Option<&mut [u8]> {
         let region = Arc::get_mut(self)?;
         let start = region.mapping.start().as_ptr();
-        // SAFETY: `&mut Region` means that no other borrow exists, in this or another thread, and the borrow of the
-        // result keeps it so.
+        // SAFETY: `&mut Region` means that no other borrow exists, in this or another thread, and
+        // the borrow of the result keeps it so.
         Some(unsafe { slice::from_raw_parts_mut(start, region.mapping.bytes()) })
     }
 
@@ -189,8 +197,8 @@ impl Region {
     pub fn discard(&self, first: usize, pages: usize) -> io::Result<()> {
         let words = self.range(first, pages);
         let start = words.as_ptr().cast_mut().cast();
-        // SAFETY: the range lies within the mapping; its words change to zero as by atomic stores, which every holder
-        // of a shared reference expects anyway.
+        // SAFETY: the range lies within the mapping; its words change to zero as by atomic stores,
+        // which every holder of a shared reference expects anyway.
         Ok(unsafe {
             rustix::mm::madvise(start, size_of_val(words), rustix::mm::Advice::LinuxDontNeed)
         }?)

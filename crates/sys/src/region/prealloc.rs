@@ -14,11 +14,13 @@ use rustix::{
 use super::{Region, RegionError};
 use crate::{PAGE_BYTES, kernel::page};
 
-/// Large enough that system calls cost nothing, small enough that progress moves several times a second.
+/// Large enough that system calls cost nothing, small enough that progress moves several times a
+/// second.
 const STEP_PAGES: usize = (16 << 20) / PAGE_BYTES;
 
 impl Region {
-    /// Makes every page exist, using `threads` threads (at least one); content is not changed, also if others write.
+    /// Makes every page exist, using `threads` threads (at least one); content is not changed, also
+    /// if others write.
     ///
     /// `progress` grows by the bytes populated, and can be read by another thread meanwhile.
     ///
@@ -65,7 +67,8 @@ impl Work<'_> {
     /// Takes step after step until none is left, or until any thread has failed.
     fn run(&self) -> Result<(), RegionError> {
         while !self.stop.load(Relaxed) {
-            // A step ends at a multiple of every page size below 1 GiB; a larger page is populated by its first step.
+            // A step ends at a multiple of every page size below 1 GiB; a larger page is populated
+            // by its first step.
             let first = self.next.fetch_add(STEP_PAGES, Relaxed);
             let Some(left) = self.region.pages().checked_sub(first).filter(|it| *it > 0) else {
                 break;

@@ -11,13 +11,16 @@ use super::Region;
 pub(super) const MAX_PARTS: usize = 1024;
 
 impl Region {
-    /// One `readv` straight into pages: `runs` are (first page, count), taken as one long buffer of which the first
-    /// `skip_bytes` bytes are already there. Gives the bytes read, 0 at the end of the stream.
+    /// One `readv` straight into pages: `runs` are (first page, count), taken as one long buffer of
+    /// which the first `skip_bytes` bytes are already there. Gives the bytes read, 0 at the end of
+    /// the stream.
     ///
-    /// At most 1024 runs are used by one call; more are left to the next. Panics if a run lies outside of the region.
+    /// At most 1024 runs are used by one call; more are left to the next. Panics if a run lies
+    /// outside of the region.
     ///
     /// # Errors
-    /// What `readv` answers, but interruptions, which are retried; nothing left to read into is `InvalidInput`.
+    /// What `readv` answers, but interruptions, which are retried; nothing left to read into is
+    /// `InvalidInput`.
     pub fn recv_pages(
         &self,
         fd: BorrowedFd<'_>,
@@ -29,8 +32,9 @@ impl Region {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "No page is left to receive"));
         }
         loop {
-            // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel writes it like a
-            // thread that stores atomically; no reference to plain bytes of it exists (see `Region`).
+            // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel
+            // writes it like a thread that stores atomically; no reference to plain bytes of it
+            // exists (see `Region`).
             let count =
                 unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
             match usize::try_from(count) {

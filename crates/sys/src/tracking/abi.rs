@@ -1,4 +1,5 @@
-//! The kernel interface of userfaultfd and PAGEMAP_SCAN: numbers, sizes, and the one function that calls ioctl.
+//! The kernel interface of userfaultfd and PAGEMAP_SCAN: numbers, sizes, and the one function that
+//! calls ioctl.
 
 use std::{
     ffi::c_int,
@@ -32,7 +33,8 @@ pub(super) const PAGEMAP_SCAN: Request<pm_scan_arg> = read_write(b'f', 16);
 
 const UFFDIO: u8 = 0xAA;
 
-// Two ways to the same number: computed from type, command and size above, and as bindgen read it from the headers.
+// Two ways to the same number: computed from type, command and size above, and as bindgen read it
+// from the headers.
 const _: () = assert!(API.number == ioctl::UFFDIO_API);
 const _: () = assert!(REGISTER.number == ioctl::UFFDIO_REGISTER);
 const _: () = assert!(WAKE.number == ioctl::UFFDIO_WAKE);
@@ -46,17 +48,19 @@ const _: () = assert!(size_of::<page_region>() == 24 && align_of::<page_region>(
 const _: () = assert!(size_of::<pm_scan_arg>() == 96);
 const _: () = assert!(size_of::<uffd_msg>() == MESSAGE_BYTES);
 
-/// Calls ioctl; interruptions are given back like other errors, since some requests report progress then.
+/// Calls ioctl; interruptions are given back like other errors, since some requests report progress
+/// then.
 ///
 /// # Safety
-/// Whatever memory the fields of `argument` refer to must be valid for what the request does with it.
+/// Whatever memory the fields of `argument` refer to must be valid for what the request does with
+/// it.
 pub(super) unsafe fn call<T>(
     fd: BorrowedFd<'_>,
     request: &Request<T>,
     argument: &mut T,
 ) -> io::Result<c_int> {
-    // SAFETY: the type of the request says what the kernel reads and writes at this address; the caller answers for
-    // what the fields refer to.
+    // SAFETY: the type of the request says what the kernel reads and writes at this address; the
+    // caller answers for what the fields refer to.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), request.number as _, &raw mut *argument) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(done) }
 }

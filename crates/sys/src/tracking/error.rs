@@ -10,7 +10,8 @@ pub enum TrackingError {
         "Kernel has no userfaultfd: use one built with CONFIG_USERFAULTFD, or the cooperative tracker"
     )]
     NoUserfaultfd,
-    /// The system call is forbidden; user-mode-only faults need no privilege, so it is not a matter of root.
+    /// The system call is forbidden; user-mode-only faults need no privilege, so it is not a matter
+    /// of root.
     #[error(
         "The userfaultfd system call is forbidden: allow it in the seccomp profile of this container or service, or use the cooperative tracker"
     )]

@@ -1,7 +1,8 @@
 //! Knowing which pages were written, and serving pages that are missing.
 //!
-//! One [`Uffd`] per region does both: [`WpTracker`] uses it to find dirty pages while a guest is copied away, and
-//! post-copy uses its missing-page faults on the other side. [`probe()`] says what this kernel can do.
+//! One [`Uffd`] per region does both: [`WpTracker`] uses it to find dirty pages while a guest is
+//! copied away, and post-copy uses its missing-page faults on the other side. [`probe()`] says what
+//! this kernel can do.
 
 mod abi;
 mod error;

@@ -1,5 +1,5 @@
-//! Trying out on a few pages what this kernel really does; its version says nothing, since features are backported and
-//! forbidden.
+//! Trying out on a few pages what this kernel really does; its version says nothing, since features
+//! are backported and forbidden.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 

@@ -63,16 +63,18 @@ pub enum Placed {
 
 /// The one userfaultfd of a region, from [`Region::uffd`].
 ///
-/// The kernel lets a single descriptor care for a range (a second gets EBUSY), and a migration needs two things of it:
-/// write tracking while a guest is copied away, and missing-page faults once post-copy has begun. So it belongs to the
-/// region, for as long as that lives, and gains modes by registering again; it never loses one.
+/// The kernel lets a single descriptor care for a range (a second gets EBUSY), and a migration
+/// needs two things of it: write tracking while a guest is copied away, and missing-page faults
+/// once post-copy has begun. So it belongs to the region, for as long as that lives, and gains
+/// modes by registering again; it never loses one.
 ///
-/// It is opened for user-mode faults only, which any process may do. The price: the kernel itself, in `recv` or
-/// `write`, does not wait for a missing page but fails with EFAULT. Receive into a buffer of your own, and place pages
-/// with [`Uffd::copy_pages`].
+/// It is opened for user-mode faults only, which any process may do. The price: the kernel itself,
+/// in `recv` or `write`, does not wait for a missing page but fails with EFAULT. Receive into a
+/// buffer of your own, and place pages with [`Uffd::copy_pages`].
 ///
-/// A thread that waits holds a reference to its region, so the descriptor is never closed under it. Unregistering would
-/// let it go on with zeros; therefore there is no such function, and a process that cannot get its pages must end.
+/// A thread that waits holds a reference to its region, so the descriptor is never closed under it.
+/// Unregistering would let it go on with zeros; therefore there is no such function, and a process
+/// that cannot get its pages must end.
 #[derive(Debug)]
 pub struct Uffd {
     fd: OwnedFd,
@@ -117,8 +119,9 @@ impl Uffd {
 
     /// Adds a kind of faults to those the region is registered for.
     ///
-    /// Pages that exist never cause missing faults: register an empty region, or discard it afterwards, and with small
-    /// pages only (`HugePages::None`), since the kernel fills 2 MiB at once where it may.
+    /// Pages that exist never cause missing faults: register an empty region, or discard it
+    /// afterwards, and with small pages only (`HugePages::None`), since the kernel fills 2 MiB at
+    /// once where it may.
     ///
     /// # Errors
     /// A mode that the kernel does not have, or not for the region's kind of page.
@@ -136,8 +139,9 @@ impl Uffd {
         }
         let mut argument =
             abi::uffdio_register { range: self.whole_range(), mode: wanted, ioctls: 0 };
-        // SAFETY: the range is that of the region that owns this descriptor. Registering changes no content, and what
-        // faults do from then on (wait, or note the write) is invisible to the memory model.
+        // SAFETY: the range is that of the region that owns this descriptor. Registering changes no
+        // content, and what faults do from then on (wait, or note the write) is invisible to the
+        // memory model.
         let done = unsafe { abi::call(self.as_fd(), &abi::REGISTER, &mut argument) };
         done.map_err(|source| TrackingError::Register {
             bytes: self.bytes,
@@ -196,11 +200,12 @@ impl Uffd {
         Ok(self.copy_pages(page, from)?.into())
     }
 
-    /// Places pages from `first` on, and wakes who waits for them; those that exist are left as they are.
-    /// Gives the number of 4 KiB pages that were placed.
+    /// Places pages from `first` on, and wakes who waits for them; those that exist are left as
+    /// they are. Gives the number of 4 KiB pages that were placed.
     ///
     /// # Errors
-    /// A range that is outside of the region or not made of its own pages (`InvalidInput`), or memory is used up.
+    /// A range that is outside of the region or not made of its own pages (`InvalidInput`), or
+    /// memory is used up.
     pub fn copy_pages(&self, first: usize, from: &[u8]) -> io::Result<usize> {
         let range = self.range(first, from.len() as u64)?;
         let mut placed_bytes = 0;
@@ -213,8 +218,9 @@ impl Uffd {
                 mode: 0,
                 copy: 0,
             };
-            // SAFETY: the source is what is left of `from`, and the destination lies in the region that owns this
-            // descriptor. The kernel only fills pages that do not exist, which nobody can have read yet.
+            // SAFETY: the source is what is left of `from`, and the destination lies in the region
+            // that owns this descriptor. The kernel only fills pages that do not exist, which
+            // nobody can have read yet.
             let done = unsafe { abi::call(self.as_fd(), &abi::COPY, &mut argument) };
             let step = self.outcome(done, argument.copy, argument.dst, argument.len)?;
             placed_bytes += step.placed_bytes;
@@ -235,7 +241,8 @@ impl Uffd {
         }
         loop {
             let mut argument = abi::uffdio_zeropage { range, mode: 0, zeropage: 0 };
-            // SAFETY: the range lies in the region that owns this descriptor, and only missing pages are filled.
+            // SAFETY: the range lies in the region that owns this descriptor, and only missing
+            // pages are filled.
             let done = unsafe { abi::call(self.as_fd(), &abi::ZEROPAGE, &mut argument) };
             let step = self.outcome(done, argument.zeropage, range.start, range.len)?;
             if step.advance_bytes > 0 {
@@ -254,8 +261,8 @@ impl Uffd {
     }
 
     fn open(region: &Region) -> Result<Uffd, TrackingError> {
-        // A descriptor shakes hands once, naming the features it wants, and an unknown one is an error. So one is
-        // asked what there is, and another is opened to be used.
+        // A descriptor shakes hands once, naming the features it wants, and an unknown one is an
+        // error. So one is asked what there is, and another is opened to be used.
         let offered = handshake(open_fd()?.as_fd(), 0)?;
         let wanted = offered & u64::from(WANTED);
         let fd = open_fd()?;
@@ -284,8 +291,8 @@ impl Uffd {
         let mut argument =
             abi::uffdio_writeprotect { range: self.whole_range(), mode: u64::from(protect) };
         loop {
-            // SAFETY: the range is that of the region; protection changes no content, and a write to a protected page
-            // is let through by the kernel (asynchronous mode).
+            // SAFETY: the range is that of the region; protection changes no content, and a write
+            // to a protected page is let through by the kernel (asynchronous mode).
             match unsafe { abi::call(self.as_fd(), &abi::WRITEPROTECT, &mut argument) } {
                 Err(error) if is_transient(&error) => {}
                 Err(source) => return Err(TrackingError::Protect { bytes: self.bytes, source }),
@@ -328,7 +335,8 @@ impl Uffd {
         }
     }
 
-    /// Reads what a placing ioctl did to `length` bytes at `start`; `done_bytes` is the kernel's answer in its argument.
+    /// Reads what a placing ioctl did to `length` bytes at `start`; `done_bytes` is the kernel's
+    /// answer in its argument.
     fn outcome(
         &self,
         result: io::Result<i32>,
@@ -340,7 +348,8 @@ impl Uffd {
         match result {
             Ok(_) => Ok(Step { placed_bytes: length, advance_bytes: length }),
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                // Whoever placed it has woken the waiters; a second wake-up costs next to nothing and cannot harm.
+                // Whoever placed it has woken the waiters; a second wake-up costs next to nothing
+                // and cannot harm.
                 self.wake_range(abi::uffdio_range { start, len: self.page_bytes })?;
                 Ok(Step { placed_bytes: 0, advance_bytes: self.page_bytes })
             }

@@ -10,32 +10,45 @@ use std::{
 use super::{Mode, TrackingError, Uffd, abi};
 use crate::{PAGE_BYTES, clock, region::Region};
 
-/// Runs that one call of the kernel reports at most; bounds both the buffer and how long the call keeps the region's
-/// page tables from changing.
+/// Runs that one call of the kernel reports at most; bounds both the buffer and how long the call
+/// keeps the region's page tables from changing.
 const RUNS_PER_CALL: usize = 8192;
 
-/// Finds the pages of a region that were written, with write protection that the kernel resolves by itself.
+/// Finds the pages of a region that were written, with write protection that the kernel resolves by
+/// itself.
 ///
 /// # How it works
 ///
-/// An armed page is mapped read-only with a mark. The first write to it faults; the kernel sees the mark, removes it,
-/// lets the write through and tells nobody (asynchronous mode). PAGEMAP_SCAN then lists the pages without a mark, and
-/// arms each in the moment it is listed. So a write is before the listing, and is in the memory that the caller
-/// copies *afterwards*; or it is after, faults, and is in the next list. Copy only what was listed, and only after it was
-/// listed, and nothing is lost, with writers running all the time.
+/// An armed page is mapped read-only with a mark. The first write to it faults; the kernel sees the
+/// mark, removes it, lets the write through and tells nobody (asynchronous mode). PAGEMAP_SCAN then
+/// lists the pages without a mark, and arms each in the moment it is listed. So a write is before
+/// the listing, and is in the memory that the caller copies *afterwards*; or it is after, faults,
+/// and is in the next list. Copy only what was listed, and only after it was listed, and nothing is
+/// lost, with writers running all the time.
 ///
-/// What it costs the writer is real, and is what a hypervisor's dirty log costs a guest in kind: about a microsecond for
-/// the first write to each page after each sync. Until the first [`WpTracker::sync`] nothing is armed and writes run at
-/// full speed.
+/// What it costs the writer is real, and is what a hypervisor's dirty log costs a guest in kind:
+/// about a microsecond for the first write to each page after each sync. Until the first
+/// [`WpTracker::sync`] nothing is armed and writes run at full speed.
 ///
-/// Pages are 4 KiB also where the kernel joined them to huge ones (it splits them at the first write), but reserved
-/// huge pages are tracked as a whole: see [`WpTracker::page_bytes`].
+/// Pages are 4 KiB also where the kernel joined them to huge ones (it splits them at the first
+/// write), but reserved huge pages are tracked as a whole: see [`WpTracker::page_bytes`].
 #[derive(Debug)]
 pub struct WpTracker {
     region: Arc<Region>,
     pagemap: File,
     buffer: Vec<abi::page_region>,
-    is_armed: bool,
+    state: State,
+}
+
+/// What the marks in the page tables are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No page has one.
+    Disarmed,
+    /// Pages without one were written since the last sync.
+    Armed,
+    /// Some have one, but a sync failed midway: they must be set anew before they say anything.
+    Unknown,
 }
 
 /// What one sync saw and cost.
@@ -67,37 +80,45 @@ impl WpTracker {
             region: Arc::clone(region),
             pagemap,
             buffer: vec![empty; RUNS_PER_CALL],
-            is_armed: false,
+            state: State::Disarmed,
         })
     }
 
-    /// Reports the pages written since the last sync, as runs (first page, count) in ascending order, and arms them
-    /// again. The first call, and the first after [`WpTracker::disarm`], arms the whole region and reports all of it.
+    /// Reports the pages written since the last sync, as runs (first page, count) in ascending
+    /// order, and arms them again. The first call, and the first after [`WpTracker::disarm`], arms
+    /// the whole region and reports all of it.
     ///
-    /// `on_dirty` is called while later pages are still to be looked at, and may copy the pages it is given at once.
+    /// `on_dirty` is called while later pages are still to be looked at, and may copy the pages it
+    /// is given at once.
     ///
     /// # Errors
-    /// The kernel failed midway. What it had listed and re-armed until then is lost, so the tracker disarms in its
-    /// books: the next sync reports everything.
+    /// The kernel failed midway. What it had listed and re-armed until then is lost, so count every
+    /// page as dirty; the next sync starts anew and reports everything.
     pub fn sync(
         &mut self,
         on_dirty: &mut dyn FnMut(usize, usize),
     ) -> Result<SyncStats, TrackingError> {
         let start_ns = clock::monotonic_ns();
-        let mut stats = if self.is_armed { self.scan(on_dirty)? } else { self.arm(on_dirty)? };
+        // Unless all goes well.
+        let state = std::mem::replace(&mut self.state, State::Unknown);
+        let mut stats = match state {
+            State::Armed => self.scan(on_dirty)?,
+            State::Disarmed | State::Unknown => self.arm(on_dirty)?,
+        };
+        self.state = State::Armed;
         stats.elapsed_ns = clock::monotonic_ns() - start_ns;
         Ok(stats)
     }
 
-    /// Takes the protection away, so that writers run at full speed again; what was written since the last sync is
-    /// forgotten.
+    /// Takes the protection away, so that writers run at full speed again; what was written since
+    /// the last sync is forgotten.
     ///
     /// # Errors
     /// The kernel could not change its page tables.
     pub fn disarm(&mut self) -> Result<(), TrackingError> {
-        if self.is_armed {
+        if self.state != State::Disarmed {
             self.uffd()?.write_protect(false)?;
-            self.is_armed = false;
+            self.state = State::Disarmed;
         }
         Ok(())
     }
@@ -115,7 +136,6 @@ impl WpTracker {
     fn arm(&mut self, on_dirty: &mut dyn FnMut(usize, usize)) -> Result<SyncStats, TrackingError> {
         // Before the report: a page written after it was armed counts for the next sync.
         self.uffd()?.write_protect(true)?;
-        self.is_armed = true;
         on_dirty(0, self.region.pages());
         Ok(SyncStats { pages: self.region.pages(), runs: 1, calls: 1, elapsed_ns: 0 })
     }
@@ -127,10 +147,8 @@ impl WpTracker {
         let mut at = start;
         while at < end {
             let listed = scan_once(&self.pagemap, at, end, &mut self.buffer);
-            let (count, walk_end) = listed.map_err(|source| {
-                self.is_armed = false;
-                TrackingError::Scan { offset_bytes: at - start, source }
-            })?;
+            let (count, walk_end) = listed
+                .map_err(|source| TrackingError::Scan { offset_bytes: at - start, source })?;
             runs.stats.calls += 1;
             for run in &self.buffer[..count] {
                 let pages = (run.end - run.start) / PAGE_BYTES as u64;
@@ -184,7 +202,8 @@ impl Runs<'_> {
     }
 }
 
-/// Lists and arms written pages from `start` to `end`; gives the number of runs and where the kernel stopped.
+/// Lists and arms written pages from `start` to `end`; gives the number of runs and where the
+/// kernel stopped.
 fn scan_once(
     pagemap: &File,
     start: u64,
@@ -207,8 +226,9 @@ fn scan_once(
         category_anyof_mask: 0,
         return_mask: written,
     };
-    // SAFETY: the kernel writes at most `vec_len` entries to the buffer, which is borrowed exclusively. In the range it
-    // changes protection only, and only of memory registered in asynchronous mode.
+    // SAFETY: the kernel writes at most `vec_len` entries to the buffer, which is borrowed
+    // exclusively. In the range it changes protection only, and only of memory registered in
+    // asynchronous mode.
     let count = unsafe { abi::call(pagemap.as_fd(), &abi::PAGEMAP_SCAN, &mut argument) }?;
     let count = usize::try_from(count).map_err(|_| io::ErrorKind::InvalidData)?;
     // A walk that goes nowhere would be repeated for ever.
@@ -242,6 +262,7 @@ fn check_scan(pagemap: &File) -> Result<(), TrackingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region::{HugePages, RegionOptions};
 
     #[test]
     fn adjacent_runs_are_joined() {
@@ -259,5 +280,26 @@ mod tests {
         check(&[], &[]);
         check(&[(3, 1)], &[(3, 1)]);
         check(&[(0, 2), (2, 3), (6, 1), (7, 1)], &[(0, 5), (6, 2)]);
+    }
+
+    #[test]
+    fn after_a_failed_scan_everything_counts_as_dirty() {
+        let options = RegionOptions { bytes: 1 << 16, huge_pages: HugePages::None, locked: false };
+        let region = Arc::new(Region::new(&options).unwrap());
+        let Ok(mut tracker) = WpTracker::attach(&region) else {
+            return eprintln!("skipped: this kernel cannot track");
+        };
+        let pages = |tracker: &mut WpTracker| tracker.sync(&mut |_, _| {}).map(|it| it.pages);
+        assert_eq!(pages(&mut tracker).unwrap(), 16);
+        let no_pagemap = File::open("/dev/null").unwrap();
+        let pagemap = std::mem::replace(&mut tracker.pagemap, no_pagemap);
+        let error = pages(&mut tracker).unwrap_err();
+        assert!(matches!(error, TrackingError::Scan { offset_bytes: 0, .. }), "{error}");
+        tracker.pagemap = pagemap;
+        assert_eq!(pages(&mut tracker).unwrap(), 16);
+        assert_eq!(pages(&mut tracker).unwrap(), 0);
+        tracker.state = State::Unknown;
+        tracker.disarm().unwrap();
+        assert_eq!(tracker.state, State::Disarmed);
     }
 }
