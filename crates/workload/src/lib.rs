@@ -1,7 +1,42 @@
 //! Dirties memory in a known way, and can say afterwards what every word of it must be.
+//!
+//! - [`spec`]: what to do, with one compact text form.
+//! - [`crew`]: the threads that do it, and what they tell while they run.
+//! - [`fill`] and [`verify`]: the content of memory before and after.
+//! - [`order`] and [`replay`]: why the result is known from a seed and the number of writes alone.
+//! - [`bitmap`]: which pages were written, as told by the writers themselves.
+//! - [`gaps`]: when a worker made no progress.
+//! - [`histogram`]: how long writes took.
+//!
+//! The hot loop neither allocates nor calls the kernel.
 
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
+mod control;
+pub mod crew;
+pub mod fill;
+pub mod gaps;
+pub mod histogram;
+mod meter;
+mod method;
+mod mix;
+pub mod order;
+mod pace;
+pub mod partition;
+pub mod replay;
 pub mod spec;
+mod strokes;
+#[cfg(test)]
+mod testing;
+pub mod verify;
+mod worker;
 
+pub use bitmap::DirtyBitmap;
+pub use crew::{Crew, CrewError, CrewOptions, CrewState};
+pub use fill::{expected_word, fill};
+pub use gaps::Gap;
+pub use histogram::{Histogram, HistogramParts, NoSuchCell};
+pub use method::stamp_word;
 pub use spec::{Method, Pace, Pattern, Spec, SpecError, UnknownName};
+pub use verify::{Corruption, Layout, Verification, verify};

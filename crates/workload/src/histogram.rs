@@ -1,0 +1,305 @@
+//! A latency histogram that one thread fills and others read while it does.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use thiserror::Error;
+
+/// Each octave is cut into this many cells, so a cell is at most 1/32 of its own value wide.
+const CELLS_PER_OCTAVE_LOG2: u32 = 5;
+const CELLS_PER_OCTAVE: u64 = 1 << CELLS_PER_OCTAVE_LOG2;
+/// Longer times (about 18 minutes) are counted in the last cell; the exact maximum is kept beside.
+const LONGEST_NS: u64 = (1 << 40) - 1;
+const CELLS: usize = cell_of(LONGEST_NS) + 1;
+
+/// Times in nanoseconds, in cells whose width is at most 1/32 of their value.
+///
+/// # The layout of cells
+///
+/// Below 64 ns each nanosecond has a cell of its own.
+/// From there on each octave has 32 cells of equal width: the cell is named by the position of the leading one and the
+/// five bits after it, which costs a count of leading zeros, a shift and an addition.
+/// A percentile reports the middle of its cell and so is off by at most 1/64, about 1.6 %, never more than the maximum.
+///
+/// A value is a snapshot: plain numbers that can be merged over workers and subtracted over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    cells: Box<[u64]>,
+    sum_ns: u64,
+    max_ns: u64,
+}
+
+/// A histogram as it travels: only cells that are not empty, by rising number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistogramParts {
+    /// Cell number and its count.
+    pub cells: Vec<(u16, u64)>,
+    /// The sum of all times.
+    pub sum_ns: u64,
+    /// The longest time.
+    pub max_ns: u64,
+}
+
+/// A histogram that arrived names a cell that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("Histogram cell {0} does not exist; cells end at {last}", last = CELLS - 1)]
+pub struct NoSuchCell(pub u16);
+
+/// The histogram that a worker fills: one writer, any number of readers, no lock.
+///
+/// A cell is loaded, raised and stored without a lock prefix, which is right because only its worker stores to it.
+/// Each cell is read whole, but a snapshot may be up to one quantum older in its sum and maximum than in its cells,
+/// because those two are kept in registers within a quantum.
+#[derive(Debug)]
+pub(crate) struct LiveHistogram {
+    cells: Box<[AtomicU64; CELLS]>,
+    sum_ns: AtomicU64,
+    max_ns: AtomicU64,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { cells: vec![0; CELLS].into(), sum_ns: 0, max_ns: 0 }
+    }
+}
+
+impl Histogram {
+    /// Counts one time.
+    pub fn record(&mut self, ns: u64) {
+        self.cells[cell_of(ns)] += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+        self.max_ns = self.max_ns.max(ns);
+    }
+
+    /// How many times were counted.
+    pub fn count(&self) -> u64 {
+        self.cells.iter().sum()
+    }
+
+    /// The longest time, exact in a histogram that was only recorded and merged; null when there is none.
+    pub fn max_ns(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max_ns)
+    }
+
+    /// The mean time; null when there is none.
+    pub fn mean_ns(&self) -> Option<f64> {
+        let count = self.count();
+        (count > 0).then(|| self.sum_ns as f64 / count as f64)
+    }
+
+    /// The time that `percent` (0 to 100) of all times do not exceed; null when there is none.
+    pub fn percentile_ns(&self, percent: f64) -> Option<u64> {
+        let count = self.count();
+        let wanted = ((percent / 100.0 * count as f64).ceil() as u64).clamp(1, count.max(1));
+        let mut seen = 0;
+        for (cell, n) in self.cells.iter().enumerate() {
+            seen += n;
+            if seen >= wanted {
+                let (low, high) = bounds(cell);
+                return Some((low + (high - low) / 2).min(self.max_ns));
+            }
+        }
+        None
+    }
+
+    /// Adds the times of `other`.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.cells.iter_mut().zip(&other.cells) {
+            *mine += theirs;
+        }
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// What was counted since `earlier`, an older snapshot of the same histogram.
+    ///
+    /// The maximum of the difference is known exactly only if it is new; otherwise it is the end of its cell.
+    pub fn since(&self, earlier: &Histogram) -> Histogram {
+        let cells: Box<[u64]> = self
+            .cells
+            .iter()
+            .zip(&earlier.cells)
+            .map(|(now, then)| now.saturating_sub(*then))
+            .collect();
+        let end_of_last = cells.iter().rposition(|n| *n > 0).map_or(0, |cell| bounds(cell).1);
+        let is_new = self.max_ns > earlier.max_ns;
+        let max_ns = if is_new { self.max_ns } else { end_of_last.min(self.max_ns) };
+        Histogram { cells, sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns), max_ns }
+    }
+
+    /// The cells that are not empty: shortest and longest time of each, inclusive, and its count.
+    pub fn cells(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        self.cells.iter().enumerate().filter(|(_, n)| **n > 0).map(|(cell, n)| {
+            let (low, high) = bounds(cell);
+            (low, high, *n)
+        })
+    }
+
+    /// The form in which a histogram travels.
+    pub fn to_parts(&self) -> HistogramParts {
+        let full = self.cells.iter().enumerate().filter(|(_, n)| **n > 0);
+        HistogramParts {
+            cells: full.map(|(cell, n)| (cell as u16, *n)).collect(),
+            sum_ns: self.sum_ns,
+            max_ns: self.max_ns,
+        }
+    }
+
+    /// The histogram that `parts` describes.
+    ///
+    /// # Errors
+    /// A cell is out of range, so the parts are not from this program.
+    pub fn from_parts(parts: &HistogramParts) -> Result<Histogram, NoSuchCell> {
+        let mut histogram =
+            Histogram { sum_ns: parts.sum_ns, max_ns: parts.max_ns, ..Histogram::default() };
+        for (cell, n) in &parts.cells {
+            *histogram.cells.get_mut(usize::from(*cell)).ok_or(NoSuchCell(*cell))? = *n;
+        }
+        Ok(histogram)
+    }
+}
+
+impl LiveHistogram {
+    pub(crate) fn new() -> LiveHistogram {
+        LiveHistogram {
+            cells: Box::new([const { AtomicU64::new(0) }; CELLS]),
+            sum_ns: AtomicU64::new(0),
+            max_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts one time in its cell; the caller publishes sum and maximum at the end of its quantum.
+    #[inline]
+    pub(crate) fn record(&self, ns: u64) {
+        let cell = &self.cells[cell_of(ns)];
+        cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Adds a quantum's sum and maximum.
+    #[inline]
+    pub(crate) fn publish(&self, sum_ns: u64, max_ns: u64) {
+        self.sum_ns.store(self.sum_ns.load(Relaxed).wrapping_add(sum_ns), Relaxed);
+        if max_ns > self.max_ns.load(Relaxed) {
+            self.max_ns.store(max_ns, Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Histogram {
+        Histogram {
+            cells: self.cells.iter().map(|cell| cell.load(Relaxed)).collect(),
+            sum_ns: self.sum_ns.load(Relaxed),
+            max_ns: self.max_ns.load(Relaxed),
+        }
+    }
+}
+
+/// The number of the cell that counts `ns`.
+#[inline]
+const fn cell_of(ns: u64) -> usize {
+    let ns = if ns > LONGEST_NS { LONGEST_NS } else { ns };
+    // The or makes the first two octaves share shift 0, so that cells start at zero without a branch.
+    let shift = (ns | CELLS_PER_OCTAVE).ilog2() - CELLS_PER_OCTAVE_LOG2;
+    ((shift as usize) << CELLS_PER_OCTAVE_LOG2) + (ns >> shift) as usize
+}
+
+/// The shortest and the longest time that `cell` counts.
+const fn bounds(cell: usize) -> (u64, u64) {
+    let cell = cell as u64;
+    if cell < 2 * CELLS_PER_OCTAVE {
+        return (cell, cell);
+    }
+    let shift = cell / CELLS_PER_OCTAVE - 1;
+    let low = (cell - shift * CELLS_PER_OCTAVE) << shift;
+    (low, low + (1 << shift) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn cells_follow_each_other_without_holes() {
+        let mut next = 0;
+        for cell in 0..CELLS {
+            let (low, high) = bounds(cell);
+            assert_eq!(low, next, "cell {cell}");
+            assert_eq!((cell_of(low), cell_of(high)), (cell, cell));
+            next = high + 1;
+        }
+        assert_eq!(next, LONGEST_NS + 1);
+        assert_eq!(cell_of(u64::MAX), CELLS - 1);
+    }
+
+    #[test]
+    fn an_empty_histogram_knows_nothing() {
+        let empty = Histogram::default();
+        assert_eq!((empty.count(), empty.max_ns(), empty.mean_ns()), (0, None, None));
+        assert_eq!(empty.percentile_ns(50.0), None);
+    }
+
+    #[test]
+    fn percentiles_of_known_times() {
+        let mut histogram = Histogram::default();
+        (1..=10_000).for_each(|ns| histogram.record(ns));
+        let check = |percent: f64, exact: f64| {
+            let found = histogram.percentile_ns(percent).unwrap() as f64;
+            assert!((found - exact).abs() <= exact / 60.0 + 1.0, "p{percent} gave {found}");
+        };
+        check(0.0, 1.0);
+        check(50.0, 5000.0);
+        check(99.0, 9900.0);
+        check(99.9, 9990.0);
+        assert_eq!(histogram.max_ns(), Some(10_000));
+        assert_eq!(histogram.percentile_ns(100.0).map(|ns| ns <= 10_000), Some(true));
+        assert_eq!(histogram.mean_ns(), Some(5000.5));
+    }
+
+    #[test]
+    fn the_difference_of_two_snapshots_is_what_came_between() {
+        let live = LiveHistogram::new();
+        let record = |ns| {
+            live.record(ns);
+            live.publish(ns, ns);
+        };
+        [100, 5000, 9_000_000].into_iter().for_each(record);
+        let earlier = live.snapshot();
+        [200, 200, 700].into_iter().for_each(record);
+        let delta = live.snapshot().since(&earlier);
+        assert_eq!((delta.count(), delta.mean_ns()), (3, Some(1100.0 / 3.0)));
+        let max = delta.max_ns().unwrap();
+        assert!((700..=722).contains(&max), "the old maximum must not show again, got {max}");
+        record(10_000_000);
+        assert_eq!(live.snapshot().since(&earlier).max_ns(), Some(10_000_000));
+    }
+
+    #[test]
+    fn parts_with_an_unknown_cell_are_refused() {
+        let parts = HistogramParts { cells: vec![(CELLS as u16, 1)], ..HistogramParts::default() };
+        assert_eq!(Histogram::from_parts(&parts), Err(NoSuchCell(CELLS as u16)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_is_within_its_cell_and_the_cell_is_narrow(ns in any::<u64>(), shift in 0u32..64) {
+            let ns = (ns >> shift).min(LONGEST_NS);
+            let (low, high) = bounds(cell_of(ns));
+            prop_assert!(low <= ns && ns <= high);
+            prop_assert!((high - low) * 32 <= low.max(1) || high == low);
+        }
+
+        #[test]
+        fn merging_parts_is_recording_all(
+            a in proptest::collection::vec(0u64..1 << 36, 0..50), b in proptest::collection::vec(0u64..1 << 36, 0..50),
+        ) {
+            let of = |times: &[u64]| {
+                let mut histogram = Histogram::default();
+                times.iter().for_each(|ns| histogram.record(*ns));
+                histogram
+            };
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            prop_assert_eq!(&merged, &of(&[a, b].concat()));
+            prop_assert_eq!(Histogram::from_parts(&merged.to_parts()), Ok(merged));
+        }
+    }
+}

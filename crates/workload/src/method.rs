@@ -1,0 +1,80 @@
+//! What one write does to its page, and what the page must hold afterwards.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use sterna_sys::WORDS_PER_PAGE;
+
+use crate::mix::GOLDEN;
+
+/// A way of writing a page, known to the inner loop at compile time.
+pub(crate) trait WriteMethod: Copy + Send + 'static {
+    /// Performs one write on the words of page number `page` of the region.
+    fn write(&self, words: &[AtomicU64], page: usize);
+}
+
+/// Adds one to the page's stamp word.
+///
+/// # Why a counter
+///
+/// A write could simply store its own number as the page's stamp.
+/// If migration then loses one write, the page is wrong only until the worker happens to write it again; under a
+/// working set that is written over and over, nearly every loss would be masked before anybody looks.
+/// A counter is read, raised and stored: the value tells how many writes arrived since the beginning, so a page that
+/// once fell behind stays behind for ever, and the check at the end finds it however much was written in between.
+///
+/// The load and the store need no lock prefix, because each page has one writer only.
+/// The stamp starts at the page's fill content, so it is no more compressible than the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counter;
+
+impl WriteMethod for Counter {
+    #[inline]
+    fn write(&self, words: &[AtomicU64], page: usize) {
+        let stamp = &words[stamp_word(page)];
+        stamp.store(stamp.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}
+
+/// Which word of page number `page` carries its stamp.
+///
+/// Multiples of the golden ratio spread over the page, so that neighbouring pages use different cache sets at every
+/// level; always taking the first word would crowd all stamps into one set out of 64.
+#[inline]
+pub fn stamp_word(page: usize) -> usize {
+    const SHIFT: u32 = u64::BITS - WORDS_PER_PAGE.ilog2();
+    ((page as u64).wrapping_mul(GOLDEN) >> SHIFT) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_use_all_words_and_cache_sets_evenly() {
+        let pages = 1 << 16;
+        let mut words = vec![0u64; WORDS_PER_PAGE];
+        // A cache of 1024 sets of 64 bytes: ten address bits above the line.
+        let mut sets = vec![0u64; 1024];
+        for page in 0..pages {
+            words[stamp_word(page)] += 1;
+            sets[(page * 64 + stamp_word(page) / 8) % 1024] += 1;
+        }
+        let spread = |counts: &[u64]| (counts.iter().min().copied(), counts.iter().max().copied());
+        assert_eq!(words.iter().sum::<u64>(), pages as u64);
+        let (fewest, most) = spread(&words);
+        assert!(fewest >= Some(120) && most <= Some(136), "words {fewest:?} to {most:?}");
+        let (fewest, most) = spread(&sets);
+        assert!(fewest >= Some(56) && most <= Some(72), "sets {fewest:?} to {most:?}");
+    }
+
+    #[test]
+    fn a_write_raises_the_stamp_and_nothing_else() {
+        let words: Vec<AtomicU64> = (0..512).map(AtomicU64::new).collect();
+        words[stamp_word(3)].store(u64::MAX, Relaxed);
+        Counter.write(&words, 3);
+        for (index, word) in words.iter().enumerate() {
+            let expected = if index == stamp_word(3) { 0 } else { index as u64 };
+            assert_eq!(word.load(Relaxed), expected);
+        }
+    }
+}

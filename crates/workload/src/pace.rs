@@ -1,0 +1,294 @@
+//! When the next page is due: pure arithmetic on time, without a clock of its own.
+
+use sterna_sys::PAGE_BYTES;
+
+use crate::spec::Pace;
+
+/// Pages that fall due within this time are written together, so that a fast pace does not wake up for each page.
+pub(crate) const QUANTUM_NS: u64 = 500_000;
+
+/// A lag of up to two quanta is made up for at once, because waking up is never quite punctual.
+const LAG_AT_ONCE_NS: u64 = 2 * QUANTUM_NS;
+
+/// Of a longer lag, so much is made up for little by little; what is beyond it is forgiven.
+const LAG_OWED_NS: u64 = 10_000_000;
+
+/// While a lag is made up for little by little, the pace is higher by one part in this.
+const REPAYMENT_PART: u64 = 5;
+
+const BITS_PER_PAGE: u128 = PAGE_BYTES as u128 * 8;
+const NS_PER_SECOND: u128 = 1_000_000_000;
+
+/// The schedule of one worker.
+///
+/// # Smooth, exact, and without bursts
+///
+/// Sleeping for a computed time after each batch loses the time of waking up again and again, so a rate kept that way
+/// always comes out low.
+/// Here each page has an absolute time at which it is due, `origin + page × interval`, with the interval kept as an
+/// exact fraction: waking up late shortens the next sleep by itself, and the mean over any longer time is the rate.
+/// All workers get the same interval, shifted against each other, so together they make exactly the rate asked for.
+///
+/// Absolute times alone would make a worker that was frozen for a second write that second's pages in one burst, which
+/// no real program that paces itself does, and which would be the first thing to happen after every downtime.
+/// So the schedule moves.
+/// A deliberate pause moves it by the length of the pause.
+/// Any other lag moves it until at most two quanta are left to be written at once.
+/// On a busy machine, though, a worker loses a time slice of a few milliseconds every now and then, and if all of that
+/// were forgiven, a rate that is easily within reach would come out some percent low.
+/// So up to 10 ms of what the schedule was moved by stay owed, and are repaid by running one fifth faster: the rate is
+/// kept, and no window of 10 ms sees more than 1.3 times the rate.
+#[derive(Clone, Debug)]
+pub(crate) struct Pacer {
+    schedule: Option<Schedule>,
+}
+
+#[derive(Clone, Debug)]
+struct Schedule {
+    /// Page 0 of the schedule is due at this time.
+    origin_ns: u64,
+    /// Pages written since the origin.
+    done: u64,
+    /// By how much the schedule was moved for a lag that is still to be made up for.
+    owed_ns: u64,
+    /// When something of that was last repaid.
+    repaid_ns: u64,
+    /// The time from one page to the next is this fraction of nanoseconds.
+    interval_numerator: u128,
+    interval_denominator: u128,
+}
+
+/// What to do at a given time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// So many pages are due.
+    Write(u64),
+    /// Nothing is due before this time.
+    WaitUntil(u64),
+}
+
+impl Pacer {
+    /// The schedule of worker number `worker` of `workers`, starting at `now_ns`.
+    pub(crate) fn new(pace: Pace, worker: u32, workers: u32, now_ns: u64) -> Pacer {
+        let Pace::BytesPerSecond(rate) = pace else { return Pacer { schedule: None } };
+        let mut schedule = Schedule {
+            origin_ns: now_ns,
+            done: 0,
+            owed_ns: 0,
+            repaid_ns: now_ns,
+            interval_numerator: BITS_PER_PAGE * NS_PER_SECOND * u128::from(workers.max(1)),
+            interval_denominator: u128::from(rate.bits_per_second()),
+        };
+        let interval_ns = schedule.due_ns(1).saturating_sub(now_ns);
+        let phase_ns = u128::from(interval_ns) * u128::from(worker) / u128::from(workers.max(1));
+        schedule.move_by(phase_ns as u64);
+        Pacer { schedule: Some(schedule) }
+    }
+
+    /// What to do at `now_ns`; forgives whatever lag is too long to be jitter.
+    pub(crate) fn plan(&mut self, now_ns: u64) -> Plan {
+        let Some(schedule) = &mut self.schedule else { return Plan::Write(u64::MAX) };
+        schedule.repay(now_ns);
+        let next_ns = schedule.due_ns(schedule.done);
+        if next_ns > now_ns {
+            // Pages are gathered up to a common grid, unless they come more slowly than it.
+            let grid_ns = now_ns - now_ns % QUANTUM_NS + QUANTUM_NS;
+            return Plan::WaitUntil(next_ns.max(grid_ns));
+        }
+        schedule.owe((now_ns - next_ns).saturating_sub(LAG_AT_ONCE_NS));
+        Plan::Write(schedule.due_by(now_ns).saturating_sub(schedule.done).max(1))
+    }
+
+    /// Counts pages that were written.
+    #[inline]
+    pub(crate) fn wrote(&mut self, pages: u64) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.done += pages;
+        }
+    }
+
+    /// Takes a pause out of the schedule: what was due in 3 ms before it is due 3 ms after it.
+    pub(crate) fn move_by(&mut self, pause_ns: u64) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.move_by(pause_ns);
+        }
+    }
+}
+
+impl Schedule {
+    /// When page `page` is due; the end of time if the rate is zero.
+    fn due_ns(&self, page: u64) -> u64 {
+        let after = u128::from(page).checked_mul(self.interval_numerator);
+        let after = match (page, self.interval_denominator) {
+            (0, _) => 0,
+            (_, 0) => u128::MAX,
+            (_, denominator) => after.map_or(u128::MAX, |ns| ns.div_ceil(denominator)),
+        };
+        self.origin_ns.saturating_add(u64::try_from(after).unwrap_or(u64::MAX))
+    }
+
+    /// How many pages are due at `now_ns`, counted from the origin.
+    fn due_by(&self, now_ns: u64) -> u64 {
+        let Some(since_ns) = now_ns.checked_sub(self.origin_ns) else { return 0 };
+        let intervals = u128::from(since_ns) * self.interval_denominator / self.interval_numerator;
+        u64::try_from(intervals).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn move_by(&mut self, ns: u64) {
+        self.origin_ns = self.origin_ns.saturating_add(ns);
+        self.repaid_ns = self.repaid_ns.saturating_add(ns);
+    }
+
+    /// Moves the schedule by `lag_ns`, to be made up for later as far as the limit allows.
+    fn owe(&mut self, lag_ns: u64) {
+        self.origin_ns = self.origin_ns.saturating_add(lag_ns);
+        self.owed_ns = self.owed_ns.saturating_add(lag_ns).min(LAG_OWED_NS);
+    }
+
+    /// Moves the schedule back by a part of the time since the last repayment.
+    fn repay(&mut self, now_ns: u64) {
+        let since_ns = now_ns.saturating_sub(self.repaid_ns);
+        // A long time without a plan was a stall, in which the pace could not have been higher.
+        let part_ns = since_ns.min(8 * QUANTUM_NS) / REPAYMENT_PART;
+        let repayment_ns = part_ns.min(self.owed_ns);
+        self.owed_ns -= repayment_ns;
+        self.origin_ns = self.origin_ns.saturating_sub(repayment_ns);
+        self.repaid_ns = self.repaid_ns.max(now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use sterna_units::Rate;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn pages_per_second(pages: u64) -> Pace {
+        Pace::BytesPerSecond(Rate::from_bytes_per_second(pages * 4096))
+    }
+
+    /// Runs a schedule from `from_ns` to `to_ns`, each wake-up late by what `late` says, and returns pages written.
+    fn run(pacer: &mut Pacer, from_ns: u64, to_ns: u64, mut late: impl FnMut() -> u64) -> u64 {
+        let (mut now_ns, mut pages) = (from_ns, 0);
+        while now_ns < to_ns {
+            match pacer.plan(now_ns) {
+                Plan::Write(due) => {
+                    pacer.wrote(due);
+                    pages += due;
+                }
+                Plan::WaitUntil(until) => {
+                    assert!(until > now_ns, "a wait must end after now");
+                    now_ns = until.saturating_add(late());
+                }
+            }
+        }
+        pages
+    }
+
+    #[test]
+    fn unlimited_is_always_due() {
+        assert_eq!(Pacer::new(Pace::Unlimited, 0, 1, 5).plan(0), Plan::Write(u64::MAX));
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_never_due_again() {
+        let mut pacer = Pacer::new(pages_per_second(0), 0, 1, 0);
+        if let Plan::Write(pages) = pacer.plan(0) {
+            pacer.wrote(pages);
+        }
+        assert_eq!(pacer.plan(1 << 60), Plan::WaitUntil(u64::MAX));
+    }
+
+    #[test]
+    fn slow_rates_wait_for_each_page() {
+        let mut pacer = Pacer::new(pages_per_second(1), 0, 1, 100);
+        assert_eq!(pacer.plan(100), Plan::Write(1));
+        pacer.wrote(1);
+        assert_eq!(pacer.plan(200), Plan::WaitUntil(SECOND_NS + 100));
+    }
+
+    #[test]
+    fn workers_share_the_rate_and_take_turns() {
+        let starts: Vec<Plan> =
+            (0..4).map(|worker| Pacer::new(pages_per_second(1), worker, 4, 0).plan(0)).collect();
+        let expected = [
+            Plan::Write(1),
+            Plan::WaitUntil(SECOND_NS),
+            Plan::WaitUntil(2 * SECOND_NS),
+            Plan::WaitUntil(3 * SECOND_NS),
+        ];
+        assert_eq!(starts, expected);
+    }
+
+    #[test]
+    fn a_freeze_makes_no_burst_and_is_mostly_forgiven() {
+        let rate = 100_000;
+        let mut pacer = Pacer::new(pages_per_second(rate), 0, 1, 0);
+        run(&mut pacer, 0, SECOND_NS, || 0);
+        let back_ns = 9 * SECOND_NS;
+        let Plan::Write(due) = pacer.plan(back_ns) else { panic!("pages must be due") };
+        assert!((100..=102).contains(&due), "1 ms at once is 100 pages, got {due}");
+        let window = run(&mut pacer, back_ns, back_ns + SECOND_NS / 100, || 0);
+        assert!((1200..=1302).contains(&window), "10 ms are 1000 pages, got {window}");
+        let rest = run(&mut pacer, back_ns + SECOND_NS / 100, back_ns + SECOND_NS, || 0);
+        let made_up_for = window + rest - rate;
+        assert!((1000..=1110).contains(&made_up_for), "11 ms are 1100 pages, got {made_up_for}");
+    }
+
+    #[test]
+    fn lost_time_slices_cost_no_rate() {
+        let rate = 100_000;
+        let mut pacer = Pacer::new(pages_per_second(rate), 0, 1, 0);
+        let mut wake_ups = 0;
+        let late = || {
+            wake_ups += 1;
+            if wake_ups % 100 == 0 { 6_000_000 } else { 50_000 }
+        };
+        let pages = run(&mut pacer, 0, 10 * SECOND_NS, late);
+        assert!(pages.abs_diff(10 * rate) < rate / 100, "{pages} pages for {}", 10 * rate);
+    }
+
+    #[test]
+    fn a_pause_moves_the_schedule() {
+        let mut pacer = Pacer::new(pages_per_second(1), 0, 1, 0);
+        pacer.wrote(1);
+        pacer.move_by(10 * SECOND_NS);
+        assert_eq!(pacer.plan(10 * SECOND_NS), Plan::WaitUntil(11 * SECOND_NS));
+    }
+
+    #[test]
+    fn a_hopeless_rate_is_always_due_but_never_by_much() {
+        let mut pacer = Pacer::new(pages_per_second(1_000_000), 0, 1, 0);
+        for now_ns in (0..SECOND_NS).step_by(100_000) {
+            let Plan::Write(due) = pacer.plan(now_ns) else { panic!("pages must be due") };
+            assert!(due <= 1101, "owed {due} pages at {now_ns}");
+            pacer.wrote(due.min(10));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_costs_no_rate(
+            rate in 1u64..3_000_000, workers in 1u32..9, jitter_ns in 0u64..1_400_000, seed in any::<u64>(),
+        ) {
+            let seconds = 3;
+            let mut lateness = seed;
+            let mut late = || {
+                lateness = crate::mix::mix(lateness);
+                lateness % (jitter_ns + 1)
+            };
+            let pages: u64 = (0..workers)
+                .map(|worker| {
+                    let mut pacer = Pacer::new(pages_per_second(rate), worker, workers, 0);
+                    run(&mut pacer, 0, seconds * SECOND_NS, &mut late)
+                })
+                .sum();
+            // At the end each worker may be one page and one late wake-up away, and owe what it has not yet repaid.
+            let lag_ns = QUANTUM_NS + jitter_ns + LAG_OWED_NS;
+            let slack = u64::from(workers) + rate * lag_ns / SECOND_NS + 1;
+            prop_assert!(pages.abs_diff(rate * seconds) <= slack, "{pages} pages for {}", rate * seconds);
+        }
+    }
+}
