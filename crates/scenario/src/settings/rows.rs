@@ -1,0 +1,349 @@
+//! The one table of everything that can be set.
+
+use super::Setting;
+use crate::types::{Downtime, Pause, Scenario, Trigger};
+use crate::value::{Kind, Value, ValueError};
+
+/// One row. `peek` finds the value in a scenario, `set` puts one there; everything else follows from its type.
+macro_rules! row {
+    ($path:literal, $example:expr, $none:expr, $peek:expr, $set:expr, $about:literal) => {
+        Setting {
+            path: $path,
+            about: $about,
+            example: $example,
+            none: $none,
+            kind: kind($peek),
+            choices: choices($peek),
+            get: |scenario| show($peek, scenario),
+            set: $set,
+        }
+    };
+}
+
+/// A field that always has a value.
+macro_rules! plain {
+    ($path:literal, $($field:ident).+, $about:literal) => {
+        row!($path, None, None, |s| Some(&s.$($field).+), |s, text| put(&mut s.$($field).+, text), $about)
+    };
+}
+
+/// A field that may have no value: an example, and the word that takes a value away.
+macro_rules! maybe {
+    ($path:literal, $($field:ident).+, $example:literal, $none:expr, $about:literal) => {
+        row!(
+            $path,
+            Some($example),
+            $none,
+            |s| s.$($field).+.as_ref(),
+            |s, text| put_option(&mut s.$($field).+, $none, text),
+            $about
+        )
+    };
+}
+
+/// A field of an optional table within `[migration]`.
+macro_rules! technique {
+    ($path:literal, $table:ident.$field:ident, $about:literal) => {
+        row!(
+            $path,
+            None,
+            None,
+            |s| s.migration.$table.as_ref().map(|table| &table.$field),
+            |s, text| put(&mut s.migration.$table.get_or_insert_default().$field, text),
+            $about
+        )
+    };
+    ($path:literal, $table:ident.$field:ident, $example:literal, $none:literal, $about:literal) => {
+        row!(
+            $path,
+            Some($example),
+            Some($none),
+            |s| s.migration.$table.as_ref().and_then(|table| table.$field.as_ref()),
+            |s, text| {
+                let table = s.migration.$table.get_or_insert_default();
+                put_option(&mut table.$field, Some($none), text)
+            },
+            $about
+        )
+    };
+}
+
+/// A field of `[migration.downtime]`.
+macro_rules! downtime {
+    ($path:literal, $field:ident, $about:literal) => {
+        row!(
+            $path,
+            None,
+            None,
+            |s| s.migration.downtime.steps().map(|steps| &steps.$field),
+            |s, text| put(&mut s.migration.downtime.steps_or_default().$field, text),
+            $about
+        )
+    };
+}
+
+pub(super) const SETTINGS: &[Setting] = &[
+    maybe!("name", name, "a bare run", None, "What to call the run in reports"),
+    plain!("guest.vcpus", guest.vcpus, "Virtual processors, 1 to 1024"),
+    plain!("guest.memory", guest.memory, "Guest memory"),
+    plain!(
+        "guest.ballast",
+        guest.ballast,
+        "Memory that holds data but is never written; a percentage is of guest memory"
+    ),
+    plain!("guest.huge-pages", guest.huge_pages, "The pages that back guest memory"),
+    plain!("guest.prealloc", guest.prealloc, "Whether all memory is populated before the run"),
+    plain!("guest.locked", guest.locked, "Whether memory is locked against swapping"),
+    maybe!(
+        "guest.source.cpus",
+        guest.source.cpus,
+        "0-3",
+        Some("any"),
+        "Processors that the source runs on"
+    ),
+    maybe!(
+        "guest.source.numa-nodes",
+        guest.source.numa_nodes,
+        "0",
+        Some("any"),
+        "NUMA nodes that the source takes memory from"
+    ),
+    maybe!(
+        "guest.destination.cpus",
+        guest.destination.cpus,
+        "4-7",
+        Some("any"),
+        "Processors that the destination runs on"
+    ),
+    maybe!(
+        "guest.destination.numa-nodes",
+        guest.destination.numa_nodes,
+        "1",
+        Some("any"),
+        "NUMA nodes that the destination takes memory from"
+    ),
+    plain!(
+        "workload.memory",
+        workload.memory,
+        "How much memory is written; a percentage is of guest memory"
+    ),
+    plain!(
+        "workload.workers",
+        workload.workers,
+        "How many threads write; by default as many as virtual processors"
+    ),
+    plain!("workload.pattern", workload.pattern, "In which order pages are written"),
+    plain!("workload.method", workload.method, "What a write does to its page"),
+    plain!(
+        "workload.rate",
+        workload.rate,
+        "How fast all workers together write, each page counted as 4 KiB, or unlimited"
+    ),
+    plain!("workload.seed", workload.seed, "Decides page order and content"),
+    plain!("workload.latency", workload.latency, "Whether each write is timed"),
+    plain!("migration.transport", migration.transport, "What carries the stream"),
+    maybe!(
+        "migration.max-bandwidth",
+        migration.max_bandwidth,
+        "1Gbit/s",
+        Some("unlimited"),
+        "What the stream may use until the switchover, or unlimited"
+    ),
+    row!(
+        "migration.downtime-limit",
+        Some("300ms"),
+        None,
+        |s| s.migration.downtime.limit(),
+        |s, text| {
+            s.migration.downtime = Downtime::Limit(Value::read(text)?);
+            Ok(())
+        },
+        "How long the guest may be frozen, at most 2000s"
+    ),
+    plain!("migration.zero-page", migration.zero_page, "Who looks for pages of zeros"),
+    plain!(
+        "migration.zero-copy",
+        migration.zero_copy,
+        "Whether pages are sent without a copy; needs multifd"
+    ),
+    plain!(
+        "migration.limit-in-switchover",
+        migration.limit_in_switchover,
+        "Whether max-bandwidth also holds while the guest is frozen"
+    ),
+    downtime!("migration.downtime.from", from, "The first limit"),
+    downtime!("migration.downtime.to", to, "The last limit, at most 2000s"),
+    downtime!("migration.downtime.steps", steps, "How many limits, first and last included"),
+    downtime!("migration.downtime.every", every, "How long each limit stands before the next"),
+    row!(
+        "migration.postcopy.after-passes",
+        Some("2"),
+        None,
+        |s| s.migration.postcopy.as_ref()?.trigger.as_ref()?.after_passes(),
+        |s, text| {
+            let trigger = Trigger::AfterPasses(Value::read(text)?);
+            s.migration.postcopy.get_or_insert_default().trigger = Some(trigger);
+            Ok(())
+        },
+        "Switch as soon as so many passes are complete"
+    ),
+    row!(
+        "migration.postcopy.after",
+        Some("10s"),
+        None,
+        |s| s.migration.postcopy.as_ref()?.trigger.as_ref()?.after(),
+        |s, text| {
+            let trigger = Trigger::After(Value::read(text)?);
+            s.migration.postcopy.get_or_insert_default().trigger = Some(trigger);
+            Ok(())
+        },
+        "Instead of after-passes: switch so long after the migration began"
+    ),
+    technique!(
+        "migration.postcopy.preempt",
+        postcopy.preempt,
+        "Whether requested pages travel on a connection of their own"
+    ),
+    technique!(
+        "migration.postcopy.max-bandwidth",
+        postcopy.max_bandwidth,
+        "1Gbit/s",
+        "unlimited",
+        "What the background stream may use after the switch, or unlimited"
+    ),
+    row!(
+        "migration.pause.after-passes",
+        Some("5"),
+        None,
+        |s| s.migration.pause.as_ref()?.trigger.after_passes(),
+        |s, text| {
+            let trigger = Trigger::AfterPasses(Value::read(text)?);
+            s.migration.pause = Some(Pause { trigger });
+            Ok(())
+        },
+        "Stop the guest as soon as so many passes are complete"
+    ),
+    row!(
+        "migration.pause.after",
+        Some("30s"),
+        None,
+        |s| s.migration.pause.as_ref()?.trigger.after(),
+        |s, text| {
+            let trigger = Trigger::After(Value::read(text)?);
+            s.migration.pause = Some(Pause { trigger });
+            Ok(())
+        },
+        "Instead of after-passes: stop the guest so long after the migration began"
+    ),
+    technique!(
+        "migration.auto-converge.initial",
+        auto_converge.initial,
+        "Percent of processor time taken away at first, 1 to 99"
+    ),
+    technique!(
+        "migration.auto-converge.increment",
+        auto_converge.increment,
+        "Percent that each further step adds, 1 to 99"
+    ),
+    technique!("migration.auto-converge.max", auto_converge.max, "Percent at most, 1 to 99"),
+    technique!(
+        "migration.auto-converge.tail-slow",
+        auto_converge.tail_slow,
+        "Whether the last steps are only as large as the dirty rate asks for"
+    ),
+    technique!(
+        "migration.dirty-limit.per-vcpu",
+        dirty_limit.per_vcpu,
+        "The dirty rate that each virtual processor may have, at least 1MB/s"
+    ),
+    technique!("migration.multifd.channels", multifd.channels, "How many connections, 1 to 255"),
+    technique!("migration.multifd.compression", multifd.compression, "How pages are compressed"),
+    technique!(
+        "migration.multifd.level",
+        multifd.level,
+        "1",
+        "default",
+        "How hard the compressor tries: zlib 0 to 9, zstd 0 to 20"
+    ),
+    technique!(
+        "migration.xbzrle.cache",
+        xbzrle.cache,
+        "Size of the cache of former content; a percentage is of guest memory"
+    ),
+    technique!("migration.tls.mode", tls.mode, "How the two sides know each other"),
+    technique!(
+        "migration.hold.at-least-passes",
+        hold.at_least_passes,
+        "How many passes must be complete before it may finish"
+    ),
+    row!(
+        "link.latency",
+        None,
+        None,
+        |s| s.link.as_ref().map(|link| &link.latency),
+        |s, text| put(&mut s.link.get_or_insert_default().latency, text),
+        "How long each byte is under way, in one direction, at most 10s"
+    ),
+    row!(
+        "link.bandwidth",
+        Some("10Gbit/s"),
+        Some("unlimited"),
+        |s| s.link.as_ref()?.bandwidth.as_ref(),
+        |s, text| {
+            put_option(&mut s.link.get_or_insert_default().bandwidth, Some("unlimited"), text)
+        },
+        "What the wire carries"
+    ),
+    maybe!(
+        "limits.max-time",
+        limits.max_time,
+        "300s",
+        Some("none"),
+        "Total time at which to act, or none"
+    ),
+    maybe!(
+        "limits.max-passes",
+        limits.max_passes,
+        "30",
+        Some("none"),
+        "Completed passes at which to act, or none"
+    ),
+    plain!("limits.then", limits.then, "What to do at a limit"),
+    plain!(
+        "timing.warmup",
+        timing.warmup,
+        "How long the guest is watched before, for the baseline"
+    ),
+    plain!("timing.cooldown", timing.cooldown, "How long the guest is watched afterwards"),
+    plain!(
+        "timing.sample-interval",
+        timing.sample_interval,
+        "Time between two samples, at least 1ms"
+    ),
+];
+
+fn put<T: Value>(place: &mut T, text: &str) -> Result<(), ValueError> {
+    *place = T::read(text)?;
+    Ok(())
+}
+
+fn put_option<T: Value>(
+    place: &mut Option<T>,
+    none: Option<&str>,
+    text: &str,
+) -> Result<(), ValueError> {
+    *place = if Some(text) == none { None } else { Some(T::read(text)?) };
+    Ok(())
+}
+
+fn show<T: Value>(peek: fn(&Scenario) -> Option<&T>, scenario: &Scenario) -> Option<String> {
+    peek(scenario).map(T::to_string)
+}
+
+const fn kind<T: Value>(_: fn(&Scenario) -> Option<&T>) -> Kind {
+    T::KIND
+}
+
+const fn choices<T: Value>(_: fn(&Scenario) -> Option<&T>) -> fn() -> &'static [&'static str] {
+    T::choices
+}

@@ -1,0 +1,87 @@
+//! The machine and its workload.
+
+use sterna_units::Bytes;
+use sterna_workload::Pace;
+
+use super::Findings;
+use crate::PAGE_BYTES;
+use crate::types::Scenario;
+
+/// The limit of the processors that engines can give a guest.
+const MOST_VCPUS: u32 = 1024;
+/// The address space of a process; no guest is larger.
+const MOST_MEMORY_BYTES: u64 = 1 << 48;
+
+pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
+    let guest = &scenario.guest;
+    found.range("guest.vcpus", guest.vcpus, 1, MOST_VCPUS);
+    found.range("workload.workers", scenario.workload.workers, 1, MOST_VCPUS);
+    if let Pace::BytesPerSecond(rate) = scenario.workload.rate {
+        found.some_rate("workload.rate", Some(rate), "give a rate such as 32MiB/s, or `unlimited`");
+    }
+    memory(scenario, found);
+    shares(scenario, found);
+}
+
+fn memory(scenario: &Scenario, found: &mut Findings) {
+    let Bytes(memory) = scenario.guest.memory;
+    let pages = scenario.guest.huge_pages;
+    found.refuse_if(memory == 0 || memory > MOST_MEMORY_BYTES, &["guest.memory"], || {
+        let most = Bytes(MOST_MEMORY_BYTES);
+        format!("Field `guest.memory` is {}; it must be from 4KiB to {most}", Bytes(memory))
+    });
+    found.refuse_if(!memory.is_multiple_of(PAGE_BYTES), &["guest.memory"], || {
+        format!("Field `guest.memory` is {}, not a multiple of 4KiB; round it", Bytes(memory))
+    });
+    let whole = Bytes(pages.granularity_bytes());
+    let fields = ["guest.memory", "guest.huge-pages"];
+    found.refuse_if(whole.0 > PAGE_BYTES && !memory.is_multiple_of(whole.0), &fields, || {
+        format!(
+            "Field `guest.memory` is {}, not a multiple of the {whole} that `guest.huge-pages` asks for; \
+             round it or choose smaller pages",
+            Bytes(memory)
+        )
+    });
+}
+
+/// How the workload and the ballast share the memory.
+fn shares(scenario: &Scenario, found: &mut Findings) {
+    let memory = scenario.guest.memory;
+    let (workload, ballast) = (scenario.workload_bytes(), scenario.ballast_bytes());
+    let (workload_pages, workers) = (workload.0 / PAGE_BYTES, scenario.workload.workers);
+    found.refuse_if(
+        workload_pages < u64::from(workers),
+        &["workload.memory", "workload.workers", "guest.memory"],
+        || {
+            format!(
+                "Field `workload.memory` is {}, which is {workload_pages} whole pages for the {workers} workers of \
+                 `workload.workers`; give each at least one page of 4KiB",
+                scenario.workload.memory
+            )
+        },
+    );
+    found.refuse_if(workload > memory, &["workload.memory", "guest.memory"], || {
+        format!(
+            "Field `workload.memory` is {workload}, more than the {memory} of `guest.memory`; \
+             make it smaller or the guest larger"
+        )
+    });
+    found.refuse_if(ballast > memory, &["guest.ballast", "guest.memory"], || {
+        format!(
+            "Field `guest.ballast` is {ballast}, more than the {memory} of `guest.memory`; \
+             make it smaller or the guest larger"
+        )
+    });
+    let fit_alone = workload <= memory && ballast <= memory;
+    let together = Bytes(workload.0.saturating_add(ballast.0));
+    found.refuse_if(
+        fit_alone && together > memory,
+        &["workload.memory", "guest.ballast", "guest.memory"],
+        || {
+            format!(
+                "Fields `workload.memory` and `guest.ballast` take {together} together, more than the {memory} of \
+                 `guest.memory`; make one of them smaller or the guest larger"
+            )
+        },
+    );
+}

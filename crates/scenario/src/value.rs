@@ -1,0 +1,149 @@
+//! Single values: from text, back to text, and how TOML writes them.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use sterna_units::{Bytes, ParseError, Rate, Size, Span};
+use sterna_workload::{Method, Pace, Pattern, SpecError, UnknownName};
+
+use crate::types::{Compression, HugePages, LimitAction, TlsMode, Transport, ZeroPage};
+use crate::{IdSet, IdSetError};
+
+/// How a value is written in TOML and JSON. On the command line and in variables everything is plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// Why a text is not the value of a field.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// Not the quantity that is needed.
+    #[error(transparent)]
+    Quantity(#[from] ParseError),
+    /// Not one of the words that are known here.
+    #[error(transparent)]
+    Word(#[from] UnknownName),
+    /// Not a set of processors or nodes.
+    #[error(transparent)]
+    Ids(#[from] IdSetError),
+    /// Not a whole number within the field's range.
+    #[error("`{text}` is not a whole number from 0 to {largest}")]
+    Integer {
+        /// The text as it was given.
+        text: String,
+        /// The largest number that the field can hold.
+        largest: u64,
+    },
+    /// Not a truth value.
+    #[error("`{text}` is neither `{}` nor `{}`", words[0], words[1])]
+    Boolean {
+        /// The text as it was given.
+        text: String,
+        /// The words for yes and no.
+        words: [&'static str; 2],
+    },
+    /// Not a workload's value.
+    #[error(transparent)]
+    Workload(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A type that a field can have.
+pub(crate) trait Value: Sized + Display {
+    const KIND: Kind = Kind::Text;
+
+    /// The only possible words, where there is such a list.
+    fn choices() -> &'static [&'static str] {
+        &[]
+    }
+
+    fn read(text: &str) -> Result<Self, ValueError>;
+}
+
+macro_rules! parsed {
+    ($($name:ty),+) => { $(
+        impl Value for $name {
+            fn read(text: &str) -> Result<$name, ValueError> {
+                Ok(text.parse()?)
+            }
+        }
+    )+ };
+}
+parsed!(Bytes, Rate, Size, Span, IdSet);
+
+macro_rules! chosen {
+    ($($name:ty, $choices:expr;)+) => { $(
+        impl Value for $name {
+            fn choices() -> &'static [&'static str] {
+                $choices
+            }
+
+            fn read(text: &str) -> Result<$name, ValueError> {
+                Ok(text.parse()?)
+            }
+        }
+    )+ };
+}
+chosen! {
+    HugePages, HugePages::NAMES;
+    LimitAction, LimitAction::NAMES;
+    Transport, Transport::NAMES;
+    ZeroPage, ZeroPage::NAMES;
+    Compression, Compression::NAMES;
+    TlsMode, TlsMode::NAMES;
+    Pattern, known_words::<Pattern>();
+    Method, known_words::<Method>();
+}
+
+macro_rules! integers {
+    ($($name:ty),+) => { $(
+        impl Value for $name {
+            const KIND: Kind = Kind::Integer;
+
+            fn read(text: &str) -> Result<$name, ValueError> {
+                let error = || ValueError::Integer { text: text.to_owned(), largest: <$name>::MAX.into() };
+                text.trim().parse().map_err(|_| error())
+            }
+        }
+    )+ };
+}
+integers!(u8, u32, u64);
+
+impl Value for bool {
+    const KIND: Kind = Kind::Boolean;
+
+    fn choices() -> &'static [&'static str] {
+        &["true", "false"]
+    }
+
+    fn read(text: &str) -> Result<bool, ValueError> {
+        let words = ["true", "false"];
+        text.trim().parse().map_err(|_| ValueError::Boolean { text: text.to_owned(), words })
+    }
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<String, ValueError> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Value for Pace {
+    fn read(text: &str) -> Result<Pace, ValueError> {
+        text.parse().map_err(|error| match error {
+            // Its own sentence only names the field, which ours does too.
+            SpecError::Value { source, .. } => ValueError::Workload(source),
+            other => ValueError::Workload(Box::new(other)),
+        })
+    }
+}
+
+/// The words of a type that tells them only when it meets one that it does not know.
+fn known_words<T: FromStr<Err = UnknownName>>() -> &'static [&'static str] {
+    "".parse::<T>().err().map_or(&[], |error| error.known)
+}
