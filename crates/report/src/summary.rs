@@ -142,7 +142,8 @@ pub struct Resumption {
 pub struct WriteLatency {
     /// During warm-up, with the tracker off.
     pub baseline: Option<Latency>,
-    /// From the acceptance of the migrate command to the terminal state, on both sides.
+    /// From the acceptance of the migrate command to the terminal state, on the side where more
+    /// writes were timed; percentiles of two sides cannot be added up.
     pub during: Option<Latency>,
 }
 
