@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Reports for people: text for a terminal.
+//!
+//! Nothing is measured or computed here beyond a difference of two numbers that stand side by side
+//! in the report. What the report does not know is printed as `unknown`, or as `–` in a table, and
+//! never as 0. Nothing is printed either: every function returns its text.
+
+#![forbid(unsafe_code)]
+
+mod number;
+mod page;
+mod table;
+mod text;
+
+pub use text::{one_line, text};
+
+/// How a text may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether the text may carry ANSI colours.
+    pub colour: bool,
+    /// Columns of the terminal; anything narrower than 40 is taken as 40. Paragraphs are wrapped
+    /// to it, and tables leave out their less important columns.
+    pub width: usize,
+}

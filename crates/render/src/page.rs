@@ -1,0 +1,171 @@
+//! A text that grows line by line, within the terminal's width.
+
+use anstyle::{AnsiColor, Effects};
+
+use crate::{Style, table::Table};
+
+const NARROWEST: usize = 40;
+const INDENT: usize = 2;
+const LABEL_WIDTH: usize = 18;
+
+/// What a piece of text wants to say by its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Doubtful,
+    Bad,
+    Heading,
+}
+
+/// The text under construction. Only this type knows about colours, width and indentation.
+pub struct Page {
+    style: Style,
+    out: String,
+}
+
+impl Page {
+    pub fn new(style: Style) -> Page {
+        Page { style: Style { width: style.width.max(NARROWEST), ..style }, out: String::new() }
+    }
+
+    pub fn finish(self) -> String {
+        self.out
+    }
+
+    /// A paragraph from the left edge, in one tone.
+    pub fn paragraph(&mut self, text: &str, tone: Option<Tone>) {
+        self.wrapped("", 0, text, tone);
+    }
+
+    /// An indented paragraph without a label.
+    pub fn note(&mut self, text: &str) {
+        self.wrapped("", INDENT, text, None);
+    }
+
+    /// A paragraph behind a bullet in a tone that warns.
+    pub fn bullet(&mut self, text: &str) {
+        self.wrapped("  ! ", 4, text, Some(Tone::Doubtful));
+    }
+
+    /// A paragraph below a bullet.
+    pub fn below_bullet(&mut self, text: &str) {
+        self.wrapped("    ", 4, text, None);
+    }
+
+    /// An empty line and the heading of a section.
+    pub fn heading(&mut self, text: &str) {
+        self.out.push('\n');
+        self.paragraph(text, Some(Tone::Heading));
+    }
+
+    /// A label and what it stands for.
+    pub fn row(&mut self, label: &str, value: &str) {
+        let label = format!("{:INDENT$}{label:<LABEL_WIDTH$}", "");
+        self.wrapped(&label, INDENT + LABEL_WIDTH, value, None);
+    }
+
+    /// A table, its headings as they are.
+    pub fn table(&mut self, table: &Table) {
+        for line in table.lines(self.style.width - INDENT) {
+            self.line(&format!("{:INDENT$}{line}", ""));
+        }
+    }
+
+    /// Writes `first` and then the text, whose further lines are indented by `hang`.
+    fn wrapped(&mut self, first: &str, hang: usize, text: &str, tone: Option<Tone>) {
+        let lines = wrap(text, self.style.width.saturating_sub(hang));
+        for (i, line) in lines.iter().enumerate() {
+            let lead =
+                if i == 0 && !first.is_empty() { first.to_owned() } else { " ".repeat(hang) };
+            let line = self.paint(line, tone);
+            self.line(&format!("{lead}{line}"));
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.out.push_str(line.trim_end());
+        self.out.push('\n');
+    }
+
+    fn paint(&self, text: &str, tone: Option<Tone>) -> String {
+        match tone.filter(|_| self.style.colour) {
+            None => text.to_owned(),
+            Some(tone) => {
+                let style = ansi(tone);
+                format!("{style}{text}{style:#}")
+            }
+        }
+    }
+}
+
+fn ansi(tone: Tone) -> anstyle::Style {
+    let bold = anstyle::Style::new().effects(Effects::BOLD);
+    match tone {
+        Tone::Good => bold.fg_color(Some(AnsiColor::Green.into())),
+        Tone::Doubtful => bold.fg_color(Some(AnsiColor::Yellow.into())),
+        Tone::Bad => bold.fg_color(Some(AnsiColor::Red.into())),
+        Tone::Heading => bold,
+    }
+}
+
+/// Breaks a text at white space into lines of at most `width`; a longer word stands alone.
+///
+/// Control characters become `?`: engines and peers write some of these texts, and none of them
+/// may steer the reader's terminal. Always gives at least one line.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let word: String = word.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        let line = lines.last_mut().expect("there is always a line");
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(&word);
+        used += length;
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_breaks_at_white_space_and_long_words_stand_alone() {
+        let table: [(&str, usize, &[&str]); 5] = [
+            ("", 10, &[""]),
+            ("one two", 7, &["one two"]),
+            ("one two", 6, &["one", "two"]),
+            ("a  very-long-word\nb", 5, &["a", "very-long-word", "b"]),
+            ("µµµ µµµ", 7, &["µµµ µµµ"]),
+        ];
+        for (text, width, expected) in table {
+            assert_eq!(wrap(text, width), expected);
+        }
+    }
+
+    #[test]
+    fn escape_sequences_in_texts_do_not_reach_the_terminal() {
+        let mut page = Page::new(Style { colour: false, width: 80 });
+        page.row("reason", "\u{1b}[2Jgone\u{7}");
+        assert_eq!(page.finish(), "  reason            ?[2Jgone?\n");
+    }
+
+    #[test]
+    fn colours_come_only_where_they_are_asked_for() {
+        let render = |colour| {
+            let mut page = Page::new(Style { colour, width: 80 });
+            page.paragraph("Completed", Some(Tone::Good));
+            page.finish()
+        };
+        assert_eq!(render(false), "Completed\n");
+        assert_eq!(render(true), "\u{1b}[1m\u{1b}[32mCompleted\u{1b}[0m\n");
+    }
+}

@@ -1,0 +1,34 @@
+//! A report as text: what an expert wants to know at a look, in the order of the questions.
+
+mod cost;
+mod guest;
+mod headline;
+mod passes;
+
+use sterna_report::{Report, Verdict};
+
+use crate::{Style, page::Page};
+
+pub use headline::one_line;
+
+/// The whole report as text that ends with a newline.
+///
+/// The first line carries the verdict, the state of the memory, total time and downtime; it also
+/// says so when a number in the report is not what a real hypervisor would show.
+pub fn text(report: &Report, style: Style) -> String {
+    let mut page = Page::new(style);
+    headline::verdict(report, &mut page);
+    headline::run(report, &mut page);
+    if report.summary.verdict != Verdict::Unsupported {
+        headline::time(report, &mut page);
+        headline::memory(report, &mut page);
+        passes::section(report, &mut page);
+        guest::section(report, &mut page);
+        cost::section(report, &mut page);
+    }
+    headline::warnings(report, &mut page);
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests;
