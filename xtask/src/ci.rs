@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::closing::{self, Runner};
 use crate::machine;
-use crate::process::{cargo, exit_code, shown, succeed, works};
+use crate::process::{cargo, exit_code, root, shown, succeed, works};
 use crate::skips::SkipLog;
 
 /// How to run the checks.
@@ -41,10 +41,24 @@ fn steps() -> Vec<Command> {
     doc.env("RUSTDOCFLAGS", appended("RUSTDOCFLAGS", "-D warnings"));
     vec![
         cargo(&["fmt", "--all", "--check"]),
+        fuzz_targets("fmt", &["--check"]),
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        fuzz_targets("clippy", &["--no-default-features", "--", "-D", "warnings"]),
         doc,
         cargo(&["build", "--release"]),
     ]
+}
+
+/// The fuzz targets are a workspace of their own, because running them needs a nightly compiler.
+/// Without the fuzzer's runtime any compiler can check them, so they cannot rot unnoticed.
+fn fuzz_targets(command: &str, args: &[&str]) -> Command {
+    let mut step = cargo(&[command, "--manifest-path", "fuzz/Cargo.toml"]);
+    step.args(args);
+    // What both workspaces use is compiled once.
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        step.env("CARGO_TARGET_DIR", root().join("target"));
+    }
+    step
 }
 
 fn tests(began: Instant) -> Result<ExitCode> {
@@ -89,6 +103,7 @@ mod tests {
         let steps = steps();
         let all = steps.iter().map(shown).collect::<Vec<_>>().join("\n");
         assert!(all.contains("clippy --workspace --all-targets -- -D warnings"), "{all}");
+        assert!(all.contains("fuzz/Cargo.toml --no-default-features -- -D warnings"), "{all}");
         let doc = steps.iter().find(|it| shown(it).contains(" doc ")).unwrap();
         let flags = doc.get_envs().find(|(name, _)| *name == "RUSTDOCFLAGS").unwrap().1.unwrap();
         assert!(flags.to_string_lossy().ends_with("-D warnings"));

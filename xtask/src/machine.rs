@@ -78,6 +78,7 @@ fn install(packages: &[&str]) {
         let mut command = Command::new("apt-get");
         // A mirror that does not answer must cost seconds, not the whole time budget.
         command.args(["-qq", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60"]);
+        command.args(["-o", "Dpkg::Use-Pty=0"]);
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
         command
     };
