@@ -254,3 +254,160 @@ fn refuse_slip(name: &str) -> Result<(), ScenarioError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    fn flag(name: &str) -> Origin {
+        Origin::Flag(name.to_owned())
+    }
+
+    fn chain(error: &dyn Error) -> String {
+        match error.source() {
+            Some(source) => format!("{error}: {}", chain(source)),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let environment = [
+            ("STERNA_GUEST_MEMORY".to_owned(), "2GiB".to_owned()),
+            ("STERNA_WORKLOAD_SEED".to_owned(), "7".to_owned()),
+            ("PATH".to_owned(), "/bin".to_owned()),
+        ];
+        let scenario = Builder::new()
+            .file("run.toml", "[guest]\nmemory = \"1GiB\"\nvcpus = 3\n[workload]\nseed = 5\n")
+            .and_then(|builder| builder.variables(environment))
+            .and_then(|builder| builder.set("guest.memory", "4GiB", flag("--memory")))
+            .and_then(Builder::build)
+            .unwrap();
+        assert_eq!(scenario.guest.memory.to_string(), "4GiB");
+        assert_eq!((scenario.workload.seed, scenario.guest.vcpus), (7, 3));
+    }
+
+    #[test]
+    fn workers_follow_vcpus_until_they_are_given() {
+        let built = |text| Scenario::from_toml(text, "run.toml").unwrap().workload.workers;
+        assert_eq!(built(""), 2);
+        assert_eq!(built("guest.vcpus = 8"), 8);
+        assert_eq!(built("guest.vcpus = 8\nworkload.workers = 3"), 3);
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_refused_within_a_layer() {
+        #[track_caller]
+        fn check(text: &str, expected: &str) {
+            let error = Scenario::from_toml(text, "run.toml").unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+        check(
+            "[migration]\ndowntime-limit = \"1s\"\n[migration.downtime]\n",
+            "Fields `migration.downtime-limit` (run.toml:2:18) and `migration.downtime` (run.toml:3:12) \
+             exclude each other; leave one of them out",
+        );
+        check(
+            "[migration.postcopy]\nafter-passes = 2\nafter = \"1s\"\n",
+            "Fields `migration.postcopy.after-passes` (run.toml:2:16) and `migration.postcopy.after` \
+             (run.toml:3:9) exclude each other; leave one of them out",
+        );
+        let flags = Builder::new()
+            .set("migration.downtime.to", "1s", flag("--downtime-to"))
+            .unwrap()
+            .set("migration.downtime-limit", "1s", flag("--downtime-limit"));
+        assert!(matches!(flags, Err(ScenarioError::Exclusive { .. })));
+    }
+
+    #[test]
+    fn what_excludes_each_other_is_an_override_between_layers() {
+        let file = "[migration.downtime]\nto = \"2s\"\n[migration.pause]\nafter-passes = 3\n";
+        let scenario = Builder::new()
+            .file("run.toml", file)
+            .unwrap()
+            .set("migration.downtime-limit", "1s", Origin::Variable("STERNA_X".into()))
+            .unwrap()
+            .set("migration.pause.after", "9s", flag("--pause-after"))
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(scenario.migration.downtime.limit().unwrap().to_string(), "1s");
+        let pause = scenario.migration.pause.unwrap();
+        assert_eq!(pause.trigger.after().unwrap().to_string(), "9s");
+    }
+
+    #[test]
+    fn optional_tables_are_switched() {
+        let scenario = Builder::new()
+            .file(
+                "run.toml",
+                "[migration.postcopy]\nafter-passes = 3\n[migration.multifd]\nchannels = 8\n",
+            )
+            .unwrap()
+            .set("migration.postcopy", "off", flag("--postcopy"))
+            .unwrap()
+            .set("migration.auto-converge", "on", flag("--auto-converge"))
+            .unwrap()
+            .build()
+            .unwrap();
+        assert_eq!(scenario.migration.postcopy, None);
+        assert!(scenario.migration.auto_converge.is_some());
+        assert_eq!(scenario.migration.multifd.unwrap().channels, 8);
+
+        let error = Builder::new().set("migration.xbzrle", "please", flag("--xbzrle")).unwrap_err();
+        assert_eq!(
+            chain(&error),
+            "Field `migration.xbzrle` has an unusable value at --xbzrle: `please` is neither `on` nor `off`"
+        );
+    }
+
+    #[test]
+    fn a_pause_needs_its_moment() {
+        let error = Scenario::from_toml("[migration.pause]", "run.toml").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Table [migration.pause] at run.toml:1:12 needs `after-passes` or `after`, to say when the guest is \
+             stopped"
+        );
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        let error = Builder::new().set("migration.max-bandwith", "1", flag("--set")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Unknown setting `migration.max-bandwith` given by --set; did you mean `migration.max-bandwidth`?"
+        );
+        let tables = Builder::new().set("guest", "on", flag("--set"));
+        assert!(matches!(tables, Err(ScenarioError::UnknownSetting { .. })));
+    }
+
+    #[test]
+    fn variables_that_nearly_are_ours_are_refused_and_others_left_alone() {
+        let apply = |name: &str| Builder::new().variables([(name.to_owned(), "1GiB".to_owned())]);
+        let error = apply("STERNA_GUEST_MEMROY").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Unknown setting `STERNA_GUEST_MEMROY` given by the environment; did you mean `STERNA_GUEST_MEMORY`?"
+        );
+        for other in ["STERNA_KUBEVIRT_CRDS", "STERNA_", "STERNA_GUEST_AGENT", "HOME"] {
+            assert!(apply(other).is_ok(), "{other}");
+        }
+    }
+
+    #[test]
+    fn problems_say_where_their_values_came_from() {
+        let error = Builder::new()
+            .file("run.toml", "[guest]\nmemory = \"1MiB\"\n")
+            .and_then(|builder| builder.set("workload.memory", "1GiB", flag("--workload-memory")))
+            .and_then(Builder::build)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Scenario cannot be run: Field `workload.memory` is 1GiB, more than the 1MiB of `guest.memory`; \
+             make it smaller or the guest larger (given at --workload-memory, run.toml:2:10)"
+        );
+    }
+}

@@ -148,7 +148,8 @@ impl fmt::Display for Problem {
     }
 }
 
-fn within(table: &str) -> String {
+/// Where a field stands, as part of a sentence.
+pub(crate) fn within(table: &str) -> String {
     match table {
         "" => "outside any table".to_owned(),
         _ => format!("in [{table}]"),

@@ -68,3 +68,53 @@ impl Leaf {
         Leaf { kind: setting.kind(), text: setting.get(scenario) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_report_sees_every_field_resolved() {
+        let text = "name = \"n\"\n[guest]\nvcpus = 4\n[migration.postcopy]\nafter = \"1s\"\n[link]\nlatency = \"1ms\"";
+        let scenario = Scenario::from_toml(text, "run.toml").unwrap();
+        assert_eq!(
+            serde_json::to_value(&scenario).unwrap(),
+            json!({
+                "name": "n",
+                "guest": {
+                    "vcpus": 4, "memory": "256MiB", "ballast": "0B", "huge-pages": "none",
+                    "prealloc": true, "locked": false,
+                    "source": { "cpus": null, "numa-nodes": null },
+                    "destination": { "cpus": null, "numa-nodes": null },
+                },
+                "workload": {
+                    "memory": "25%", "workers": 4, "pattern": "random", "method": "counter",
+                    "rate": "32MiB/s", "seed": 1, "latency": true,
+                },
+                "migration": {
+                    "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",
+                    "zero-page": "main", "zero-copy": false, "limit-in-switchover": false,
+                    "downtime": null,
+                    "postcopy": {
+                        "after-passes": null, "after": "1s", "preempt": true, "max-bandwidth": null,
+                    },
+                    "pause": null, "auto-converge": null, "dirty-limit": null, "multifd": null,
+                    "xbzrle": null, "tls": null, "hold": null,
+                },
+                "link": { "latency": "1ms", "bandwidth": null },
+                "limits": { "max-time": "5m", "max-passes": null, "then": "cancel" },
+                "timing": { "warmup": "2s", "cooldown": "2s", "sample-interval": "100ms" },
+            })
+        );
+    }
+
+    #[test]
+    fn large_numbers_stay_whole() {
+        let mut scenario = Scenario::default();
+        scenario.workload.seed = u64::MAX;
+        let value = serde_json::to_value(&scenario).unwrap();
+        assert_eq!(value.pointer("/workload/seed").and_then(Value::as_u64), Some(u64::MAX));
+    }
+}

@@ -12,7 +12,7 @@ use crate::value::{Kind, ValueError};
 ///
 /// Files are read and written, flags and variables named, errors worded and JSON made from the list of these, so
 /// that a field that exists at all exists everywhere, under names that follow from its path.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Setting {
     path: &'static str,
     about: &'static str,

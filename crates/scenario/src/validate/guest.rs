@@ -54,8 +54,8 @@ fn shares(scenario: &Scenario, found: &mut Findings) {
         &["workload.memory", "workload.workers", "guest.memory"],
         || {
             format!(
-                "Field `workload.memory` is {}, which is {workload_pages} whole pages for the {workers} workers of \
-                 `workload.workers`; give each at least one page of 4KiB",
+                "Field `workload.memory` is {}, which is {workload_pages} whole pages, fewer than `workload.workers` \
+                 with {workers}; give each worker at least one page of 4KiB",
                 scenario.workload.memory
             )
         },

@@ -5,6 +5,8 @@
 mod guest;
 mod limits;
 mod techniques;
+#[cfg(test)]
+mod tests;
 
 use sterna_units::Rate;
 
