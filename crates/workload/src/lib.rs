@@ -2,7 +2,7 @@
 //!
 //! - [`spec`]: what to do, with one compact text form.
 //! - [`crew`]: the threads that do it, and what they tell while they run.
-//! - [`fill`] and [`verify`]: the content of memory before and after.
+//! - [`fill()`] and [`verify()`]: the content of memory before and after.
 //! - [`order`] and [`replay`]: why the result is known from a seed and the number of writes alone.
 //! - [`bitmap`]: which pages were written, as told by the writers themselves.
 //! - [`gaps`]: when a worker made no progress.

@@ -252,6 +252,31 @@ fn cooperative_tracking_loses_nothing_under_concurrent_drains() {
 }
 
 #[test]
+fn orders_from_several_threads_all_complete() {
+    let spec = spec(Pattern::Random, pages_per_second(50_000));
+    let region = region(PAGES);
+    fill(&region, 0..PAGES, spec.seed, 1);
+    let crew = start(&region, &spec);
+    let bitmap = Arc::new(DirtyBitmap::new(PAGES));
+    std::thread::scope(|scope| {
+        let switch = || {
+            for _ in 0..100 {
+                crew.pause();
+                crew.resume();
+            }
+        };
+        scope.spawn(switch);
+        scope.spawn(switch);
+        scope.spawn(|| (0..100).for_each(|_| crew.track(Some(Arc::clone(&bitmap)))));
+        scope.spawn(|| (0..100).for_each(|_| drop((crew.take_gaps(), crew.latency()))));
+    });
+    let stopped_ns = crew.pause();
+    let resumed_ns = crew.resume();
+    assert!(stopped_ns <= resumed_ns);
+    assert!(is_clean(&region, &spec, &crew.stop().counts));
+}
+
+#[test]
 fn each_write_is_timed_once() {
     let spec = spec(Pattern::Random, Pace::Unlimited);
     let crew = start(&region(PAGES), &spec);
