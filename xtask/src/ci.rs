@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::closing::{self, Runner};
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
-use crate::skips::SkipLog;
+use crate::skips;
 
 /// How to run the checks.
 #[derive(clap::Args)]
@@ -62,21 +62,22 @@ fn fuzz_targets(command: &str, args: &[&str]) -> Command {
 }
 
 fn tests(began: Instant) -> Result<ExitCode> {
-    let skips = SkipLog::create()?;
+    skips::forget_nextest_report()?;
     let runner =
         if works(&mut cargo(&["nextest", "--version"])) { Runner::Nextest } else { Runner::Cargo };
     if runner == Runner::Nextest {
         // nextest does not run the examples in the documentation.
         let mut examples = cargo(&["test", "--workspace", "--doc", "--quiet"]);
         heading(began, &shown(&examples));
-        succeed(skips.pass_to(&mut examples))?;
+        succeed(&mut examples)?;
     }
 
     let mut tests = runner.command();
     heading(began, &shown(&tests));
-    let ending = closing::run(skips.pass_to(&mut tests), runner)?;
+    let mut ending = closing::run(&mut tests, runner)?;
+    let skips = skips::summary(std::mem::take(&mut ending.skips));
     let seconds = began.elapsed().as_secs();
-    ending.print_after(&format!("\n{}\nChecks took {seconds} s\n", skips.summary()?));
+    ending.print_after(&format!("\n{skips}\nChecks took {seconds} s\n"));
     Ok(exit_code(ending.status))
 }
 

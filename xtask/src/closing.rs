@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::process::{cargo, shown};
+use crate::skips::{self, CargoOutput};
 
 /// Which program runs the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +21,11 @@ pub enum Runner {
     Cargo,
 }
 
-/// How the runner ended: its status, and the lines that it closed with.
+/// How the runner ended: its status, what was skipped, and the lines that it closed with.
 pub struct Ending {
     pub status: ExitStatus,
+    /// `test: reason` for every test that found no ground to run on.
+    pub skips: Vec<String>,
     lines: Vec<Vec<u8>>,
     runner: Runner,
 }
@@ -39,9 +42,19 @@ pub fn run(command: &mut Command, runner: Runner) -> Result<Ending> {
         Runner::Nextest => Box::new(child.stderr.take().context("No stderr to read from")?),
         Runner::Cargo => Box::new(child.stdout.take().context("No stdout to read from")?),
     };
-    let lines = echo_until_closing(output, runner, |line| runner.echo(line))?;
+    let mut seen = CargoOutput::default();
+    let lines = echo_until_closing(output, runner, |line| {
+        seen.see(&String::from_utf8_lossy(line));
+        runner.echo(line);
+    })?;
     let status = child.wait().with_context(|| format!("Cannot wait for {name}"))?;
-    Ok(Ending { status, lines, runner })
+    let skips = match runner {
+        // Without a report nothing was run, for example because a test does not compile.
+        Runner::Nextest => std::fs::read_to_string(skips::nextest_report())
+            .map_or_else(|_| Vec::new(), |xml| skips::in_nextest_report(&xml)),
+        Runner::Cargo => seen.skips(),
+    };
+    Ok(Ending { status, skips, lines, runner })
 }
 
 impl Ending {
@@ -66,9 +79,13 @@ impl Runner {
                 } else {
                     "--color=never"
                 };
-                cargo(&["nextest", "run", "--workspace", "--no-fail-fast", colour])
+                let mut run = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
+                run.args(["--profile", "ci", colour]);
+                run
             }
-            Runner::Cargo => cargo(&["test", "--workspace", "--no-fail-fast"]),
+            Runner::Cargo => {
+                cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"])
+            }
         }
     }
 

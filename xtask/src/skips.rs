@@ -1,58 +1,96 @@
 //! Which tests could not run here, and why.
 //!
-//! A test that needs a feature this machine lacks must neither fail nor pass in silence. It
-//! appends one line, `test-name: reason`, to the file that `STERNA_SKIP_LOG` names, and returns.
-//! Tests run in processes of their own, which is why this is a file and not a counter.
+//! A test that needs a feature this machine lacks must neither fail nor pass in silence: it prints
+//! `skipped: <reason>` to stderr and returns. That is all it has to do, for every runner keeps
+//! what a test prints; here it is found again and shown at the end, where it is read.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-const VARIABLE: &str = "STERNA_SKIP_LOG";
+use crate::process::root;
 
-/// The file in which tests say why they were skipped; it goes away with this value.
-pub struct SkipLog {
-    path: PathBuf,
+const SIGN: &str = "skipped:";
+
+/// Where nextest writes its report in the profile `ci`; see `.config/nextest.toml`.
+pub fn nextest_report() -> PathBuf {
+    root().join("target/nextest/ci/tests.xml")
 }
 
-impl SkipLog {
-    /// Begins an empty log.
-    pub fn create() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("sterna-skips-{}", std::process::id()));
-        std::fs::write(&path, "").with_context(|| format!("Cannot write {}", path.display()))?;
-        Ok(Self { path })
-    }
-
-    /// Tells a command's tests where to write.
-    pub fn pass_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env(VARIABLE, &self.path)
-    }
-
-    /// The count and the reasons, ready to print.
-    pub fn summary(&self) -> Result<String> {
-        let text = std::fs::read(&self.path)
-            .with_context(|| format!("Cannot read {}", self.path.display()))?;
-        Ok(summary(&String::from_utf8_lossy(&text)))
+/// Removes the report of an earlier run, so that it cannot be taken for this one's.
+pub fn forget_nextest_report() -> Result<()> {
+    let path = nextest_report();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("Cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 
-impl Drop for SkipLog {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+/// `test: reason` for every skip that a nextest report (JUnit's XML) tells of.
+pub fn in_nextest_report(xml: &str) -> Vec<String> {
+    let mut skips = Vec::new();
+    for case in xml.split("<testcase ").skip(1) {
+        let package = attribute(case, "classname").unwrap_or_default();
+        let test = attribute(case, "name").unwrap_or_default();
+        let Some((_, errors)) = case.split_once("<system-err>") else { continue };
+        let errors = unescaped(errors.split("</system-err>").next().unwrap_or_default());
+        skips.extend(errors.lines().filter_map(reason).map(|it| format!("{package} {test}: {it}")));
+    }
+    skips
+}
+
+/// The same from the output of `cargo test -- --show-output`, seen line by line.
+#[derive(Default)]
+pub struct CargoOutput {
+    test: String,
+    skips: Vec<String>,
+}
+
+impl CargoOutput {
+    /// Looks at the next line.
+    pub fn see(&mut self, line: &str) {
+        let line = line.trim_end();
+        if let Some(test) =
+            line.strip_prefix("---- ").and_then(|it| it.strip_suffix(" stdout ----"))
+        {
+            test.clone_into(&mut self.test);
+        } else if let Some(reason) = reason(line) {
+            self.skips.push(format!("{}: {reason}", self.test));
+        }
+    }
+
+    /// What was found.
+    pub fn skips(self) -> Vec<String> {
+        self.skips
     }
 }
 
-/// Sorted, and each line once: a test that the runner tries again writes its reason again.
-fn summary(log: &str) -> String {
-    let mut lines: Vec<&str> = log.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
-    lines.sort_unstable();
-    lines.dedup();
-    let heading = format!("Skipped for want of a feature: {}", lines.len());
-    std::iter::once(heading)
-        .chain(lines.iter().map(|it| format!("  {it}")))
-        .collect::<Vec<_>>()
-        .join("\n")
+/// The count and the reasons, ready to print.
+pub fn summary(mut skips: Vec<String>) -> String {
+    skips.sort_unstable();
+    skips.insert(0, format!("Skipped for want of a feature: {}", skips.len()));
+    skips.join("\n  ")
+}
+
+fn reason(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix(SIGN).map(str::trim)
+}
+
+fn attribute(case: &str, name: &str) -> Option<String> {
+    let tag = case.split('>').next()?;
+    let found = tag.split("\" ").find_map(|it| it.trim().strip_prefix(name)?.strip_prefix("=\""));
+    found.map(|it| unescaped(it.trim_end_matches('"')))
+}
+
+/// `&amp;` comes last, so that an escaped ampersand begins no other escape.
+fn unescaped(xml: &str) -> String {
+    xml.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&amp;", "&")
 }
 
 #[cfg(test)]
@@ -60,23 +98,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_counts_and_names_each_skip_once() {
-        assert_eq!(summary(""), "Skipped for want of a feature: 0");
+    fn a_summary_counts_and_names_each_skip() {
+        assert_eq!(summary(vec![]), "Skipped for want of a feature: 0");
         assert_eq!(
-            summary("b: no KVM\na: no userfaultfd\n\nb: no KVM\n"),
+            summary(vec!["b: no KVM".to_owned(), "a: no userfaultfd".to_owned()]),
             "Skipped for want of a feature: 2\n  a: no userfaultfd\n  b: no KVM"
         );
     }
 
     #[test]
-    fn what_a_test_process_writes_is_reported_and_the_file_goes_away() {
-        let log = SkipLog::create().unwrap();
-        let mut test = Command::new("sh");
-        test.args(["-c", "echo 'x: no huge pages' >> \"$STERNA_SKIP_LOG\""]);
-        assert!(log.pass_to(&mut test).status().unwrap().success());
-        assert!(log.summary().unwrap().ends_with("1\n  x: no huge pages"));
-        let path = log.path.clone();
-        drop(log);
-        assert!(!path.exists());
+    fn nextest_s_report_is_understood() {
+        let xml = r#"<testsuites name="nextest-run" tests="3">
+            <testsuite name="sterna-sys" tests="3">
+                <testcase name="a::one" classname="sterna-sys" time="0.1">
+                    <system-out>skipped: only stderr counts</system-out>
+                    <system-err></system-err>
+                </testcase>
+                <testcase name="a::two" classname="sterna-sys::tracking" time="0.1">
+                    <system-err>skipped: 2 MiB &amp;lt; 1 GiB
+it was not skipped: a line that begins otherwise
+skipped: &quot;no&quot; pages
+</system-err>
+                </testcase>
+                <testcase name="a::three" classname="sterna-sys" time="0.1">
+                </testcase>"#;
+        assert_eq!(
+            in_nextest_report(xml),
+            [
+                "sterna-sys::tracking a::two: 2 MiB &lt; 1 GiB",
+                "sterna-sys::tracking a::two: \"no\" pages"
+            ]
+        );
+    }
+
+    #[test]
+    fn cargo_s_output_is_understood() {
+        let mut output = CargoOutput::default();
+        for line in [
+            "test a::one ... ok\n",
+            "---- a::one stdout ----\n",
+            "skipped: no KVM\n",
+            "test result: ok. 1 passed\n",
+        ] {
+            output.see(line);
+        }
+        assert_eq!(output.skips(), ["a::one: no KVM"]);
     }
 }
