@@ -1,1 +1,19 @@
-//! Placeholder.
+//! Migration without a hypervisor: real memory, real dirty tracking by the kernel, real sockets.
+//!
+//! Two `host` processes stand for two hypervisors.
+//! The source's owns a region of memory and runs the workload in threads that stand for vCPUs; migrating moves memory, workload state and a blob that stands for device state to the destination's, where the same threads go on.
+//!
+//! - [`Emulator`] is the pilot's side: it starts the hosts and speaks to them.
+//! - [`host`] is the other end of the control connection.
+//! - [`migration`] is what source and destination do to each other.
+#![forbid(unsafe_code)]
+
+mod engine;
+pub mod host;
+mod host_process;
+mod link;
+pub mod migration;
+mod tracker;
+mod transport;
+
+pub use engine::{Emulator, EmulatorOptions};

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The flight: one readable policy over any engine and any clock.
+//!
+//! [`Hypervisor`] is the mechanism (boot, migrate, tell, act, verify), [`Pilot`] the policy (when to do what), [`Clock`] real or simulated.
+//! The same pilot flies every engine, so that a prediction and a measurement differ in the mechanism alone.
+//!
+//! The result is always a [`report::Report`](sterna_report::Report), however the flight ended.
+#![forbid(unsafe_code)]
+
+mod assemble;
+mod clock;
+mod flight;
+mod hypervisor;
+mod interrupt;
+mod observer;
+mod policy;
+mod record;
+
+pub use assemble::{Identity, assemble};
+pub use clock::{Clock, RealClock, SimulatedClock};
+pub use flight::Pilot;
+pub use hypervisor::{
+    Action, ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair,
+    Moments, PassRow, Progress, Samples, Settled, State, Status, Unsupported,
+};
+pub use interrupt::Interrupt;
+pub use observer::{Notice, Phase};
+pub use record::Record;

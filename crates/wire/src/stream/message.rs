@@ -85,7 +85,7 @@ impl Message {
 
 /// Text longer than the bound is cut at a character's edge: an error must always be sayable.
 fn encode_text(text: &str) -> Vec<u8> {
-    text[..text.floor_char_boundary(MAX_TEXT_BYTES)].as_bytes().to_vec()
+    text.as_bytes()[..text.floor_char_boundary(MAX_TEXT_BYTES)].to_vec()
 }
 
 /// A peer's text is shown to people, so control characters do not survive.

@@ -1,0 +1,137 @@
+//! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
+
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
+
+pub use run::{Format, ProgressKind, RunOptions};
+
+use crate::output::{ColorChoice, Output};
+
+/// What the user asked for.
+pub struct Invocation {
+    /// How to speak.
+    pub output: Output,
+    /// What to do.
+    pub action: Action,
+}
+
+/// One subcommand with its options.
+pub enum Action {
+    /// Migrate.
+    Run(Box<RunOptions>),
+    /// Serve a control connection on standard input.
+    Host,
+    /// Say what this machine can do.
+    Doctor {
+        /// As text or JSON.
+        format: Format,
+    },
+    /// Print a schema.
+    Schema,
+    /// Print a completion script.
+    Completions(Shell),
+    /// Print or write the manual.
+    Man {
+        /// Where the pages go; `None` prints the main one.
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Reads the process's arguments; on a mistake, or for help, it does not return.
+pub fn parse() -> Invocation {
+    let matches = command().get_matches();
+    let color = matches.get_one::<ColorChoice>("color").copied().unwrap_or_default();
+    let output = Output::new(color, matches.get_flag("quiet"));
+    Invocation { output, action: action(&matches) }
+}
+
+/// The whole tree.
+pub fn command() -> Command {
+    Command::new("sterna")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Test, measure and predict live migration of virtual machines")
+        .long_about(
+            "Test, measure and predict live migration of virtual machines.\n\n\
+             Will it complete, how long does it take, how long is the guest frozen, what does the guest feel, and which settings should be used?",
+        )
+        .after_help(
+            "Exit codes: 0 completed; 1 tool error; 2 usage; 3 cancelled, failed or lost; 4 corrupt memory; 5 not supported here; 130 interrupted.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .arg(
+            Arg::new("color")
+                .long("color")
+                .global(true)
+                .value_name("WHEN")
+                .value_parser(value_parser!(ColorChoice))
+                .default_value("auto")
+                .help("When to use colours; auto heeds NO_COLOR and whether the output is a terminal"),
+        )
+        .arg(
+            Arg::new("quiet")
+                .long("quiet")
+                .short('q')
+                .global(true)
+                .action(clap::ArgAction::SetTrue)
+                .help("No progress and no warnings; errors and results only"),
+        )
+        .subcommand(run::command())
+        .subcommand(
+            Command::new("doctor")
+                .about("Say what this machine offers for migration tests, what is missing, and how to get it")
+                .arg(run::format_arg()),
+        )
+        .subcommand(
+            Command::new("schema").about("Print the JSON Schema of a document").arg(
+                Arg::new("document").required(true).value_parser(["report"]).help("Which document"),
+            ),
+        )
+        .subcommand(
+            Command::new("completions").about("Print a completion script for a shell").arg(
+                Arg::new("shell").required(true).value_parser(value_parser!(Shell)),
+            ),
+        )
+        .subcommand(
+            Command::new("man").about("Print the manual page, or write all pages to a directory").arg(
+                Arg::new("directory")
+                    .long("out")
+                    .value_name("DIR")
+                    .value_parser(value_parser!(PathBuf))
+                    .help("Write one page for each subcommand to this directory"),
+            ),
+        )
+        .subcommand(
+            Command::new("host")
+                .about("Serve one end of a migration; started by `sterna run`")
+                .hide(true),
+        )
+}
+
+fn action(matches: &ArgMatches) -> Action {
+    match matches.subcommand() {
+        Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
+        Some(("host", _)) => Action::Host,
+        Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
+        Some(("completions", matches)) => {
+            Action::Completions(matches.get_one::<Shell>("shell").copied().unwrap_or(Shell::Bash))
+        }
+        Some(("man", matches)) => {
+            Action::Man { directory: matches.get_one::<PathBuf>("directory").cloned() }
+        }
+        _ => Action::Schema,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_sound() {
+        super::command().debug_assert();
+    }
+}

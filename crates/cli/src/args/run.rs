@@ -1,0 +1,189 @@
+//! `sterna run`: its flags are the scenario's settings, made from the same table as everything else about them.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
+use sterna_scenario::{Setting, Table, settings, tables};
+
+/// Everything `sterna run` was told, not yet checked against the world.
+pub struct RunOptions {
+    /// The scenario file.
+    pub file: Option<PathBuf>,
+    /// Settings given as flags: path, value, flag.
+    pub settings: Vec<(&'static str, String, String)>,
+    /// How written pages are found.
+    pub tracker: String,
+    /// Print the scenario instead of running it.
+    pub print_scenario: bool,
+    /// How the result is printed.
+    pub format: Format,
+    /// Where the report goes.
+    pub report: Option<PathBuf>,
+    /// Print events as they happen, as NDJSON.
+    pub json_stream: bool,
+    /// How progress is shown.
+    pub progress: ProgressKind,
+    /// A defect to commit on purpose.
+    pub breakage: Option<String>,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How progress is shown on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A live line on a terminal, otherwise nothing.
+    #[default]
+    Auto,
+    /// One line per second.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+/// The subcommand.
+pub fn command() -> Command {
+    let command = Command::new("run")
+        .about("Migrate a guest live, verify its memory, and report what was seen")
+        .long_about(
+            "Migrate a guest live, verify its memory, and report what was seen.\n\n\
+             The scenario comes from its defaults, FILE, STERNA_* variables and flags, each winning over the one before. \
+             `--print-scenario` shows all of it.",
+        )
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Scenario in TOML; `-` reads standard input"),
+        )
+        .arg(
+            Arg::new("print-scenario")
+                .long("print-scenario")
+                .action(ArgAction::SetTrue)
+                .help("Print the scenario with all of its values as TOML, and do nothing else"),
+        )
+        .arg(
+            Arg::new("tracker")
+                .long("tracker")
+                .value_name("NAME")
+                .value_parser(["auto", "wp-async", "cooperative"])
+                .env("STERNA_TRACKER")
+                .hide_env_values(true)
+                .default_value("auto")
+                .help("How written pages are found: by the kernel (wp-async), or by the workload itself (cooperative)"),
+        )
+        .arg(format_arg())
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .short('o')
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the report to this file as JSON, also when the run fails or is interrupted"),
+        )
+        .arg(
+            Arg::new("json-stream")
+                .long("json-stream")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("format")
+                .help("Print events as they happen, one JSON object a line; the last one is the report"),
+        )
+        .arg(
+            Arg::new("progress")
+                .long("progress")
+                .value_name("HOW")
+                .value_parser(value_parser!(ProgressKind))
+                .default_value("auto")
+                .help("How progress is shown on standard error"),
+        )
+        .arg(
+            Arg::new("x-break")
+                .long("x-break")
+                .value_name("DEFECT")
+                .hide(true)
+                .help("Commit a defect on purpose, to see that the report tells"),
+        );
+    let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
+    optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
+}
+
+/// `--format`, the same wherever there is one.
+pub fn format_arg() -> Arg {
+    Arg::new("format")
+        .long("format")
+        .value_name("FORMAT")
+        .value_parser(value_parser!(Format))
+        .default_value("text")
+        .help("How the result is printed")
+}
+
+/// The format that was chosen.
+pub fn format(matches: &ArgMatches) -> Format {
+    matches.get_one::<Format>("format").copied().unwrap_or_default()
+}
+
+/// What was given.
+pub fn options(matches: &ArgMatches) -> RunOptions {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let paths = settings().iter().map(|it| (it.path(), it.flag()));
+    let paths = paths.chain(optional_tables().map(|it| (it.path(), it.flag())));
+    RunOptions {
+        file: matches.get_one::<PathBuf>("file").cloned(),
+        settings: paths.filter_map(|(path, flag)| Some((path, text(path)?, flag))).collect(),
+        tracker: text("tracker").unwrap_or_else(|| "auto".to_owned()),
+        print_scenario: matches.get_flag("print-scenario"),
+        format: format(matches),
+        report: matches.get_one::<PathBuf>("output").cloned(),
+        json_stream: matches.get_flag("json-stream"),
+        progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
+        breakage: text("x-break"),
+    }
+}
+
+fn optional_tables() -> impl Iterator<Item = &'static Table> {
+    tables().iter().filter(|it| it.is_optional())
+}
+
+fn setting_arg(setting: &'static Setting) -> Arg {
+    let default = match setting.default_text() {
+        Some(default) => format!(" [default: {default}]"),
+        None => String::new(),
+    };
+    let help = format!("{}{default}", setting.about());
+    flag(setting.path(), setting.flag(), help, heading(setting.table()), setting.variable())
+        .value_name("VALUE")
+}
+
+fn table_arg(table: &'static Table) -> Arg {
+    let help = format!("{} (on or off)", table.about());
+    flag(table.path(), table.flag(), help, heading(table.path()), table.variable())
+        .value_name("on|off")
+}
+
+fn flag(id: &'static str, flag: String, help: String, heading: String, variable: String) -> Arg {
+    let long_help = format!("{help}\n\nScenario field {id}; variable {variable}");
+    let name = flag.trim_start_matches('-').to_owned();
+    Arg::new(id)
+        .long(name)
+        .allow_hyphen_values(true)
+        .help(help)
+        .long_help(long_help)
+        .help_heading(heading)
+}
+
+/// Flags stand in help under the first part of their table's name.
+fn heading(table: &str) -> String {
+    let word = table.split('.').next().unwrap_or_default();
+    match word {
+        "" => "Scenario".to_owned(),
+        word => format!("Scenario [{word}]"),
+    }
+}

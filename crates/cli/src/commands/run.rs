@@ -1,0 +1,166 @@
+//! `sterna run`: from options to a report and an exit code.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use sterna_emulator::{Emulator, EmulatorOptions};
+use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
+use sterna_report::{Report, Tool};
+use sterna_scenario::{Builder, Origin, Scenario};
+use sterna_sys::clock::monotonic_ns;
+
+use crate::args::{Format, RunOptions};
+use crate::output::Output;
+use crate::{machine, progress, usage};
+
+/// Runs a scenario.
+pub fn run(options: RunOptions, output: Output) -> Result<u8> {
+    let scenario = scenario(&options)?;
+    if options.print_scenario {
+        output.result(&scenario.to_toml())?;
+        return Ok(0);
+    }
+    let created = options.report.as_deref().map(check_writable).transpose()?;
+    let interrupt = interrupt_on_signals()?;
+    let report = fly(&scenario, &options, &interrupt, output)?;
+    drop(created);
+    tell(&report, &options, output)?;
+    Ok(report.exit_code())
+}
+
+fn scenario(options: &RunOptions) -> Result<Scenario> {
+    let mut builder = Builder::new();
+    if let Some(path) = &options.file {
+        let (name, text) = read(path)?;
+        builder = builder.file(&name, &text).map_err(usage)?;
+    }
+    builder = builder.variables(variables()).map_err(usage)?;
+    for (path, value, flag) in &options.settings {
+        builder = builder.set(path, value, Origin::Flag(flag.clone())).map_err(usage)?;
+    }
+    builder.build().map_err(usage)
+}
+
+/// Variables that are no text cannot be ours.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    // These are not settings of the scenario, though they begin alike.
+    let ours = ["STERNA_TRACKER", "STERNA_HOST_TOKEN"];
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(move |(name, _)| !ours.contains(&name.as_str()))
+}
+
+fn read(path: &Path) -> Result<(String, String)> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("Cannot read standard input")?;
+        return Ok(("standard input".to_owned(), text));
+    }
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| usage(anyhow!("Cannot read scenario {name}: {error}")))?;
+    Ok((name, text))
+}
+
+/// Removes a report file that was created only to see whether it can be.
+struct Created(Option<PathBuf>);
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A report that cannot be written shall be known before the run, not after it.
+fn check_writable(path: &Path) -> Result<Created> {
+    let existed = path.exists();
+    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+        usage(anyhow!("Cannot write the report to {}: {error}", path.display()))
+    })?;
+    Ok(Created((!existed).then(|| path.to_owned())))
+}
+
+/// The first signal ends the run in good order, the second at once.
+fn interrupt_on_signals() -> Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let ours = interrupt.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            ours.request();
+        }
+    })?;
+    Ok(interrupt)
+}
+
+fn fly(
+    scenario: &Scenario,
+    options: &RunOptions,
+    interrupt: &Interrupt,
+    output: Output,
+) -> Result<Report> {
+    let program = std::env::current_exe().context("Cannot find my own program file")?;
+    let mut emulator = Emulator::new(EmulatorOptions {
+        host_command: vec![program.into_os_string(), OsString::from("host")],
+        tracker: options.tracker.clone(),
+        breakage: options.breakage.clone(),
+    });
+    let started_at = jiff::Timestamp::now().to_string();
+    let clock = RealClock::starting_at(monotonic_ns());
+    let mut watcher = progress::watcher(options, output);
+    let record = Pilot {
+        scenario,
+        hypervisor: &mut emulator,
+        clock: &clock,
+        interrupt,
+        observer: &mut |notice| watcher.notice(&notice),
+    }
+    .fly();
+    watcher.finish();
+    let identity = Identity {
+        tool: Tool {
+            name: "sterna".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: Vec::new(),
+        },
+        host: machine::host(),
+        engine: emulator.facts(),
+        started_at,
+        scenario: match serde_json::to_value(scenario)? {
+            serde_json::Value::Object(map) => map,
+            _ => serde_json::Map::new(),
+        },
+        guest_bytes: scenario.guest.memory.0,
+        clocks: emulator.clocks(),
+        warnings: emulator.warnings(),
+    };
+    Ok(assemble(identity, &record))
+}
+
+/// The report to its file, the result to stdout, warnings to stderr.
+fn tell(report: &Report, options: &RunOptions, output: Output) -> Result<()> {
+    if let Some(path) = &options.report {
+        report.write_atomically(path)?;
+    }
+    if options.json_stream {
+        progress::stream_report(report, output)?;
+    } else if options.format == Format::Json {
+        output.result(&report.to_json_pretty())?;
+    } else {
+        let style = sterna_render::Style { colour: output.colour(), width: output.width() };
+        output.result(&sterna_render::text(report, style))?;
+    }
+    if options.format == Format::Json || options.json_stream {
+        for warning in &report.warnings {
+            let advice = warning.advice.as_ref().map(|it| format!(" {it}.")).unwrap_or_default();
+            output.warn(&format!("{}.{advice}", warning.text));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Speaking to the user: the result to stdout, everything else to stderr.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR or TERM=dumb say otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How to speak.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    color: ColorChoice,
+    quiet: bool,
+}
+
+impl Output {
+    /// As the flags say.
+    pub fn new(color: ColorChoice, quiet: bool) -> Output {
+        Output { color, quiet }
+    }
+
+    /// Whether only errors and results are wanted.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Whether stdout may be coloured.
+    pub fn colour(self) -> bool {
+        self.colour_on(&io::stdout())
+    }
+
+    /// Columns that a text may use.
+    pub fn width(self) -> usize {
+        std::env::var("COLUMNS").ok().and_then(|it| it.parse().ok()).unwrap_or(100)
+    }
+
+    /// Prints the result; a reader that has gone away is no error.
+    pub fn result(self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Tells something that is not an error.
+    pub fn warn(self, text: &str) {
+        if !self.quiet {
+            self.say("warning", anstyle::AnsiColor::Yellow, text);
+        }
+    }
+
+    /// Tells why it does not go on.
+    pub fn error(self, text: &str) {
+        self.say("error", anstyle::AnsiColor::Red, text);
+    }
+
+    fn say(self, word: &str, colour: anstyle::AnsiColor, text: &str) {
+        let style = match self.colour_on(&io::stderr()) {
+            true => anstyle::Style::new().fg_color(Some(colour.into())).bold(),
+            false => anstyle::Style::new(),
+        };
+        // Nothing can be said any more when stderr is gone.
+        let _ = writeln!(io::stderr(), "{style}{word}:{style:#} {text}");
+    }
+
+    fn colour_on(self, stream: &dyn Terminal) -> bool {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|it| !it.is_empty());
+        match self.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto if is_set("NO_COLOR") => false,
+            ColorChoice::Auto if std::env::var_os("CLICOLOR_FORCE").is_some_and(|it| it != "0") => {
+                true
+            }
+            ColorChoice::Auto => {
+                stream.is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb")
+            }
+        }
+    }
+}
+
+/// [`IsTerminal`] as an object.
+trait Terminal {
+    fn is_terminal(&self) -> bool;
+}
+
+impl<T: IsTerminal> Terminal for T {
+    fn is_terminal(&self) -> bool {
+        IsTerminal::is_terminal(self)
+    }
+}

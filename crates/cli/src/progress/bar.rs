@@ -1,0 +1,49 @@
+//! A live line on a terminal.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use sterna_pilot::Notice;
+
+use super::{Watcher, status_line};
+
+/// A spinner with the phase and the latest status.
+pub struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// Begins to spin.
+    pub fn new() -> Bar {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:<10} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Bar { bar }
+    }
+}
+
+impl Watcher for Bar {
+    fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Phase(phase) => {
+                self.bar.set_prefix(phase.as_str());
+                self.bar.set_message("");
+            }
+            Notice::Progress(it) => {
+                let percent = it.done as f64 * 100.0 / it.total.max(1) as f64;
+                self.bar.set_message(format!("{} {percent:.0} %", it.what));
+            }
+            Notice::Status { elapsed_seconds, status } => {
+                self.bar.set_message(status_line(*elapsed_seconds, status));
+            }
+            Notice::Event { kind: "state" | "pass" | "migrate", .. } => {}
+            Notice::Event { text, .. } => self.bar.println(text),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,60 @@
+//! Showing a flight while it goes on.
+
+mod bar;
+mod plain;
+mod stream;
+
+use std::io::IsTerminal;
+
+use sterna_pilot::{Notice, Status};
+use sterna_units::{human_bits_per_second, human_bytes};
+
+pub use stream::stream_report;
+
+use crate::args::{ProgressKind, RunOptions};
+use crate::output::Output;
+
+/// Somebody who is told what happens.
+pub trait Watcher {
+    /// One thing happened.
+    fn notice(&mut self, notice: &Notice);
+    /// Nothing more will happen.
+    fn finish(&mut self) {}
+}
+
+/// The watcher that the options ask for.
+pub fn watcher(options: &RunOptions, output: Output) -> Box<dyn Watcher> {
+    if options.json_stream {
+        return Box::new(stream::Stream::new(output));
+    }
+    match options.progress {
+        _ if output.is_quiet() => Box::new(Nobody),
+        ProgressKind::None => Box::new(Nobody),
+        ProgressKind::Plain => Box::new(plain::Plain::default()),
+        ProgressKind::Auto if std::io::stderr().is_terminal() => Box::new(bar::Bar::new()),
+        ProgressKind::Auto => Box::new(Nobody),
+    }
+}
+
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn notice(&mut self, _: &Notice) {}
+}
+
+/// A status in one line: what a person wants to follow.
+fn status_line(elapsed_seconds: f64, status: &Status) -> String {
+    let bytes = |value: Option<u64>| value.map_or("–".to_owned(), |it| human_bytes(it as f64));
+    let rate = |value: Option<f64>| value.map_or("–".to_owned(), human_bits_per_second);
+    let expected = status
+        .expected_downtime_seconds
+        .map_or("–".to_owned(), |seconds| format!("{:.0} ms", seconds * 1e3));
+    format!(
+        "{elapsed_seconds:6.1} s  {state}  pass {pass}  remaining {remaining}  sending {sending}  dirtying {dirtying}  expected downtime {expected}",
+        state = status.state.as_str(),
+        pass = status.pass.map_or("–".to_owned(), |it| it.to_string()),
+        remaining = bytes(status.remaining_bytes),
+        sending = rate(status.bandwidth_bytes_per_second),
+        dirtying = rate(status.dirty_rate_bytes_per_second),
+    )
+}

@@ -1,0 +1,237 @@
+//! One side's guest: memory, the workers that stand for its vCPUs, and the tracker.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use sterna_sys::clock::Cycles;
+use sterna_sys::region::{HugePages, Region, RegionError, RegionOptions};
+use sterna_sys::{PAGE_BYTES, cpu, numa};
+use sterna_wire::control::{HostConfig, Side};
+use sterna_workload::{
+    Crew, CrewError, CrewOptions, CrewState, Histogram, Layout, Spec, SpecError, Verification,
+    fill, verify,
+};
+
+use crate::tracker::{Choice, Tracker, TrackerError};
+
+/// The name of worker threads, and of their class in CPU figures.
+pub const WORKER_THREAD: &str = "worker";
+
+/// A guest on one host.
+///
+/// Its memory is laid out as `[workload | ballast | zero]`; the workload's and the ballast's pages begin with content that follows from the seed.
+pub struct Guest {
+    /// Guest memory.
+    pub region: Arc<Region>,
+    /// What the workers do.
+    pub spec: Spec,
+    /// What lies where.
+    pub layout: Layout,
+    cpus: Option<Vec<usize>>,
+    crew: OnceLock<Crew>,
+    tracker: Mutex<Tracker>,
+    /// Write latencies up to the migrate request.
+    latency_before: Mutex<Option<Histogram>>,
+}
+
+/// What the choice of a tracker was.
+#[derive(Clone, Debug)]
+pub struct TrackerFacts {
+    /// Its name.
+    pub name: &'static str,
+    /// Why this one.
+    pub reason: String,
+    /// Bytes that one tracked write makes dirty.
+    pub page_bytes: u64,
+}
+
+/// Why a guest cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// No such memory.
+    #[error("Guest memory cannot be had: {0}")]
+    Memory(#[from] RegionError),
+    /// Not enough memory free, seen before the kernel has to kill somebody.
+    #[error(
+        "Guest memory of {asked} bytes does not fit: {available} bytes are available on this machine; choose a smaller guest.memory (both sides on one machine need twice as much), or prealloc = false"
+    )]
+    NotEnough {
+        /// What the guest needs.
+        asked: u64,
+        /// What `/proc/meminfo` calls available.
+        available: u64,
+    },
+    /// The page size is none of ours.
+    #[error("Unknown huge-pages `{0}`; known are none, thp, 2MiB and 1GiB")]
+    HugePages(String),
+    /// The workload's text form.
+    #[error("The workload cannot be read")]
+    Spec(#[from] SpecError),
+    /// The workers.
+    #[error("The workload cannot start: {0}")]
+    Crew(#[from] CrewError),
+    /// The tracker.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// NUMA binding.
+    #[error("Memory cannot be bound to NUMA nodes {nodes:?}: {source}")]
+    Numa {
+        /// The nodes asked for.
+        nodes: Vec<usize>,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+}
+
+impl Guest {
+    /// Builds the guest of one side; `progress` hears how much memory is ready.
+    pub fn build(
+        config: &HostConfig,
+        progress: &mut dyn FnMut(&str, u64, u64),
+    ) -> Result<(Guest, TrackerFacts), GuestError> {
+        let spec: Spec = config.workload.parse()?;
+        // Takes some 15 ms once, which must not fall into a downtime.
+        Cycles::calibrated();
+        let region = allocate(config)?;
+        if config.prealloc {
+            check_available(config.memory_bytes)?;
+            preallocate(&region, progress)?;
+        }
+        let layout = Layout {
+            workload_pages: spec.pages(),
+            ballast_pages: pages(config.ballast_bytes),
+            total_pages: region.pages(),
+        };
+        let Choice { tracker, reason } = Tracker::choose(&config.tracker, &region)?;
+        let facts = TrackerFacts { name: tracker.name(), reason, page_bytes: tracker.page_bytes() };
+        let cpus = (!config.cpus.is_empty()).then(|| config.cpus.clone());
+        let guest = Guest {
+            region,
+            spec,
+            layout,
+            cpus,
+            crew: OnceLock::new(),
+            tracker: Mutex::new(tracker),
+            latency_before: Mutex::default(),
+        };
+        if config.side == Side::Source {
+            guest.fill();
+            guest.enlist(&CrewState::fresh(guest.spec.workers))?;
+        }
+        Ok((guest, facts))
+    }
+
+    /// Creates the workers, paused, to go on from `state`.
+    pub fn enlist(&self, state: &CrewState) -> Result<&Crew, CrewError> {
+        let options = CrewOptions {
+            paused: true,
+            cpus: self.cpus.clone(),
+            thread_name: WORKER_THREAD,
+            ..CrewOptions::default()
+        };
+        let crew = Crew::start(&self.region, &self.spec, state, options)?;
+        Ok(self.crew.get_or_init(|| crew))
+    }
+
+    /// The workers, once there are any.
+    pub fn crew(&self) -> Option<&Crew> {
+        self.crew.get()
+    }
+
+    /// The tracker; whoever migrates holds it.
+    pub fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the write latencies so far as those without migration.
+    pub fn note_latency_before(&self) {
+        let latency = self.crew().map(Crew::latency);
+        *self.latency_before.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    }
+
+    /// Write latencies before the migration and since.
+    pub fn latencies(&self) -> (Option<Histogram>, Option<Histogram>) {
+        let now = self.crew().filter(|_| self.spec.latency).map(Crew::latency);
+        let before = self.latency_before.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (before, now) {
+            (Some(before), Some(now)) => {
+                let since = now.since(&before);
+                (Some(before), Some(since))
+            }
+            (_, now) => (None, now),
+        }
+    }
+
+    /// Stops the workers and compares all of memory.
+    pub fn verify(&self) -> Option<Verification> {
+        let crew = self.crew()?;
+        crew.pause();
+        let counts = crew.state().counts;
+        Some(verify(&self.region, &self.layout, &self.spec, &counts, cpu::online()))
+    }
+
+    fn fill(&self) {
+        let filled = 0..self.layout.workload_pages + self.layout.ballast_pages;
+        fill(&self.region, filled, self.spec.seed, cpu::online());
+    }
+}
+
+fn allocate(config: &HostConfig) -> Result<Arc<Region>, GuestError> {
+    let huge_pages = match config.huge_pages.as_str() {
+        "none" => HugePages::None,
+        "thp" => HugePages::Thp,
+        "2MiB" => HugePages::Size2MiB,
+        "1GiB" => HugePages::Size1GiB,
+        other => return Err(GuestError::HugePages(other.to_owned())),
+    };
+    let bytes = config.memory_bytes.next_multiple_of(huge_pages.page_bytes());
+    let region = Region::new(&RegionOptions { bytes, huge_pages, locked: config.locked })?;
+    if !config.numa_nodes.is_empty() {
+        let nodes = config.numa_nodes.clone();
+        numa::bind(&region, &nodes).map_err(|source| GuestError::Numa { nodes, source })?;
+    }
+    Ok(Arc::new(region))
+}
+
+/// Touches all memory, by all CPUs, and tells four times a second how far it is.
+fn preallocate(
+    region: &Region,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<(), GuestError> {
+    let (done, finished) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let result = region.prealloc(cpu::online(), &done);
+            finished.store(true, Ordering::Release);
+            result
+        });
+        let mut ticks = 0u32;
+        while !finished.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(5));
+            ticks += 1;
+            if ticks.is_multiple_of(50) {
+                progress("memory", done.load(Ordering::Relaxed), region.bytes());
+            }
+        }
+        worker.join().unwrap_or(Ok(()))
+    })?;
+    Ok(())
+}
+
+/// Memory that is not there would be found by the kernel's OOM killer, which asks nobody.
+fn check_available(asked: u64) -> Result<(), GuestError> {
+    let Some(available) = available_bytes() else { return Ok(()) };
+    if asked > available { Err(GuestError::NotEnough { asked, available }) } else { Ok(()) }
+}
+
+fn available_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn pages(bytes: u64) -> usize {
+    (bytes / PAGE_BYTES as u64) as usize
+}

@@ -1,0 +1,112 @@
+//! A host: one process that holds a guest, at one end of a migration, and does what the pilot says.
+//!
+//! The control connection is served by one thread, a question at a time.
+//! Workers, the sampler and the migration run in threads of their own, so that an answer never waits for memory to move.
+//! When the control connection ends, the host ends.
+
+pub mod guest;
+mod sampler;
+mod session;
+
+use std::io::{Read, Write};
+
+use sterna_wire::control::{self, ControlError, Reply, Request, VERSION};
+
+use session::Session;
+
+/// Serves one control connection until the pilot says goodbye or is gone.
+///
+/// # Errors
+/// The connection broke in the middle of a frame, or the pilot sent what is no request.
+pub fn serve<S: Read + Write>(mut stream: S, token: &str) -> Result<(), ControlError> {
+    let mut session = Session::default();
+    let mut is_welcome = false;
+    loop {
+        let request = match control::receive(&mut stream) {
+            Ok(request) => request,
+            Err(ControlError::Closed) => return Ok(()),
+            Err(error @ ControlError::Malformed(_)) => {
+                // The frame was read whole, so the connection is still in step.
+                control::send(&mut stream, &refused(&error))?;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let is_last = request == Request::Shutdown;
+        let reply = match request {
+            Request::Hello { version, token: theirs } => {
+                let reply = welcome(version, &theirs, token);
+                is_welcome = matches!(reply, Reply::Welcome { .. });
+                reply
+            }
+            _ if !is_welcome => Reply::Refused {
+                error: "The first request must be `hello`".to_owned(),
+                unsupported: false,
+            },
+            request => session.answer(request, &mut |progress| {
+                // A pilot that is gone is noticed at the next read.
+                let _ = control::send(&mut stream, &progress);
+            }),
+        };
+        control::send(&mut stream, &reply)?;
+        if is_last && is_welcome {
+            return Ok(());
+        }
+    }
+}
+
+fn welcome(version: u16, theirs: &str, token: &str) -> Reply {
+    let error = if version != VERSION {
+        format!(
+            "The pilot speaks control version {version}, this host {VERSION}; use the same release on both"
+        )
+    } else if theirs != token {
+        "The token is wrong".to_owned()
+    } else {
+        return Reply::Welcome { version: VERSION, pid: std::process::id() };
+    };
+    Reply::Refused { error, unsupported: false }
+}
+
+fn refused(error: &dyn std::error::Error) -> Reply {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Reply::Refused { error: text, unsupported: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    fn ask(stream: &mut UnixStream, request: &Request) -> Reply {
+        control::send(stream, request).unwrap();
+        control::receive(stream).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_answered_before_the_right_token() {
+        let (mut pilot, host) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || serve(host, "secret"));
+        let refused = |reply| match reply {
+            Reply::Refused { error, .. } => error,
+            other => panic!("{other:?}"),
+        };
+        let hello = |version, token: &str| Request::Hello { version, token: token.to_owned() };
+        assert!(refused(ask(&mut pilot, &Request::Clock)).contains("first request"));
+        assert!(refused(ask(&mut pilot, &hello(VERSION, "guess"))).contains("token"));
+        assert!(refused(ask(&mut pilot, &hello(VERSION + 1, "secret"))).contains("version"));
+        assert!(refused(ask(&mut pilot, &Request::Clock)).contains("first request"));
+        assert!(matches!(ask(&mut pilot, &hello(VERSION, "secret")), Reply::Welcome { .. }));
+        assert!(matches!(ask(&mut pilot, &Request::Clock), Reply::Clock { .. }));
+        pilot.write_all(b"\x03\0\0\0{?}").unwrap();
+        assert!(refused(control::receive(&mut pilot).unwrap()).contains("cannot be understood"));
+        assert!(refused(ask(&mut pilot, &Request::Start)).contains("prepare"));
+        assert!(matches!(ask(&mut pilot, &Request::Shutdown), Reply::Done { .. }));
+        server.join().unwrap().unwrap();
+    }
+}

@@ -1,0 +1,342 @@
+//! What a host has built so far, and its answers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::{
+    Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase, Prepared, Reply,
+    Request, Verified,
+};
+
+use sterna_workload::Crew;
+
+use super::guest::{Guest, GuestError};
+use super::sampler::{Sampler, latency_summary};
+use crate::migration::breakage::{Breakage, Defect};
+use crate::migration::destination::Destination;
+use crate::migration::gate::Gate;
+use crate::migration::progress::Progress;
+use crate::migration::source::Source;
+use crate::tracker::TrackerError;
+use crate::transport::{Listener, Socket};
+
+/// The name of threads that move memory, and of their class in CPU figures.
+pub const MIGRATION_THREAD: &str = "migration";
+
+/// How long a cancelled migration may take to notice before its connection is cut.
+const CANCEL_GRACE: Duration = Duration::from_millis(200);
+
+/// One host's state, in the order in which it comes to be.
+#[derive(Default)]
+pub struct Session {
+    built: Option<Built>,
+    closing: Arc<AtomicBool>,
+}
+
+struct Built {
+    guest: Arc<Guest>,
+    config: Arc<HostConfig>,
+    defect: Option<Defect>,
+    sampler: Sampler,
+    gate: Arc<Gate>,
+    progress: Arc<Progress>,
+    /// The migration's connection, to be cut when it is stuck.
+    connection: Arc<Mutex<Option<Socket>>>,
+    migration: Option<JoinHandle<()>>,
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("There is no guest yet; send `prepare` first")]
+    NotPrepared,
+    #[error("There is a guest already")]
+    AlreadyPrepared,
+    #[error("A migration has begun already")]
+    AlreadyMigrating,
+    #[error("The migration is past its commit point and cannot be cancelled")]
+    Committed,
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Session {
+    /// Answers one request; `progress` sends interim replies.
+    pub fn answer(&mut self, request: Request, progress: &mut dyn FnMut(Reply)) -> Reply {
+        match self.try_answer(request, progress) {
+            Ok(reply) => reply,
+            Err(refusal) => {
+                let unsupported = refusal.is_unsupported();
+                Reply::Refused { error: refusal.to_string(), unsupported }
+            }
+        }
+    }
+
+    fn try_answer(
+        &mut self,
+        request: Request,
+        progress: &mut dyn FnMut(Reply),
+    ) -> Result<Reply, Refusal> {
+        match request {
+            Request::Hello { .. } => {
+                Err(Refusal::Other("The connection is open already".to_owned()))
+            }
+            Request::Clock => Ok(Reply::Clock { now_ns: monotonic_ns() }),
+            Request::Prepare(config) => self.prepare(*config, progress),
+            Request::Start => self.built()?.start(),
+            Request::Listen { endpoint, session } => {
+                let closing = Arc::clone(&self.closing);
+                self.built()?.listen(&endpoint, session, closing)
+            }
+            Request::Migrate { endpoint, session } => self.built()?.migrate(endpoint, session),
+            Request::Act(act) => self.built()?.act(&act),
+            Request::Status { passes_seen } => {
+                Ok(Reply::Status(Box::new(self.built()?.status(passes_seen))))
+            }
+            Request::Samples => Ok(Reply::Samples(self.built()?.samples())),
+            Request::Verify => self.built()?.verify(),
+            Request::Shutdown => Ok(Reply::Done { at_ns: monotonic_ns() }),
+        }
+    }
+
+    fn built(&mut self) -> Result<&mut Built, Refusal> {
+        self.built.as_mut().ok_or(Refusal::NotPrepared)
+    }
+
+    fn prepare(
+        &mut self,
+        config: HostConfig,
+        progress: &mut dyn FnMut(Reply),
+    ) -> Result<Reply, Refusal> {
+        if self.built.is_some() {
+            return Err(Refusal::AlreadyPrepared);
+        }
+        let defect = defect_of(&config)?;
+        let (guest, facts) = Guest::build(&config, &mut |what, done, total| {
+            progress(Reply::Progress { what: what.to_owned(), done, total });
+        })?;
+        let guest = Arc::new(guest);
+        let sampler = Sampler::start(Arc::clone(&guest), config.sample_interval_ns)
+            .map_err(|error| Refusal::Other(format!("The sampler cannot start: {error}")))?;
+        self.built = Some(Built {
+            gate: Arc::new(Gate::new(
+                config.downtime_limit_ns,
+                config.max_bandwidth_bytes_per_second,
+            )),
+            progress: Arc::default(),
+            connection: Arc::default(),
+            migration: None,
+            config: Arc::new(config),
+            defect,
+            sampler,
+            guest,
+        });
+        Ok(Reply::Prepared(Prepared {
+            tracker: facts.name.to_owned(),
+            tracker_reason: facts.reason,
+            tracking_page_bytes: facts.page_bytes,
+            warnings: Vec::new(),
+        }))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::Release);
+        if let Some(built) = &mut self.built {
+            built.gate.cancel();
+            built.cut_connection();
+            if let Some(migration) = built.migration.take() {
+                let _ = migration.join();
+            }
+        }
+    }
+}
+
+impl Built {
+    fn start(&self) -> Result<Reply, Refusal> {
+        let crew = self.guest.crew().ok_or_else(no_guest)?;
+        Ok(Reply::Done { at_ns: crew.resume() })
+    }
+
+    fn listen(
+        &mut self,
+        endpoint: &Endpoint,
+        session: [u8; 16],
+        closing: Arc<AtomicBool>,
+    ) -> Result<Reply, Refusal> {
+        self.check_idle()?;
+        let (listener, endpoint) =
+            Listener::bind(endpoint).map_err(|error| Refusal::Other(error.to_string()))?;
+        let destination = Destination {
+            guest: Arc::clone(&self.guest),
+            progress: Arc::clone(&self.progress),
+            config: Arc::clone(&self.config),
+            listener,
+            session,
+            closing,
+            defect: self.defect,
+            on_connect: self.keep_connection(),
+        };
+        self.spawn(move || destination.run())?;
+        Ok(Reply::Listening { endpoint })
+    }
+
+    fn migrate(&mut self, endpoint: Endpoint, session: [u8; 16]) -> Result<Reply, Refusal> {
+        self.check_idle()?;
+        self.guest.note_latency_before();
+        self.progress.update(|it| {
+            it.phase = Phase::Setup;
+            it.total_bytes = self.guest.region.bytes();
+            it.remaining_bytes = self.guest.region.bytes();
+        });
+        let at_ns = monotonic_ns();
+        self.progress.stamp(|it, _| it.accepted_ns = Some(at_ns));
+        let source = Source {
+            guest: Arc::clone(&self.guest),
+            progress: Arc::clone(&self.progress),
+            gate: Arc::clone(&self.gate),
+            config: Arc::clone(&self.config),
+            endpoint,
+            session,
+            defect: self.defect,
+            on_connect: self.keep_connection(),
+        };
+        self.spawn(move || source.run())?;
+        Ok(Reply::Done { at_ns })
+    }
+
+    fn act(&self, act: &Act) -> Result<Reply, Refusal> {
+        match act {
+            Act::Cancel => self.cancel()?,
+            Act::Pause => self.gate.order_pause(),
+            Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
+            Act::SetMaxBandwidth { bytes_per_second } => {
+                self.gate.set_max_bytes_per_second(*bytes_per_second);
+            }
+        }
+        Ok(Reply::Done { at_ns: monotonic_ns() })
+    }
+
+    fn cancel(&self) -> Result<(), Refusal> {
+        if !self.gate.cancel() {
+            return Err(Refusal::Committed);
+        }
+        let deadline = Instant::now() + CANCEL_GRACE;
+        while self.is_migrating() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if self.is_migrating() {
+            self.cut_connection();
+        }
+        Ok(())
+    }
+
+    fn is_migrating(&self) -> bool {
+        self.migration.as_ref().is_some_and(|it| !it.is_finished())
+    }
+
+    fn status(&self, passes_seen: usize) -> HostStatus {
+        let mut status = self.progress.read(passes_seen);
+        if status.stamps.resumed_ns.is_some() {
+            status.stamps.worker_edge_ns =
+                self.guest.crew().map(|it| it.first_write_ns()).unwrap_or_default();
+        }
+        status
+    }
+
+    fn samples(&self) -> HostSamples {
+        let gaps = self.guest.crew().map(Crew::take_gaps).unwrap_or_default();
+        let (before, since) = self.guest.latencies();
+        HostSamples {
+            samples: self.sampler.take(),
+            gaps: gaps
+                .iter()
+                .map(|it| Gap { worker: it.worker, start_ns: it.start_ns, end_ns: it.end_ns })
+                .collect(),
+            gaps_lost: self.guest.crew().map_or(0, Crew::lost_gaps),
+            resident_peak_bytes: self.sampler.resident_peak_bytes(),
+            latency_before: before.as_ref().and_then(latency_summary),
+            latency_since: since.as_ref().and_then(latency_summary),
+        }
+    }
+
+    fn verify(&self) -> Result<Reply, Refusal> {
+        let found = self.guest.verify().ok_or_else(no_guest)?;
+        Ok(Reply::Verified(Verified {
+            pages_checked: found.pages_checked,
+            corrupt_pages: found.corrupt_pages,
+            first: found
+                .corrupt
+                .iter()
+                .map(|it| Corruption {
+                    page: it.page as u64,
+                    offset_bytes: it.offset_bytes as u64,
+                    expected: it.expected,
+                    found: it.found,
+                })
+                .collect(),
+        }))
+    }
+
+    fn check_idle(&self) -> Result<(), Refusal> {
+        match self.migration {
+            None => Ok(()),
+            Some(_) => Err(Refusal::AlreadyMigrating),
+        }
+    }
+
+    fn spawn(&mut self, run: impl FnOnce() + Send + 'static) -> Result<(), Refusal> {
+        let thread = thread::Builder::new().name(MIGRATION_THREAD.to_owned()).spawn(run);
+        let thread =
+            thread.map_err(|error| Refusal::Other(format!("No thread can be had: {error}")))?;
+        self.migration = Some(thread);
+        Ok(())
+    }
+
+    fn keep_connection(&self) -> Box<dyn FnOnce(Socket) + Send> {
+        let connection = Arc::clone(&self.connection);
+        Box::new(move |socket| {
+            *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+        })
+    }
+
+    fn cut_connection(&self) {
+        if let Some(socket) = &*self.connection.lock().unwrap_or_else(PoisonError::into_inner) {
+            socket.shut_down();
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether the machine lacks something, rather than the request being wrong.
+    fn is_unsupported(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Guest(
+                GuestError::Memory(_)
+                    | GuestError::NotEnough { .. }
+                    | GuestError::Numa { .. }
+                    | GuestError::Tracker(TrackerError::Unavailable(_))
+            )
+        )
+    }
+}
+
+fn defect_of(config: &HostConfig) -> Result<Option<Defect>, Refusal> {
+    let Some(text) = &config.breakage else { return Ok(None) };
+    let breakage: Breakage =
+        text.parse().map_err(|error: crate::migration::breakage::UnknownDefect| {
+            Refusal::Other(error.to_string())
+        })?;
+    Ok((breakage.side == config.side).then_some(breakage.defect))
+}
+
+fn no_guest() -> Refusal {
+    Refusal::Other("No guest has arrived here".to_owned())
+}

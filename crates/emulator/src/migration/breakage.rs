@@ -1,0 +1,156 @@
+//! Defects committed on purpose.
+//!
+//! A claim of the tool counts only when a test has seen it fail.
+//! So the hosts can be told to lose a page, to skip a synchronisation, to resume late or to die at the worst moment, and the tests check that the report says so.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sterna_units::Span;
+use sterna_wire::control::Side;
+
+/// A defect, and the side that commits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breakage {
+    /// Who.
+    pub side: Side,
+    /// What.
+    pub defect: Defect,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// One pending page is forgotten at the stop.
+    LosePage,
+    /// The synchronisation at the stop is left out.
+    SkipFinalSync,
+    /// The destination runs the guest this much later than it could.
+    LateResume(Duration),
+    /// The process kills itself at a moment.
+    Die(Moment),
+    /// The connection is cut at a moment.
+    Disconnect(Moment),
+    /// The process stops reacting at a moment.
+    Hang(Moment),
+    /// The source sends a damaged frame in pass 1.
+    CorruptFrame,
+}
+
+/// A moment of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// While the pass with this number is under way.
+    Pass(u32),
+    /// After the destination has said READY, before the source says GO.
+    Ready,
+    /// After GO was received, before the guest runs.
+    Go,
+}
+
+/// Text that names no defect.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "Unknown defect `{0}`; write SIDE:DEFECT, for example source:lose-page, source:skip-final-sync, destination:late-resume=500ms, destination:die=pass2, source:disconnect=pass1, destination:hang=ready, source:corrupt-frame"
+)]
+pub struct UnknownDefect(String);
+
+impl FromStr for Breakage {
+    type Err = UnknownDefect;
+
+    fn from_str(text: &str) -> Result<Breakage, UnknownDefect> {
+        parse(text).ok_or_else(|| UnknownDefect(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Breakage> {
+    let (side, defect) = text.split_once(':')?;
+    let side = match side {
+        "source" => Side::Source,
+        "destination" => Side::Destination,
+        _ => return None,
+    };
+    let defect = match defect.split_once('=').unwrap_or((defect, "")) {
+        ("lose-page", "") => Defect::LosePage,
+        ("skip-final-sync", "") => Defect::SkipFinalSync,
+        ("corrupt-frame", "") => Defect::CorruptFrame,
+        ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
+        ("die", moment) => Defect::Die(parse_moment(moment)?),
+        ("disconnect", moment) => Defect::Disconnect(parse_moment(moment)?),
+        ("hang", moment) => Defect::Hang(parse_moment(moment)?),
+        _ => return None,
+    };
+    Some(Breakage { side, defect })
+}
+
+fn parse_moment(text: &str) -> Option<Moment> {
+    match text {
+        "ready" => Some(Moment::Ready),
+        "go" => Some(Moment::Go),
+        pass => pass.strip_prefix("pass")?.parse().ok().map(Moment::Pass),
+    }
+}
+
+impl fmt::Display for Breakage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        };
+        match self.defect {
+            Defect::LosePage => write!(f, "{side}:lose-page"),
+            Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
+            Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
+            Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
+            Defect::Die(moment) => write!(f, "{side}:die={moment}"),
+            Defect::Disconnect(moment) => write!(f, "{side}:disconnect={moment}"),
+            Defect::Hang(moment) => write!(f, "{side}:hang={moment}"),
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Moment::Pass(number) => write!(f, "pass{number}"),
+            Moment::Ready => write!(f, "ready"),
+            Moment::Go => write!(f, "go"),
+        }
+    }
+}
+
+/// Commits `defect` if it is due at `moment`; `cut` ends the connection.
+pub fn strike(defect: Option<Defect>, moment: Moment, cut: impl FnOnce()) {
+    match defect {
+        Some(Defect::Die(due)) if due == moment => std::process::abort(),
+        Some(Defect::Disconnect(due)) if due == moment => cut(),
+        Some(Defect::Hang(due)) if due == moment => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defects_round_trip_through_text() {
+        for text in [
+            "source:lose-page",
+            "source:skip-final-sync",
+            "source:corrupt-frame",
+            "destination:late-resume=500ms",
+            "destination:die=pass2",
+            "source:disconnect=ready",
+            "destination:hang=go",
+        ] {
+            assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
+        }
+        for text in ["", "source", "source:", "source:die", "pilot:lose-page", "source:die=passx"] {
+            assert!(text.parse::<Breakage>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Keeping to a bandwidth limit.
+
+/// Longest time worth of tokens that may gather: the size of a burst.
+///
+/// QEMU hands out the budget of 100 ms at once and overshoots by a tenth of a second's rate; 10 ms keep a limit honest over short times too.
+const QUANTUM_NS: u64 = 10_000_000;
+
+/// A token bucket: bytes may leave when time has paid for them.
+///
+/// Time is passed in, so that the bucket can be tested without waiting, and so that a simulation can use it.
+#[derive(Debug, Clone)]
+pub struct TokenBucket {
+    bytes_per_second: Option<u64>,
+    /// When the bucket would be empty if nothing more were taken: time up to now is credit, time ahead is debt.
+    paid_until_ns: u64,
+}
+
+impl TokenBucket {
+    /// A bucket that lets `bytes_per_second` pass, or everything.
+    pub fn new(bytes_per_second: Option<u64>) -> TokenBucket {
+        TokenBucket { bytes_per_second, paid_until_ns: 0 }
+    }
+
+    /// Changes the rate from now on; what was taken stays taken.
+    pub fn set_rate(&mut self, bytes_per_second: Option<u64>) {
+        self.bytes_per_second = bytes_per_second;
+    }
+
+    /// Most bytes that should be taken at once, so that no burst exceeds a quantum; at least `least`.
+    pub fn quantum_bytes(&self, least: u64, most: u64) -> u64 {
+        let Some(rate) = self.bytes_per_second else { return most };
+        (u128::from(rate) * u128::from(QUANTUM_NS) / 1_000_000_000)
+            .clamp(u128::from(least), u128::from(most)) as u64
+    }
+
+    /// How long to wait before the next bytes may leave.
+    pub fn wait_ns(&self, now_ns: u64) -> u64 {
+        match self.bytes_per_second {
+            Some(_) => self.paid_until_ns.saturating_sub(now_ns),
+            None => 0,
+        }
+    }
+
+    /// Takes bytes that leave now. Unused time counts for at most one quantum.
+    pub fn take(&mut self, bytes: u64, now_ns: u64) {
+        let Some(rate) = self.bytes_per_second else { return };
+        let start_ns = self.paid_until_ns.max(now_ns.saturating_sub(QUANTUM_NS));
+        self.paid_until_ns = start_ns + cost_ns(bytes, rate);
+    }
+}
+
+fn cost_ns(bytes: u64, bytes_per_second: u64) -> u64 {
+    (u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1))) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Sends `chunk` as often as allowed for `span_ns`, looking every `step_ns`; returns (time, bytes) of each send.
+    fn run(bucket: &mut TokenBucket, chunk: u64, step_ns: u64, span_ns: u64) -> Vec<(u64, u64)> {
+        let mut sent = Vec::new();
+        let mut now = SECOND;
+        while now < SECOND + span_ns {
+            match bucket.wait_ns(now) {
+                0 => {
+                    bucket.take(chunk, now);
+                    sent.push((now, chunk));
+                }
+                wait => now += wait.max(step_ns),
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn without_a_limit_nothing_waits() {
+        let mut bucket = TokenBucket::new(None);
+        bucket.take(u64::MAX, 5);
+        assert_eq!(bucket.wait_ns(5), 0);
+        assert_eq!(bucket.quantum_bytes(1, 1 << 20), 1 << 20);
+    }
+
+    #[test]
+    fn quanta_follow_the_rate_within_bounds() {
+        let quantum = |rate| TokenBucket::new(Some(rate)).quantum_bytes(4096, 1 << 20);
+        assert_eq!(quantum(1), 4096);
+        assert_eq!(quantum(10_000_000), 100_000);
+        assert_eq!(quantum(u64::MAX), 1 << 20);
+    }
+
+    #[test]
+    fn idle_time_is_worth_one_quantum_only() {
+        let mut bucket = TokenBucket::new(Some(1_000_000));
+        bucket.take(10_000, SECOND);
+        assert_eq!(bucket.wait_ns(SECOND), 0);
+        bucket.take(10_000, SECOND);
+        assert_eq!(bucket.wait_ns(SECOND), 10_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_of_a_second_exceeds_the_rate_by_more_than_a_quantum_and_a_chunk(
+            rate in 100_000u64..1_000_000_000,
+            step_ns in 1u64..3_000_000,
+        ) {
+            let mut bucket = TokenBucket::new(Some(rate));
+            let chunk = bucket.quantum_bytes(4096, 1 << 20);
+            let sent = run(&mut bucket, chunk, step_ns, 3 * SECOND);
+            let total: u64 = sent.iter().map(|it| it.1).sum();
+            prop_assert!(total as f64 <= rate as f64 * 3.0 + 3.0 * chunk as f64);
+            prop_assert!(total as f64 >= rate as f64 * 3.0 * 0.99 - 2.0 * chunk as f64);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The destination's half of a migration.
+//!
+//! ```text
+//!  accept ─ greet ─ load … load ─ State ─ Finished ─ READY ─ await GO ─ run ─ RUNNING ─ completed
+//!     └────────────── any error: tell the source, never run the guest ──┘
+//! ```
+//!
+//! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sterna_sys::crc32c;
+use sterna_wire::control::{HostConfig, Phase};
+use sterna_wire::stream::{
+    FrameError, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
+    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
+};
+use sterna_workload::{CrewError, CrewState};
+
+use super::breakage::{Defect, Moment, strike};
+use super::progress::Progress;
+use crate::host::guest::Guest;
+use crate::link::Inbound;
+use crate::transport::{Listener, Socket, TransportError};
+
+/// Longest wait for the source to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Longest silence of the source: pilots cancel far earlier, so this only frees a forgotten host.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Everything the destination needs for one migration.
+pub struct Destination {
+    /// The guest to load.
+    pub guest: Arc<Guest>,
+    /// Where to tell how far it is.
+    pub progress: Arc<Progress>,
+    /// The host's configuration.
+    pub config: Arc<HostConfig>,
+    /// Where the source comes in.
+    pub listener: Listener,
+    /// The migration that may come in.
+    pub session: [u8; 16],
+    /// Set when the host shall not wait any longer.
+    pub closing: Arc<AtomicBool>,
+    /// What goes wrong on purpose.
+    pub defect: Option<Defect>,
+    /// Receives a handle on the connection, so that a stuck read can be ended from outside.
+    pub on_connect: Box<dyn FnOnce(Socket) + Send>,
+}
+
+/// Why the destination does not run the guest.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("The source gave up: {0}")]
+    Aborted(String),
+    #[error("The workload cannot start: {0}")]
+    Crew(#[from] CrewError),
+    #[error("Sending failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<FrameError> for LoadError {
+    fn from(error: FrameError) -> LoadError {
+        LoadError::Read(error.into())
+    }
+}
+
+impl Destination {
+    /// Waits for the source, loads the guest and runs it; the outcome is in the progress.
+    pub fn run(self) {
+        let Destination { guest, progress, config, listener, session, closing, defect, on_connect } =
+            self;
+        let mut load =
+            match Load::accept(&guest, &progress, &config, listener, &closing, on_connect) {
+                Ok(load) => load,
+                Err(error) => return give_up(&progress, &error),
+            };
+        load.session = session;
+        load.defect = defect;
+        if let Err(error) = load.phases() {
+            give_up(&progress, &error);
+            load.tell_and_drain(&error.to_string());
+        }
+        load.socket.shut_down();
+    }
+}
+
+fn give_up(progress: &Progress, error: &LoadError) {
+    progress.stamp(|it, now_ns| it.ended_ns = Some(now_ns));
+    progress.update(|it| {
+        it.phase = Phase::Failed;
+        it.error = Some(error.to_string());
+    });
+}
+
+struct Load<'a> {
+    guest: &'a Guest,
+    progress: &'a Progress,
+    socket: Socket,
+    inbound: Inbound,
+    reader: MessageReader,
+    writer: MessageWriter,
+    session: [u8; 16],
+    defect: Option<Defect>,
+    runs: Vec<PageRun>,
+}
+
+impl<'a> Load<'a> {
+    fn accept(
+        guest: &'a Guest,
+        progress: &'a Progress,
+        config: &HostConfig,
+        listener: Listener,
+        closing: &AtomicBool,
+        on_connect: Box<dyn FnOnce(Socket) + Send>,
+    ) -> Result<Load<'a>, LoadError> {
+        let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
+        on_connect(socket.try_clone()?);
+        let latency = Duration::from_nanos(config.link_latency_ns);
+        let mut inbound = Inbound::new(socket.try_clone()?, latency)?;
+        inbound.set_timeout(Some(SILENCE_TIMEOUT))?;
+        Ok(Load {
+            guest,
+            progress,
+            socket,
+            inbound,
+            reader: MessageReader::default(),
+            writer: MessageWriter::default(),
+            session: [0; 16],
+            defect: None,
+            runs: Vec::new(),
+        })
+    }
+
+    fn phases(&mut self) -> Result<(), LoadError> {
+        self.greet()?;
+        self.load()?;
+        self.say_ready()?;
+        self.await_go()?;
+        self.run_guest();
+        Ok(())
+    }
+
+    fn greet(&mut self) -> Result<(), LoadError> {
+        let hello = match self.reader.message(&mut self.inbound)? {
+            Message::Hello(hello) => hello,
+            other => return Err(unexpected(other.kind(), "a greeting")),
+        };
+        let version = self.check(&hello)?;
+        self.send(&Message::HelloAck(HelloAck { version, capabilities: 0 }))?;
+        self.progress.update(|it| {
+            it.phase = Phase::Active;
+            it.pass = 1;
+        });
+        Ok(())
+    }
+
+    /// Everything that must fit before a byte of memory moves.
+    fn check(&self, hello: &Hello) -> Result<u16, LoadError> {
+        let ours = (OLDEST_VERSION, VERSION);
+        let refuse = |text: String| Err(LoadError::Refused(text));
+        let Some(version) = negotiate(ours, (hello.oldest_version, hello.version)) else {
+            return refuse(format!(
+                "The source speaks stream versions {} to {}, this destination {} to {}; use the same release on both sides",
+                hello.oldest_version, hello.version, ours.0, ours.1
+            ));
+        };
+        let ram_bytes = self.guest.region.bytes();
+        if hello.session != self.session {
+            return refuse("The connection belongs to another migration".to_owned());
+        }
+        if hello.capabilities != 0 {
+            return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
+        }
+        if hello.page_bytes as usize != PAGE_BYTES {
+            return refuse(format!(
+                "The source's page size is {}, this destination's {PAGE_BYTES}",
+                hello.page_bytes
+            ));
+        }
+        if hello.ram_bytes != ram_bytes {
+            return refuse(format!(
+                "The source's guest has {} bytes of RAM, this destination's {ram_bytes}",
+                hello.ram_bytes
+            ));
+        }
+        Ok(version)
+    }
+
+    /// Takes pages until the source says that nothing follows, then creates the workers.
+    fn load(&mut self) -> Result<(), LoadError> {
+        let mut state = None;
+        self.strike(Moment::Pass(1));
+        loop {
+            let header = self.reader.header(&mut self.inbound)?;
+            match header.kind {
+                Kind::Pages => self.load_pages(&header)?,
+                Kind::Zero => self.load_zero_pages(&header)?,
+                _ => match self.reader.body(&mut self.inbound, &header)? {
+                    Message::PassEnd(pass) => {
+                        self.progress.update(|it| it.pass = pass + 1);
+                        self.strike(Moment::Pass(pass + 1));
+                    }
+                    Message::State(it) => state = Some(it),
+                    Message::Finished => break,
+                    Message::Abort(text) => return Err(LoadError::Aborted(text)),
+                    other => return Err(unexpected(other.kind(), "memory")),
+                },
+            }
+        }
+        let Some(state) = state else {
+            return Err(LoadError::Refused("The source sent no state of the workload".to_owned()));
+        };
+        self.guest.enlist(&CrewState { counts: state.counts })?;
+        Ok(())
+    }
+
+    fn load_pages(&mut self, header: &Header) -> Result<(), LoadError> {
+        let runs_crc = self.read_runs(header)?;
+        let pages: usize = self.runs.iter().map(|it| usize::from(it.count)).sum();
+        let content_bytes = header.body_bytes as usize - self.runs.len() * RUN_BYTES;
+        if content_bytes != pages * PAGE_BYTES {
+            let detail = format!("{content_bytes} bytes of content for {pages} pages");
+            return Err(FrameError::Malformed { kind: Kind::Pages, detail }.into());
+        }
+        let region = &self.guest.region;
+        self.inbound.read_pages(region, &self.runs).map_err(ReadError::from)?;
+        let content_crc = self
+            .runs
+            .iter()
+            .fold(0, |crc, run| region.crc32c(run.first as usize, usize::from(run.count), crc));
+        header.check(crc32c(content_crc, &runs_crc))?;
+        Ok(())
+    }
+
+    fn load_zero_pages(&mut self, header: &Header) -> Result<(), LoadError> {
+        let bytes = self.read_runs(header)?;
+        if bytes.len() != header.body_bytes as usize {
+            let detail = format!("{} bytes behind the runs", header.body_bytes);
+            return Err(FrameError::Malformed { kind: Kind::Zero, detail }.into());
+        }
+        header.check(crc32c(0, &bytes))?;
+        for run in &self.runs {
+            for page in run.first..run.first + u64::from(run.count) {
+                // A page that is zero already stays unpopulated.
+                if !self.guest.region.is_zero(page as usize) {
+                    self.guest.region.zero(page as usize);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and checks the runs of a frame; returns their bytes, which the checksum covers.
+    fn read_runs(&mut self, header: &Header) -> Result<Vec<u8>, LoadError> {
+        let mut bytes = vec![0; usize::from(header.runs) * RUN_BYTES];
+        self.inbound.read_exact(&mut bytes).map_err(ReadError::from)?;
+        let ram_pages = self.guest.region.pages() as u64;
+        decode_runs(header.kind, &bytes, ram_pages, &mut self.runs)?;
+        Ok(bytes)
+    }
+
+    fn say_ready(&mut self) -> Result<(), LoadError> {
+        self.send(&Message::Ready)?;
+        self.progress.stamp(|it, now_ns| it.ready_ns = Some(now_ns));
+        self.progress.update(|it| it.phase = Phase::Switchover);
+        self.strike(Moment::Ready);
+        Ok(())
+    }
+
+    fn await_go(&mut self) -> Result<(), LoadError> {
+        match self.reader.message(&mut self.inbound)? {
+            Message::Go => {
+                self.progress.stamp(|it, now_ns| it.go_ns = Some(now_ns));
+                self.strike(Moment::Go);
+                Ok(())
+            }
+            Message::Abort(text) => Err(LoadError::Aborted(text)),
+            other => Err(unexpected(other.kind(), "GO")),
+        }
+    }
+
+    /// From here on the guest lives here, and nothing is an error any more: a source that does not hear RUNNING asks.
+    fn run_guest(&mut self) {
+        if let Some(Defect::LateResume(delay)) = self.defect {
+            std::thread::sleep(delay);
+        }
+        let Some(crew) = self.guest.crew() else { return };
+        let resumed_ns = crew.resume();
+        self.progress.stamp(|it, now_ns| {
+            it.resumed_ns = Some(resumed_ns);
+            it.ended_ns = Some(now_ns);
+        });
+        self.progress.update(|it| it.phase = Phase::Completed);
+        let _ = self.send(&Message::Running { resumed_ns });
+    }
+
+    fn send(&mut self, message: &Message) -> std::io::Result<u64> {
+        self.writer.send(&mut self.socket, message)
+    }
+
+    fn tell_and_drain(&mut self, text: &str) {
+        if self.send(&Message::Error(text.to_owned())).is_err() {
+            return;
+        }
+        let _ = self.inbound.set_timeout(Some(Duration::from_millis(100)));
+        let deadline = Instant::now() + DRAIN_TIME;
+        let mut waste = vec![0; 256 << 10];
+        while Instant::now() < deadline && self.inbound.read(&mut waste).is_ok_and(|it| it > 0) {}
+    }
+
+    fn strike(&self, moment: Moment) {
+        strike(self.defect, moment, || self.socket.shut_down());
+    }
+}
+
+fn unexpected(found: Kind, expected: &'static str) -> LoadError {
+    FrameError::Unexpected { found, expected }.into()
+}

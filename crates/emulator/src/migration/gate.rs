@@ -1,0 +1,130 @@
+//! The commit point, and what may still be ordered before it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Orders to a running migration, and the one place where "cancelled" and "committed" exclude each other.
+///
+/// # The commit point
+/// Until GO is sent the source may run the guest again; from then on never, since the destination may be running it.
+/// A cancel that arrives while GO leaves must be either before or after it, so both take the same lock: whoever comes first wins, and the other one learns it.
+#[derive(Debug)]
+pub struct Gate {
+    state: Mutex<State>,
+    cancel_seen: AtomicBool,
+    pause: AtomicBool,
+    downtime_limit_ns: AtomicU64,
+    max_bytes_per_second: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    committed: bool,
+    cancelled: bool,
+}
+
+/// The stream's limit when there is none.
+const UNLIMITED: u64 = u64::MAX;
+
+impl Gate {
+    /// A gate with the limits the migration starts with.
+    pub fn new(downtime_limit_ns: u64, max_bytes_per_second: Option<u64>) -> Gate {
+        Gate {
+            state: Mutex::default(),
+            cancel_seen: AtomicBool::new(false),
+            pause: AtomicBool::new(false),
+            downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
+            max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
+        }
+    }
+
+    /// Passes the commit point; false when the migration was cancelled before.
+    pub fn commit(&self) -> bool {
+        let mut state = self.lock();
+        state.committed = !state.cancelled;
+        state.committed
+    }
+
+    /// Cancels the migration; false when it is past the commit point.
+    pub fn cancel(&self) -> bool {
+        let mut state = self.lock();
+        state.cancelled = !state.committed;
+        self.cancel_seen.store(state.cancelled, Ordering::Release);
+        state.cancelled
+    }
+
+    /// Whether the commit point lies behind.
+    pub fn is_committed(&self) -> bool {
+        self.lock().committed
+    }
+
+    /// Whether the migration shall end; cheap enough to ask at every batch.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel_seen.load(Ordering::Acquire)
+    }
+
+    /// Orders the guest to be stopped and the migration to be finished.
+    pub fn order_pause(&self) {
+        self.pause.store(true, Ordering::Release);
+    }
+
+    /// Whether the guest shall be stopped whatever is pending.
+    pub fn wants_pause(&self) -> bool {
+        self.pause.load(Ordering::Acquire)
+    }
+
+    /// Changes the downtime limit.
+    pub fn set_downtime_limit_ns(&self, limit_ns: u64) {
+        self.downtime_limit_ns.store(limit_ns, Ordering::Relaxed);
+    }
+
+    /// The downtime limit in force.
+    pub fn downtime_limit_ns(&self) -> u64 {
+        self.downtime_limit_ns.load(Ordering::Relaxed)
+    }
+
+    /// Changes the bandwidth limit.
+    pub fn set_max_bytes_per_second(&self, limit: Option<u64>) {
+        self.max_bytes_per_second.store(limit.unwrap_or(UNLIMITED), Ordering::Relaxed);
+    }
+
+    /// The bandwidth limit in force.
+    pub fn max_bytes_per_second(&self) -> Option<u64> {
+        Some(self.max_bytes_per_second.load(Ordering::Relaxed)).filter(|it| *it != UNLIMITED)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_first_wins() {
+        let gate = Gate::new(1, None);
+        assert!(gate.cancel());
+        assert!(!gate.commit());
+        assert!(gate.is_cancelled());
+
+        let gate = Gate::new(1, None);
+        assert!(gate.commit());
+        assert!(!gate.cancel());
+        assert!(!gate.is_cancelled());
+        assert!(gate.is_committed());
+    }
+
+    #[test]
+    fn a_race_has_exactly_one_winner() {
+        for _ in 0..200 {
+            let gate = Gate::new(1, Some(5));
+            let (committed, cancelled) = std::thread::scope(|scope| {
+                let other = scope.spawn(|| gate.cancel());
+                (gate.commit(), other.join().unwrap())
+            });
+            assert_ne!(committed, cancelled);
+        }
+    }
+}

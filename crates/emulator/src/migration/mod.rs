@@ -1,0 +1,13 @@
+//! Moving a guest: what the source does, what the destination does, and the parts they are made of.
+
+pub mod breakage;
+pub mod bucket;
+pub mod decision;
+pub mod destination;
+pub mod gate;
+pub mod page_set;
+pub mod pass;
+pub mod progress;
+pub mod ram;
+pub mod replies;
+pub mod source;

@@ -1,0 +1,64 @@
+//! Keeping the books of one pass.
+
+use sterna_wire::control::PassRecord;
+
+use super::ram::BatchCount;
+
+/// The pass under way.
+#[derive(Debug)]
+pub struct PassMeter {
+    record: PassRecord,
+}
+
+/// What is known when a synchronisation ends and a pass begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// When the synchronisation began.
+    pub started_ns: u64,
+    /// How long it took.
+    pub sync_ns: u64,
+    /// Distinct pages it found dirty.
+    pub dirty_pages: u64,
+    /// Writes of all workers just before it.
+    pub writes: u64,
+}
+
+impl PassMeter {
+    /// Begins pass `number`, or the final phase with that number.
+    pub fn begin(number: u32, is_final: bool, opening: Opening) -> PassMeter {
+        PassMeter {
+            record: PassRecord {
+                number,
+                is_final,
+                started_ns: opening.started_ns,
+                sync_ns: opening.sync_ns,
+                dirty_pages: opening.dirty_pages,
+                writes_at_start: opening.writes,
+                ..PassRecord::default()
+            },
+        }
+    }
+
+    /// Counts a batch.
+    pub fn count(&mut self, batch: BatchCount) {
+        self.record.pages_sent += batch.pages;
+        self.record.zero_pages += batch.zero_pages;
+        self.record.pages_resent += batch.resent;
+        self.record.wire_bytes += batch.wire_bytes;
+    }
+
+    /// Counts bytes that belong to no page.
+    pub fn count_bytes(&mut self, bytes: u64) {
+        self.record.wire_bytes += bytes;
+    }
+
+    /// The running number.
+    pub fn number(&self) -> u32 {
+        self.record.number
+    }
+
+    /// Ends it.
+    pub fn finish(self, ended_ns: u64, remaining_bytes: u64, writes: u64) -> PassRecord {
+        PassRecord { ended_ns, remaining_bytes, writes_at_end: writes, ..self.record }
+    }
+}

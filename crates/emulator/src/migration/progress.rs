@@ -1,0 +1,53 @@
+//! What a running migration tells about itself.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::{HostStatus, PassRecord, Phase, Stamps};
+
+/// The status of a migration, written by its thread and read by the control connection.
+///
+/// One lock, held for a few assignments at each batch of a megabyte: a poll sees values that belong together, and the sender does not notice it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    status: HostStatus,
+    passes: Vec<PassRecord>,
+}
+
+impl Progress {
+    /// Changes the status.
+    pub fn update(&self, change: impl FnOnce(&mut HostStatus)) {
+        change(&mut self.lock().status);
+    }
+
+    /// Changes the stamps.
+    pub fn stamp(&self, change: impl FnOnce(&mut Stamps, u64)) {
+        change(&mut self.lock().status.stamps, monotonic_ns());
+    }
+
+    /// Adds a finished pass.
+    pub fn finish_pass(&self, record: PassRecord) {
+        self.lock().passes.push(record);
+    }
+
+    /// The phase alone.
+    pub fn phase(&self) -> Phase {
+        self.lock().status.phase
+    }
+
+    /// The status now, with the passes behind the first `passes_seen`.
+    pub fn read(&self, passes_seen: usize) -> HostStatus {
+        let inner = self.lock();
+        let passes = inner.passes.get(passes_seen..).unwrap_or_default().to_vec();
+        HostStatus { at_ns: monotonic_ns(), passes, ..inner.status.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,328 @@
+//! The mechanism, as the pilot sees it.
+//!
+//! All stamps are nanoseconds on the pilot's clock; an engine maps those taken elsewhere and says how well in [`ClockOffset`].
+
+use std::collections::BTreeMap;
+
+use sterna_report::{Engine, IntegrityDetail, Latency, Side, Warning};
+use sterna_scenario::Scenario;
+
+use crate::Interrupt;
+
+/// An engine: something that can run a guest in one place and migrate it to another.
+///
+/// The pilot calls the methods in the order in which they stand here; `shutdown` comes last in every case.
+pub trait Hypervisor {
+    /// The engine's name in reports and messages.
+    fn name(&self) -> &'static str;
+
+    /// What of this scenario the engine cannot do; nothing has been started yet.
+    fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported>;
+
+    /// Builds both sides and starts the guest's workload on the source.
+    fn boot(
+        &mut self,
+        scenario: &Scenario,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError>;
+
+    /// Facts about the engine and the two sides, as far as they are known by now.
+    fn facts(&self) -> Engine;
+
+    /// How the clocks of the two sides relate to the pilot's.
+    fn clocks(&self) -> Vec<ClockOffset>;
+
+    /// Prepares the destination and starts the migration; returns the moment of acceptance.
+    fn migrate(&mut self) -> Result<u64, EngineError>;
+
+    /// Where the migration stands.
+    fn status(&mut self) -> Result<Status, EngineError>;
+
+    /// Changes something about the running migration.
+    fn act(&mut self, action: Action) -> Result<(), EngineError>;
+
+    /// After the commit point without an answer: finds out whether the destination runs the guest, and makes sure that it never will if it does not.
+    fn settle(&mut self) -> Result<Settled, EngineError>;
+
+    /// Takes the samples gathered on both sides since the last time.
+    fn samples(&mut self) -> Result<Samples, EngineError>;
+
+    /// Stops the guest on a side and compares all of its memory with what it must hold.
+    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError>;
+
+    /// Things the user should know about this run.
+    fn warnings(&mut self) -> Vec<Warning>;
+
+    /// Ends both sides and removes everything that belongs to the run. Never fails: what cannot be ended is killed.
+    fn shutdown(&mut self);
+}
+
+/// Something an engine cannot do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The scenario's field, dotted.
+    pub field: String,
+    /// Why not, and what to use in its place.
+    pub reason: String,
+}
+
+/// How far a long step has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The step, in a few words.
+    pub what: String,
+    /// Units done.
+    pub done: u64,
+    /// Units in all.
+    pub total: u64,
+}
+
+/// Why an engine cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This machine lacks something the scenario needs.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The user asked to stop while the engine was busy.
+    #[error("Interrupted")]
+    Interrupted,
+    /// A side died or does not answer.
+    #[error("{side} host: {reason}")]
+    SideGone {
+        /// Which one.
+        side: &'static str,
+        /// What is known of it.
+        reason: String,
+    },
+    /// Anything else, in the engine's own words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A change to a running migration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
+    /// Give up; the guest runs on at the source.
+    Cancel,
+    /// Stop the guest now and finish.
+    Pause,
+    /// Change the downtime limit, in nanoseconds.
+    SetDowntimeLimit(u64),
+}
+
+/// Where a migration stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Accepted, nothing sent yet.
+    #[default]
+    Setup,
+    /// Memory moves while the guest runs.
+    Active,
+    /// The guest is stopped; the rest moves.
+    Switchover,
+    /// Past the commit point, no answer yet.
+    Committed,
+    /// The guest runs on the destination.
+    Completed,
+    /// Given up on request; the guest runs on the source.
+    Cancelled,
+    /// Broken before the commit point.
+    Failed,
+    /// Past the commit point, and the connection is gone.
+    Undecided,
+}
+
+impl State {
+    /// Whether nothing more will happen by itself.
+    pub fn is_terminal(self) -> bool {
+        use State::{Cancelled, Completed, Failed, Undecided};
+        matches!(self, Completed | Cancelled | Failed | Undecided)
+    }
+
+    /// The word for reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Setup => "setup",
+            State::Active => "active",
+            State::Switchover => "switchover",
+            State::Committed => "committed",
+            State::Completed => "completed",
+            State::Cancelled => "cancelled",
+            State::Failed => "failed",
+            State::Undecided => "undecided",
+        }
+    }
+}
+
+/// One answer to a status poll. `None` is unknown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// When the values were taken.
+    pub at_ns: u64,
+    /// Where the migration stands.
+    pub state: State,
+    /// Why it ended, in the engine's own words.
+    pub reason: Option<String>,
+    /// Pass under way, from 1.
+    pub pass: Option<u64>,
+    /// Raw bytes still to be sent.
+    pub remaining_bytes: Option<u64>,
+    /// Bytes on the wire so far.
+    pub transferred_bytes: Option<u64>,
+    /// The engine's bandwidth estimate.
+    pub bandwidth_bytes_per_second: Option<f64>,
+    /// The engine's dirty rate of the last pass.
+    pub dirty_rate_bytes_per_second: Option<f64>,
+    /// Pending bytes under which the guest may be stopped.
+    pub threshold_bytes: Option<u64>,
+    /// What the downtime would be now.
+    pub expected_downtime_seconds: Option<f64>,
+    /// How much the guest is held back; `None` when the engine does not throttle.
+    pub throttle_percent: Option<f64>,
+    /// Pages sent with content so far.
+    pub pages_sent: Option<u64>,
+    /// Zero pages so far.
+    pub zero_pages: Option<u64>,
+    /// Pages sent again before the stop.
+    pub pages_resent: Option<u64>,
+    /// Passes completed since the last poll, then the final phase.
+    pub new_passes: Vec<PassRow>,
+    /// The moments known by now.
+    pub moments: Moments,
+}
+
+/// One completed pass, or the final phase.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PassRow {
+    /// From 1; the final phase carries the next number.
+    pub number: u64,
+    /// Whether this is the final phase, which is not a pass.
+    pub is_final: bool,
+    /// When its synchronisation began.
+    pub started_ns: u64,
+    /// When the next one began, or the last byte was sent; `None` when it was cut off.
+    pub ended_ns: Option<u64>,
+    /// Length of the opening synchronisation.
+    pub sync_ns: Option<u64>,
+    /// Distinct pages that it found dirty.
+    pub dirty_pages: Option<u64>,
+    /// Pages sent with content.
+    pub pages_sent: Option<u64>,
+    /// Zero pages.
+    pub zero_pages: Option<u64>,
+    /// Pages sent before.
+    pub pages_resent: Option<u64>,
+    /// Bytes sent.
+    pub wire_bytes: Option<u64>,
+    /// Raw bytes pending at its end.
+    pub remaining_bytes: Option<u64>,
+    /// Page writes of the guest within it, repeats included.
+    pub guest_writes: Option<u64>,
+}
+
+/// The moments that downtime and its parts are computed from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// The first pass began.
+    pub setup_done_ns: Option<u64>,
+    /// The last vCPU stopped on the source.
+    pub stopped_ns: Option<u64>,
+    /// The last bitmap was complete.
+    pub final_sync_done_ns: Option<u64>,
+    /// The source heard that the destination has loaded everything.
+    pub ready_ns: Option<u64>,
+    /// The vCPUs run on the destination.
+    pub resumed_ns: Option<u64>,
+    /// The terminal state was reached.
+    pub ended_ns: Option<u64>,
+    /// The vCPUs run on the source again after a failure or cancellation.
+    pub restored_ns: Option<u64>,
+    /// Downtime in the engine's own claim.
+    pub claimed_downtime_ns: Option<u64>,
+}
+
+/// The answer after a lost connection past the commit point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// The destination runs the guest.
+    Running(Box<Moments>),
+    /// No side can run the guest; why.
+    Lost(String),
+}
+
+/// How a side's clock relates to the pilot's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Whose clock.
+    pub side: Side,
+    /// That clock minus the pilot's.
+    pub offset_ns: i64,
+    /// Bound of the error.
+    pub uncertainty_ns: u64,
+}
+
+/// What was seen of the guest and its hosts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// Progress of the workload.
+    pub guest: Vec<GuestPoint>,
+    /// CPU time and memory of the hosts.
+    pub cpu: Vec<CpuPoint>,
+    /// Standstills of single workers.
+    pub gaps: Vec<GapSpan>,
+    /// Gaps shorter than this are not told; `None` when gaps are not told at all.
+    pub gap_resolution_ns: Option<u64>,
+    /// Write latencies before and since the migrate command, by side; replaces what came before.
+    pub latency: Vec<(Side, LatencyPair)>,
+    /// Most resident memory so far, by side.
+    pub resident_peak_bytes: Vec<(Side, u64)>,
+}
+
+/// The workload's progress at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuestPoint {
+    /// Where the guest is.
+    pub side: Side,
+    /// When it was read.
+    pub at_ns: u64,
+    /// Writes of each worker since the guest first began.
+    pub counts: Vec<u64>,
+    /// Latencies since the point before.
+    pub latency: Option<Latency>,
+}
+
+/// A host's cost at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CpuPoint {
+    /// Whose process.
+    pub side: Side,
+    /// When it was read.
+    pub at_ns: u64,
+    /// CPU time since the process began, by thread class.
+    pub classes: BTreeMap<String, u64>,
+    /// Resident memory.
+    pub resident_bytes: Option<u64>,
+}
+
+/// A time in which a worker with work due made no progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapSpan {
+    /// Where the worker was when it went on.
+    pub side: Side,
+    /// Which worker.
+    pub worker: u32,
+    /// Its last progress before.
+    pub start_ns: u64,
+    /// Its first progress after.
+    pub end_ns: u64,
+}
+
+/// Write latencies around the migrate command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatencyPair {
+    /// Before it.
+    pub before: Option<Latency>,
+    /// Since then, to the terminal state.
+    pub since: Option<Latency>,
+}
