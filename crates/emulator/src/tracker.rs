@@ -43,11 +43,17 @@ pub enum TrackerError {
 
 impl Tracker {
     /// Chooses by name: `auto` takes `wp-async` where the kernel has it.
-    pub fn choose(name: &str, region: &Arc<Region>) -> Result<Choice, TrackerError> {
+    ///
+    /// `attach` is [`WpTracker::attach`], or what takes its place in a test.
+    pub fn choose(
+        name: &str,
+        region: &Arc<Region>,
+        attach: fn(&Arc<Region>) -> Result<WpTracker, TrackingError>,
+    ) -> Result<Choice, TrackerError> {
         match name {
             "auto" => Ok(match attach(region) {
                 Ok(tracker) => Choice {
-                    tracker,
+                    tracker: Tracker::WpAsync(tracker),
                     reason: "the kernel has asynchronous write protection".to_owned(),
                 },
                 Err(error) => Choice {
@@ -56,7 +62,7 @@ impl Tracker {
                 },
             }),
             "wp-async" => attach(region)
-                .map(|tracker| Choice { tracker, reason: "asked for".to_owned() })
+                .map(|it| Choice { tracker: Tracker::WpAsync(it), reason: "asked for".to_owned() })
                 .map_err(TrackerError::Unavailable),
             "cooperative" => {
                 Ok(Choice { tracker: Tracker::cooperative(region), reason: "asked for".to_owned() })
@@ -124,8 +130,4 @@ impl Tracker {
         }
         Ok(())
     }
-}
-
-fn attach(region: &Arc<Region>) -> Result<Tracker, TrackingError> {
-    WpTracker::attach(region).map(Tracker::WpAsync)
 }

@@ -52,6 +52,7 @@ pub enum ProgressKind {
 /// The subcommand.
 pub fn command() -> Command {
     let command = Command::new("run")
+        .args_override_self(true)
         .about("Migrate a guest live, verify its memory, and report what was seen")
         .long_about(
             "Migrate a guest live, verify its memory, and report what was seen.\n\n\

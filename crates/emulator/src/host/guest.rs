@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sterna_sys::clock::Cycles;
 use sterna_sys::region::{HugePages, Region, RegionError, RegionOptions};
+use sterna_sys::tracking::{TrackingError, WpTracker};
 use sterna_sys::{PAGE_BYTES, cpu, numa};
 use sterna_wire::control::{HostConfig, Side};
 use sterna_workload::{
@@ -14,6 +15,7 @@ use sterna_workload::{
     fill, verify,
 };
 
+use crate::migration::breakage::Defect;
 use crate::tracker::{Choice, Tracker, TrackerError};
 
 /// The name of worker threads, and of their class in CPU figures.
@@ -89,6 +91,7 @@ impl Guest {
     /// Builds the guest of one side; `progress` hears how much memory is ready.
     pub fn build(
         config: &HostConfig,
+        defects: &[Defect],
         progress: &mut dyn FnMut(&str, u64, u64),
     ) -> Result<(Guest, TrackerFacts), GuestError> {
         let spec: Spec = config.workload.parse()?;
@@ -104,7 +107,11 @@ impl Guest {
             ballast_pages: pages(config.ballast_bytes),
             total_pages: region.pages(),
         };
-        let Choice { tracker, reason } = Tracker::choose(&config.tracker, &region)?;
+        let attach = match defects.contains(&Defect::NoWpAsync) {
+            true => |_: &_| Err(TrackingError::NoAsyncWriteProtect { page_bytes: 4096 }),
+            false => WpTracker::attach,
+        };
+        let Choice { tracker, reason } = Tracker::choose(&config.tracker, &region, attach)?;
         let facts = TrackerFacts { name: tracker.name(), reason, page_bytes: tracker.page_bytes() };
         let cpus = (!config.cpus.is_empty()).then(|| config.cpus.clone());
         let guest = Guest {

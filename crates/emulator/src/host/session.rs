@@ -15,7 +15,7 @@ use sterna_workload::Crew;
 
 use super::guest::{Guest, GuestError};
 use super::sampler::{Sampler, latency_summary};
-use crate::migration::breakage::{Breakage, Defect};
+use crate::migration::breakage::{self, Defect};
 use crate::migration::destination::Destination;
 use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
@@ -39,7 +39,7 @@ pub struct Session {
 struct Built {
     guest: Arc<Guest>,
     config: Arc<HostConfig>,
-    defect: Option<Defect>,
+    defects: Vec<Defect>,
     sampler: Sampler,
     gate: Arc<Gate>,
     progress: Arc<Progress>,
@@ -116,8 +116,8 @@ impl Session {
         if self.built.is_some() {
             return Err(Refusal::AlreadyPrepared);
         }
-        let defect = defect_of(&config)?;
-        let (guest, facts) = Guest::build(&config, &mut |what, done, total| {
+        let defects = defects_of(&config)?;
+        let (guest, facts) = Guest::build(&config, &defects, &mut |what, done, total| {
             progress(Reply::Progress { what: what.to_owned(), done, total });
         })?;
         let guest = Arc::new(guest);
@@ -132,7 +132,7 @@ impl Session {
             connection: Arc::default(),
             migration: None,
             config: Arc::new(config),
-            defect,
+            defects,
             sampler,
             guest,
         });
@@ -180,7 +180,7 @@ impl Built {
             listener,
             session,
             closing,
-            defect: self.defect,
+            defects: self.defects.clone(),
             on_connect: self.keep_connection(),
         };
         self.spawn(move || destination.run())?;
@@ -204,7 +204,7 @@ impl Built {
             config: Arc::clone(&self.config),
             endpoint,
             session,
-            defect: self.defect,
+            defects: self.defects.clone(),
             on_connect: self.keep_connection(),
         };
         self.spawn(move || source.run())?;
@@ -328,13 +328,9 @@ impl Refusal {
     }
 }
 
-fn defect_of(config: &HostConfig) -> Result<Option<Defect>, Refusal> {
-    let Some(text) = &config.breakage else { return Ok(None) };
-    let breakage: Breakage =
-        text.parse().map_err(|error: crate::migration::breakage::UnknownDefect| {
-            Refusal::Other(error.to_string())
-        })?;
-    Ok((breakage.side == config.side).then_some(breakage.defect))
+fn defects_of(config: &HostConfig) -> Result<Vec<Defect>, Refusal> {
+    let Some(list) = &config.breakage else { return Ok(Vec::new()) };
+    breakage::defects_of(list, config.side).map_err(|error| Refusal::Other(error.to_string()))
 }
 
 fn no_guest() -> Refusal {

@@ -36,6 +36,10 @@ pub enum Defect {
     Hang(Moment),
     /// The source sends a damaged frame in pass 1.
     CorruptFrame,
+    /// The source waits this long between READY and GO.
+    LateGo(Duration),
+    /// The host behaves as on a kernel without asynchronous write protection.
+    NoWpAsync,
 }
 
 /// A moment of a migration.
@@ -75,6 +79,8 @@ fn parse(text: &str) -> Option<Breakage> {
         ("lose-page", "") => Defect::LosePage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
+        ("no-wp-async", "") => Defect::NoWpAsync,
+        ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
         ("die", moment) => Defect::Die(parse_moment(moment)?),
         ("disconnect", moment) => Defect::Disconnect(parse_moment(moment)?),
@@ -102,6 +108,8 @@ impl fmt::Display for Breakage {
             Defect::LosePage => write!(f, "{side}:lose-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
+            Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
+            Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
             Defect::Die(moment) => write!(f, "{side}:die={moment}"),
             Defect::Disconnect(moment) => write!(f, "{side}:disconnect={moment}"),
@@ -120,15 +128,23 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Commits `defect` if it is due at `moment`; `cut` ends the connection.
-pub fn strike(defect: Option<Defect>, moment: Moment, cut: impl FnOnce()) {
-    match defect {
-        Some(Defect::Die(due)) if due == moment => std::process::abort(),
-        Some(Defect::Disconnect(due)) if due == moment => cut(),
-        Some(Defect::Hang(due)) if due == moment => loop {
-            std::thread::sleep(Duration::from_secs(3600));
-        },
-        _ => {}
+/// The defects of one side in a comma-separated list.
+pub fn defects_of(list: &str, side: Side) -> Result<Vec<Defect>, UnknownDefect> {
+    let all: Result<Vec<Breakage>, UnknownDefect> = list.split(',').map(str::parse).collect();
+    Ok(all?.into_iter().filter(|it| it.side == side).map(|it| it.defect).collect())
+}
+
+/// Commits those of `defects` that are due at `moment`; `cut` ends the connection.
+pub fn strike(defects: &[Defect], moment: Moment, cut: impl Fn()) {
+    for defect in defects {
+        match defect {
+            Defect::Die(due) if *due == moment => std::process::abort(),
+            Defect::Disconnect(due) if *due == moment => cut(),
+            Defect::Hang(due) if *due == moment => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            _ => {}
+        }
     }
 }
 
@@ -146,6 +162,8 @@ mod tests {
             "destination:die=pass2",
             "source:disconnect=ready",
             "destination:hang=go",
+            "source:late-go=1s",
+            "source:no-wp-async",
         ] {
             assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
         }

@@ -50,7 +50,7 @@ pub struct Destination {
     /// Set when the host shall not wait any longer.
     pub closing: Arc<AtomicBool>,
     /// What goes wrong on purpose.
-    pub defect: Option<Defect>,
+    pub defects: Vec<Defect>,
     /// Receives a handle on the connection, so that a stuck read can be ended from outside.
     pub on_connect: Box<dyn FnOnce(Socket) + Send>,
 }
@@ -81,15 +81,23 @@ impl From<FrameError> for LoadError {
 impl Destination {
     /// Waits for the source, loads the guest and runs it; the outcome is in the progress.
     pub fn run(self) {
-        let Destination { guest, progress, config, listener, session, closing, defect, on_connect } =
-            self;
+        let Destination {
+            guest,
+            progress,
+            config,
+            listener,
+            session,
+            closing,
+            defects,
+            on_connect,
+        } = self;
         let mut load =
             match Load::accept(&guest, &progress, &config, listener, &closing, on_connect) {
                 Ok(load) => load,
                 Err(error) => return give_up(&progress, &error),
             };
         load.session = session;
-        load.defect = defect;
+        load.defects = defects;
         if let Err(error) = load.phases() {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
@@ -114,7 +122,7 @@ struct Load<'a> {
     reader: MessageReader,
     writer: MessageWriter,
     session: [u8; 16],
-    defect: Option<Defect>,
+    defects: Vec<Defect>,
     runs: Vec<PageRun>,
 }
 
@@ -140,7 +148,7 @@ impl<'a> Load<'a> {
             reader: MessageReader::default(),
             writer: MessageWriter::default(),
             session: [0; 16],
-            defect: None,
+            defects: Vec::new(),
             runs: Vec::new(),
         })
     }
@@ -295,8 +303,10 @@ impl<'a> Load<'a> {
 
     /// From here on the guest lives here, and nothing is an error any more: a source that does not hear RUNNING asks.
     fn run_guest(&mut self) {
-        if let Some(Defect::LateResume(delay)) = self.defect {
-            std::thread::sleep(delay);
+        for defect in &self.defects {
+            if let Defect::LateResume(delay) = defect {
+                std::thread::sleep(*delay);
+            }
         }
         let Some(crew) = self.guest.crew() else { return };
         let resumed_ns = crew.resume();
@@ -323,7 +333,7 @@ impl<'a> Load<'a> {
     }
 
     fn strike(&self, moment: Moment) {
-        strike(self.defect, moment, || self.socket.shut_down());
+        strike(&self.defects, moment, || self.socket.shut_down());
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Source {
     /// Names the migration.
     pub session: [u8; 16],
     /// What goes wrong on purpose.
-    pub defect: Option<Defect>,
+    pub defects: Vec<Defect>,
     /// Receives a handle on the connection, so that a stuck write can be ended from outside.
     pub on_connect: Box<dyn FnOnce(Socket) + Send>,
 }
@@ -95,7 +95,7 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, endpoint, session, defect, on_connect } = self;
+        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
@@ -119,7 +119,7 @@ impl Source {
             gate: &gate,
             config: &config,
             session,
-            defect,
+            defects,
         };
         match run.phases() {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
@@ -305,7 +305,7 @@ struct Run<'a> {
     gate: &'a Gate,
     config: &'a HostConfig,
     session: [u8; 16],
-    defect: Option<Defect>,
+    defects: Vec<Defect>,
 }
 
 impl Run<'_> {
@@ -427,12 +427,12 @@ impl Run<'_> {
             it.worker_edge_ns = edges;
         });
         self.progress.update(|it| it.phase = Phase::Switchover);
-        let opening = self.open_pass(|run| match run.defect {
-            Some(Defect::SkipFinalSync) => Ok(0),
-            _ => run.sync(),
+        let opening = self.open_pass(|run| match run.defects.contains(&Defect::SkipFinalSync) {
+            true => Ok(0),
+            false => run.sync(),
         })?;
         self.progress.stamp(|it, now_ns| it.final_sync_done_ns = Some(now_ns));
-        if self.defect == Some(Defect::LosePage) {
+        if self.defects.contains(&Defect::LosePage) {
             self.ram.lose_one_page();
         }
         let mut pass = PassMeter::begin(number, true, opening);
@@ -478,6 +478,11 @@ impl Run<'_> {
 
     /// GO. See [`Gate`].
     fn commit(&mut self) -> Result<(), Stop> {
+        for defect in &self.defects {
+            if let Defect::LateGo(delay) = defect {
+                std::thread::sleep(*delay);
+            }
+        }
         // A destination that died after READY is noticed here rather than after the point of no return.
         self.connection.check()?;
         if !self.gate.commit() {
@@ -563,9 +568,9 @@ impl Run<'_> {
 
     fn strike(&mut self, moment: Moment) {
         let Connection { socket, writer, .. } = self.connection;
-        strike(self.defect, moment, || socket.shut_down());
-        if self.defect == Some(Defect::CorruptFrame) && moment == Moment::Pass(1) {
-            self.defect = None;
+        strike(&self.defects, moment, || socket.shut_down());
+        if self.defects.contains(&Defect::CorruptFrame) && moment == Moment::Pass(1) {
+            self.defects.clear();
             // A header whose checksum does not fit its body.
             let header = writer.header(sterna_wire::stream::Kind::Ready, 0, 0);
             let _ = io::Write::write_all(socket, &header.encode());
