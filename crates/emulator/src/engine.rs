@@ -11,6 +11,7 @@ use sterna_report::{CorruptPage, Engine, IntegrityDetail, Latency, PeerVersions,
 use sterna_report::{Tracker, Warning};
 use sterna_scenario::{LimitAction, Placement, Scenario, TlsMode, Transport, ZeroPage};
 use sterna_sys::clock::monotonic_ns;
+use sterna_wire::clock::Offset;
 use sterna_wire::control::{
     self, Act, Endpoint, HostConfig, HostSamples, HostStatus, LatencySummary, PassRecord, Phase,
     Prepared, Reply, Request, Verified,
@@ -44,6 +45,7 @@ pub struct Emulator {
     options: EmulatorOptions,
     hosts: Option<Hosts>,
     prepared: Option<Prepared>,
+    clocks: Vec<ClockOffset>,
     transport: Transport,
     runtime: Option<TempDir>,
     passes_seen: usize,
@@ -63,6 +65,7 @@ impl Emulator {
             options,
             hosts: None,
             prepared: None,
+            clocks: Vec::new(),
             transport: Transport::Tcp,
             runtime: None,
             passes_seen: 0,
@@ -166,13 +169,17 @@ impl Hypervisor for Emulator {
             other => return Err(hosts.source.unexpected(&other)),
         };
         done(&mut hosts.source, &Request::Start)?;
+        self.clocks = vec![
+            clock_offset(Side::Source, &hosts.source),
+            clock_offset(Side::Destination, &hosts.destination),
+        ];
         self.hosts = Some(hosts);
         Ok(())
     }
 
     fn facts(&self) -> Engine {
         let prepared = self.prepared.as_ref();
-        let version = || self.hosts.as_ref().map(|_| env!("CARGO_PKG_VERSION").to_owned());
+        let version = || prepared.map(|_| env!("CARGO_PKG_VERSION").to_owned());
         Engine {
             name: self.name().to_owned(),
             tracker: prepared.map(|it| match it.tracker.as_str() {
@@ -189,14 +196,7 @@ impl Hypervisor for Emulator {
     }
 
     fn clocks(&self) -> Vec<ClockOffset> {
-        let Some(hosts) = &self.hosts else { return Vec::new() };
-        [(Side::Source, &hosts.source), (Side::Destination, &hosts.destination)]
-            .map(|(side, host)| ClockOffset {
-                side,
-                offset_ns: host.offset().offset_ns,
-                uncertainty_ns: host.offset().uncertainty_ns,
-            })
-            .to_vec()
+        self.clocks.clone()
     }
 
     fn migrate(&mut self) -> Result<u64, EngineError> {
@@ -418,6 +418,11 @@ fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: control::Side) 
             .map(|it| it.bytes_per_second()),
         breakage: options.breakage.clone(),
     }))
+}
+
+fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {
+    let Offset { offset_ns, uncertainty_ns } = host.offset();
+    ClockOffset { side, offset_ns, uncertainty_ns }
 }
 
 fn done(host: &mut HostProcess, request: &Request) -> Result<u64, EngineError> {

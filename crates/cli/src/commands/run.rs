@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -24,10 +24,9 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         output.result(&scenario.to_toml())?;
         return Ok(0);
     }
-    let created = options.report.as_deref().map(check_writable).transpose()?;
+    options.report.as_deref().map(check_writable).transpose()?;
     let interrupt = interrupt_on_signals()?;
     let report = fly(&scenario, &options, &interrupt, output)?;
-    drop(created);
     tell(&report, &options, output)?;
     Ok(report.exit_code())
 }
@@ -66,24 +65,21 @@ fn read(path: &Path) -> Result<(String, String)> {
     Ok((name, text))
 }
 
-/// Removes a report file that was created only to see whether it can be.
-struct Created(Option<PathBuf>);
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// A report that cannot be written shall be known before the run, not after it.
-fn check_writable(path: &Path) -> Result<Created> {
-    let existed = path.exists();
-    OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+/// A report that cannot be written shall be known before the run, not after it. Nothing is left of the attempt.
+fn check_writable(path: &Path) -> Result<()> {
+    let fail = |error: std::io::Error| {
         usage(anyhow!("Cannot write the report to {}: {error}", path.display()))
-    })?;
-    Ok(Created((!existed).then(|| path.to_owned())))
+    };
+    match std::fs::metadata(path) {
+        Ok(it) if it.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
+        Ok(_) => return OpenOptions::new().append(true).open(path).map(|_| ()).map_err(fail),
+        Err(_) => {}
+    }
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    tempfile::tempfile_in(directory).map(|_| ()).map_err(fail)
 }
 
 /// The first signal ends the run in good order, the second at once.

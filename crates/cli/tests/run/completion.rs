@@ -92,7 +92,7 @@ fn every_tracker_transport_and_pattern_verifies() {
 
 #[test]
 fn the_cooperative_tracker_says_on_the_verdict_line_that_its_cost_is_not_real() {
-    let outcome = Run::small(&["--tracker", "cooperative"]).outcome();
+    let outcome = Run::small(&["--tracker", "cooperative"]).env("COLUMNS", "200").outcome();
     outcome.assert_ended(0, "completed", "verified");
     let verdict = outcome.stdout.lines().next().unwrap();
     assert!(verdict.contains("cost of tracking is not real"), "{verdict}");
@@ -108,6 +108,8 @@ fn the_emulated_link_delays_and_slows() {
         "100Mbit/s",
         "--max-bandwidth",
         "unlimited",
+        "--rate",
+        "1MiB/s",
     ])
     .outcome();
     outcome.assert_ended(0, "completed", "verified");

@@ -17,8 +17,7 @@ fn a_lost_page_is_corruption() {
 
 #[test]
 fn a_skipped_synchronisation_is_corruption() {
-    // Fast writes, so that something is dirty at the stop for certain.
-    let outcome = broken("source:skip-final-sync", &["--rate", "64MiB/s"]);
+    let outcome = broken("source:skip-final-sync", &[]);
     outcome.assert_ended(4, "completed", "corrupt");
 }
 
@@ -36,7 +35,11 @@ fn a_late_resume_is_downtime_and_blackout() {
 fn before_the_commit_point_the_source_runs_on_unharmed() {
     #[track_caller]
     fn check(defects: &str, reason: &str) {
-        let outcome = broken(defects, &[]);
+        // Slow enough for a second pass.
+        let outcome = broken(
+            defects,
+            &["--max-bandwidth", "200Mbit/s", "--rate", "8MiB/s", "--downtime-limit", "20ms"],
+        );
         outcome.assert_ended(3, "failed", "verified");
         outcome.assert_reason_has(reason);
         assert!(outcome.summary("downtime_seconds").is_null());

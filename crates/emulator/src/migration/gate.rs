@@ -38,11 +38,17 @@ impl Gate {
         }
     }
 
-    /// Passes the commit point; false when the migration was cancelled before.
-    pub fn commit(&self) -> bool {
+    /// Passes the commit point by sending GO; `None` when the migration was cancelled before.
+    ///
+    /// When `send_go` fails, not all of GO has left, so the destination cannot have understood it, and the commit point is not passed.
+    pub fn commit<E>(&self, send_go: impl FnOnce() -> Result<(), E>) -> Option<Result<(), E>> {
         let mut state = self.lock();
-        state.committed = !state.cancelled;
-        state.committed
+        if state.cancelled {
+            return None;
+        }
+        let sent = send_go();
+        state.committed = sent.is_ok();
+        Some(sent)
     }
 
     /// Cancels the migration; false when it is past the commit point.
@@ -106,14 +112,22 @@ mod tests {
     fn whoever_comes_first_wins() {
         let gate = Gate::new(1, None);
         assert!(gate.cancel());
-        assert!(!gate.commit());
+        assert_eq!(gate.commit(|| Ok::<_, ()>(())), None);
         assert!(gate.is_cancelled());
 
         let gate = Gate::new(1, None);
-        assert!(gate.commit());
+        assert_eq!(gate.commit(|| Ok::<_, ()>(())), Some(Ok(())));
         assert!(!gate.cancel());
         assert!(!gate.is_cancelled());
         assert!(gate.is_committed());
+    }
+
+    #[test]
+    fn a_go_that_did_not_leave_commits_nothing() {
+        let gate = Gate::new(1, None);
+        assert_eq!(gate.commit(|| Err("broken pipe")), Some(Err("broken pipe")));
+        assert!(!gate.is_committed());
+        assert!(gate.cancel());
     }
 
     #[test]
@@ -122,9 +136,9 @@ mod tests {
             let gate = Gate::new(1, Some(5));
             let (committed, cancelled) = std::thread::scope(|scope| {
                 let other = scope.spawn(|| gate.cancel());
-                (gate.commit(), other.join().unwrap())
+                (gate.commit(|| Ok::<_, ()>(())), other.join().unwrap())
             });
-            assert_ne!(committed, cancelled);
+            assert_ne!(committed.is_some(), cancelled);
         }
     }
 }

@@ -1,0 +1,420 @@
+//! Peers that lie, break off or talk nonsense: each gets a clear error, and the guest stays where it was.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sterna_emulator::host;
+use sterna_wire::control::{
+    self, Act, ControlError, Endpoint, HostConfig, HostStatus, Phase, Reply, Request, Side,
+    Verified,
+};
+use sterna_wire::stream::{
+    Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, VERSION,
+};
+
+const MEMORY_BYTES: u64 = 4 << 20;
+const SESSION: [u8; 16] = [7; 16];
+
+/// A host in this process, steered as the pilot would.
+struct Host {
+    control: UnixStream,
+    server: Option<JoinHandle<Result<(), ControlError>>>,
+}
+
+impl Host {
+    fn prepared(side: Side) -> Host {
+        let (control, theirs) = UnixStream::pair().unwrap();
+        let server = std::thread::spawn(move || host::serve(theirs, "token"));
+        let mut host = Host { control, server: Some(server) };
+        host.ask(&Request::Hello { version: control::VERSION, token: "token".to_owned() });
+        let reply = host.ask(&Request::Prepare(Box::new(config(side))));
+        assert!(matches!(reply, Reply::Prepared(_)), "{reply:?}");
+        host
+    }
+
+    fn ask(&mut self, request: &Request) -> Reply {
+        control::send(&mut self.control, request).unwrap();
+        loop {
+            match control::receive(&mut self.control).unwrap() {
+                Reply::Progress { .. } => {}
+                reply => return reply,
+            }
+        }
+    }
+
+    fn listen(&mut self) -> TcpStream {
+        let endpoint = Endpoint::Tcp("127.0.0.1:0".to_owned());
+        match self.ask(&Request::Listen { endpoint, session: SESSION }) {
+            Reply::Listening { endpoint: Endpoint::Tcp(address) } => {
+                TcpStream::connect(address).unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn status(&mut self) -> HostStatus {
+        match self.ask(&Request::Status { passes_seen: 0 }) {
+            Reply::Status(status) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait_for(&mut self, phase: Phase) -> HostStatus {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let status = self.status();
+            if status.phase == phase {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still {:?}: {:?}", status.phase, status.error);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn verify(&mut self) -> Verified {
+        match self.ask(&Request::Verify) {
+            Reply::Verified(found) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.control.shutdown(std::net::Shutdown::Both);
+        if let Some(server) = self.server.take() {
+            let _ = server.join();
+        }
+    }
+}
+
+fn config(side: Side) -> HostConfig {
+    HostConfig {
+        side,
+        memory_bytes: MEMORY_BYTES,
+        ballast_bytes: 1 << 20,
+        workload:
+            "memory=1MiB workers=1 pattern=random method=counter rate=4MiB/s seed=1 latency=off"
+                .to_owned(),
+        huge_pages: "none".to_owned(),
+        prealloc: true,
+        locked: false,
+        cpus: Vec::new(),
+        numa_nodes: Vec::new(),
+        tracker: "auto".to_owned(),
+        sample_interval_ns: 100_000_000,
+        max_bandwidth_bytes_per_second: None,
+        limit_in_switchover: false,
+        downtime_limit_ns: 300_000_000,
+        zero_page: true,
+        device_state_bytes: 1000,
+        link_latency_ns: 0,
+        link_bytes_per_second: None,
+        breakage: None,
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        oldest_version: 1,
+        version: VERSION,
+        capabilities: 0,
+        session: SESSION,
+        page_bytes: 4096,
+        ram_bytes: MEMORY_BYTES,
+    }
+}
+
+/// A raw frame with a checksum that fits.
+fn frame(kind: Kind, runs: u16, sequence: u32, body: &[u8], content: &[u8]) -> Vec<u8> {
+    let body_bytes = (body.len() + content.len()) as u32;
+    let header = Header { kind, runs, body_bytes, crc: 0, sequence };
+    let crc = sterna_sys::crc32c(sterna_sys::crc32c(0, content), body);
+    [&header.seal(crc).encode(), body, content].concat()
+}
+
+/// Says `bytes` to a fresh destination, after a good greeting if asked for, and expects a failure in words.
+#[track_caller]
+fn destination_refuses(greet: bool, bytes: &[u8], expected: &str) {
+    let mut host = Host::prepared(Side::Destination);
+    let mut stream = host.listen();
+    let mut reader = MessageReader::default();
+    if greet {
+        MessageWriter::default().send(&mut stream, &Message::Hello(hello())).unwrap();
+        assert!(matches!(reader.message(&mut stream).unwrap(), Message::HelloAck(_)));
+    }
+    stream.write_all(bytes).unwrap();
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let status = host.wait_for(Phase::Failed);
+    let error = status.error.unwrap();
+    assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
+    assert_eq!(status.stamps.resumed_ns, None);
+    // The source is told in the same words, whatever it has sent.
+    match reader.message(&mut stream) {
+        Ok(Message::Error(text)) => assert_eq!(text, error),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_destination_refuses_a_source_that_lies_in_its_greeting() {
+    #[track_caller]
+    fn check(hello: Hello, expected: &str) {
+        let mut bytes = Vec::new();
+        MessageWriter::default().send(&mut bytes, &Message::Hello(hello)).unwrap();
+        destination_refuses(false, &bytes, expected);
+    }
+    check(Hello { version: 9, oldest_version: 8, ..hello() }, "stream versions 8 to 9");
+    check(Hello { ram_bytes: MEMORY_BYTES * 2, ..hello() }, "8388608 bytes of RAM");
+    check(Hello { page_bytes: 65536, ..hello() }, "page size is 65536");
+    check(Hello { session: [8; 16], ..hello() }, "another migration");
+    check(Hello { capabilities: 1, ..hello() }, "Unknown capabilities");
+}
+
+#[test]
+fn a_destination_refuses_what_is_no_migration() {
+    destination_refuses(false, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "Unknown frame kind");
+    destination_refuses(false, &[0; 64], "Unknown frame kind 0");
+    destination_refuses(false, &frame(Kind::Go, 0, 0, b"", b""), "Go frame while waiting");
+    destination_refuses(true, &frame(Kind::Running, 0, 1, &[0; 8], b""), "Running frame");
+    destination_refuses(true, &[0xff; 32], "Unknown frame kind 255");
+}
+
+#[test]
+fn a_destination_refuses_lengths_and_runs_that_lie() {
+    // The longest length there is, in a frame that may be long and one that may not.
+    let mut long = frame(Kind::State, 0, 1, b"", b"");
+    long[4..8].fill(0xff);
+    destination_refuses(true, &long, "claims 4294967295 bytes");
+    let mut long = frame(Kind::Finished, 0, 1, b"", b"");
+    long[7] = 0x80;
+    destination_refuses(true, &long, "claims 2147483648 bytes");
+    // Pages outside of the guest, pages without content, and content without pages.
+    let run = |first: u64, count: u16| {
+        let mut bytes = first.to_le_bytes()[..6].to_vec();
+        bytes.extend_from_slice(&count.to_le_bytes());
+        bytes
+    };
+    destination_refuses(true, &frame(Kind::Pages, 1, 1, &run(1024, 1), &[0; 4096]), "outside");
+    destination_refuses(true, &frame(Kind::Zero, 1, 1, &run(1023, 2), b""), "outside");
+    destination_refuses(
+        true,
+        &frame(Kind::Pages, 1, 1, &run(0, 2), &[0; 4096]),
+        "content for 2 pages",
+    );
+    destination_refuses(true, &frame(Kind::Zero, 1, 1, &run(0, 1), &[0; 8]), "behind the runs");
+}
+
+#[test]
+fn a_destination_refuses_damage_loss_and_repetition() {
+    let pages = |sequence| {
+        let run = [0, 0, 0, 0, 0, 0, 1, 0];
+        frame(Kind::Pages, 1, sequence, &run, &[5; 4096])
+    };
+    let mut damaged = pages(1);
+    *damaged.last_mut().unwrap() ^= 1;
+    destination_refuses(true, &damaged, "Checksum mismatch");
+    destination_refuses(true, &pages(2), "Frame number 2 came where 1 was due");
+    destination_refuses(true, &[pages(1), pages(1)].concat(), "Frame number 1 came where 2");
+    destination_refuses(true, &pages(1)[..100], "closed the connection");
+    destination_refuses(true, b"", "closed the connection");
+}
+
+#[test]
+fn a_destination_needs_a_state_that_fits_its_workload() {
+    let finished = frame(Kind::Finished, 0, 1, b"", b"");
+    destination_refuses(true, &finished, "no state");
+    let state = [&[2, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16]].concat();
+    let both = [frame(Kind::State, 0, 1, &state, b""), frame(Kind::Finished, 0, 2, b"", b"")];
+    destination_refuses(true, &both.concat(), "workload");
+}
+
+#[test]
+fn a_port_in_use_is_told_with_the_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = Endpoint::Tcp(taken.local_addr().unwrap().to_string());
+    let mut host = Host::prepared(Side::Destination);
+    match host.ask(&Request::Listen { endpoint, session: SESSION }) {
+        Reply::Refused { error, .. } => assert!(error.contains("port 0"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A source that meets a destination played by `play`; it must go on running its guest.
+#[track_caller]
+fn source_survives(play: impl FnOnce(TcpStream) + Send + 'static, expected: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let liar = std::thread::spawn(move || play(listener.accept().unwrap().0));
+    let mut host = Host::prepared(Side::Source);
+    host.ask(&Request::Start);
+    host.ask(&Request::Migrate { endpoint: Endpoint::Tcp(address), session: SESSION });
+    let error = host.wait_for(Phase::Failed).error.unwrap();
+    assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
+    liar.join().unwrap();
+    assert_runs_on_unharmed(&mut host);
+}
+
+#[track_caller]
+fn assert_runs_on_unharmed(host: &mut Host) {
+    let writes = |host: &mut Host| match host.ask(&Request::Samples) {
+        Reply::Samples(samples) => samples.samples.last().map(|it| it.counts.clone()),
+        other => panic!("{other:?}"),
+    };
+    let before = writes(host);
+    std::thread::sleep(Duration::from_millis(250));
+    assert_ne!(writes(host), before, "the workload stands still");
+    let found = host.verify();
+    assert_eq!((found.pages_checked, found.corrupt_pages), (1024, 0));
+}
+
+/// Greets as it should, then swallows everything until the source says it has finished.
+fn load_until_finished(stream: &mut TcpStream, writer: &mut MessageWriter) {
+    greet(stream, writer);
+    let mut skipped = vec![0; 2 << 20];
+    // The greeting was frame 0.
+    let mut next = 1;
+    loop {
+        let mut bytes = [0; 16];
+        stream.read_exact(&mut bytes).unwrap();
+        let header = Header::decode(&bytes).unwrap();
+        assert_eq!(header.sequence, next);
+        next += 1;
+        stream.read_exact(&mut skipped[..header.body_bytes as usize]).unwrap();
+        if header.kind == Kind::Finished {
+            return;
+        }
+    }
+}
+
+fn greet(stream: &mut TcpStream, writer: &mut MessageWriter) {
+    assert!(matches!(MessageReader::default().message(stream).unwrap(), Message::Hello(_)));
+    let ack = HelloAck { version: VERSION, capabilities: 0 };
+    writer.send(stream, &Message::HelloAck(ack)).unwrap();
+}
+
+#[test]
+fn a_source_survives_a_destination_that_refuses_or_lies_in_its_greeting() {
+    let say = |message: Message| {
+        move |mut stream: TcpStream| {
+            MessageWriter::default().send(&mut stream, &message).unwrap();
+        }
+    };
+    source_survives(say(Message::Error("No room".to_owned())), "Destination: No room");
+    source_survives(say(Message::Ready), "Ready where a greeting was due");
+    let odd = HelloAck { version: 99, capabilities: 0 };
+    source_survives(say(Message::HelloAck(odd)), "chose version 99");
+    let odd = HelloAck { version: VERSION, capabilities: 4 };
+    source_survives(say(Message::HelloAck(odd)), "capabilities 0x4");
+    source_survives(|mut stream| stream.write_all(b"SSH-2.0-x\r\n      ").unwrap(), "damaged");
+    source_survives(drop, "closed the connection");
+}
+
+#[test]
+fn a_source_survives_a_destination_that_breaks_off_late() {
+    source_survives(
+        |mut stream| {
+            let mut writer = MessageWriter::default();
+            greet(&mut stream, &mut writer);
+            writer.send(&mut stream, &Message::Error("Out of memory".to_owned())).unwrap();
+            // Keeps the connection open, so that the words arrive before a reset does.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        },
+        "Destination: Out of memory",
+    );
+    source_survives(
+        |mut stream| load_until_finished(&mut stream, &mut MessageWriter::default()),
+        "closed the connection",
+    );
+    source_survives(
+        |mut stream| {
+            let mut writer = MessageWriter::default();
+            load_until_finished(&mut stream, &mut writer);
+            writer.send(&mut stream, &Message::Running { resumed_ns: 1 }).unwrap();
+        },
+        "Running where READY was due",
+    );
+    source_survives(
+        |mut stream| {
+            let mut writer = MessageWriter::default();
+            load_until_finished(&mut stream, &mut writer);
+            let mut bytes = Vec::new();
+            writer.send(&mut bytes, &Message::Ready).unwrap();
+            bytes[8] ^= 1;
+            stream.write_all(&bytes).unwrap();
+        },
+        "damaged",
+    );
+}
+
+#[test]
+fn a_source_survives_a_destination_that_is_not_there() {
+    let mut host = Host::prepared(Side::Source);
+    host.ask(&Request::Start);
+    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    host.ask(&Request::Migrate { endpoint: Endpoint::Tcp(nowhere.to_string()), session: SESSION });
+    let error = host.wait_for(Phase::Failed).error.unwrap();
+    assert!(error.contains("Cannot connect"), "{error}");
+    assert_runs_on_unharmed(&mut host);
+}
+
+#[test]
+fn a_source_can_be_cancelled_while_its_destination_is_deaf() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let deaf = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        greet(&mut stream, &mut MessageWriter::default());
+        stream
+    });
+    let mut host = Host::prepared(Side::Source);
+    host.ask(&Request::Start);
+    host.ask(&Request::Migrate { endpoint: Endpoint::Tcp(address), session: SESSION });
+    let stream = deaf.join().unwrap();
+    let reply = host.ask(&Request::Act(Act::Cancel));
+    assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    host.wait_for(Phase::Cancelled);
+    assert_runs_on_unharmed(&mut host);
+    drop(stream);
+}
+
+#[test]
+fn past_the_commit_point_a_cancel_is_refused_and_silence_is_undecided() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mute = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut writer = MessageWriter::default();
+        load_until_finished(&mut stream, &mut writer);
+        writer.send(&mut stream, &Message::Ready).unwrap();
+        let mut go = [0; 16];
+        stream.read_exact(&mut go).unwrap();
+        assert_eq!(Header::decode(&go).unwrap().kind, Kind::Go);
+        stream
+    });
+    let mut host = Host::prepared(Side::Source);
+    host.ask(&Request::Start);
+    host.ask(&Request::Migrate { endpoint: Endpoint::Tcp(address), session: SESSION });
+    let stream = mute.join().unwrap();
+    host.wait_for(Phase::Committed);
+    match host.ask(&Request::Act(Act::Cancel)) {
+        Reply::Refused { error, .. } => assert!(error.contains("commit point"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    drop(stream);
+    let status = host.wait_for(Phase::Undecided);
+    assert_eq!(status.stamps.restored_ns, None);
+    // The source never runs the guest again.
+    let counts = |host: &mut Host| match host.ask(&Request::Samples) {
+        Reply::Samples(it) => it.samples.last().map(|it| it.counts.clone()),
+        other => panic!("{other:?}"),
+    };
+    std::thread::sleep(Duration::from_millis(250));
+    let before = counts(&mut host);
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(counts(&mut host), before);
+}
