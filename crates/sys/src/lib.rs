@@ -13,6 +13,7 @@
 //! - [`clock`]: the cycle counter, calibrated.
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
 //! - [`process`]: children that die with their parent, and what a process costs.
+//! - [`page_write`]: whole pages written as programs write them.
 //! - [`socket`]: the few socket options that `std` does not offer.
 
 pub mod clock;
@@ -25,6 +26,14 @@ pub mod socket;
 pub mod tracking;
 
 pub use kernel::crc::crc32c;
+
+/// Whole pages written in the ways in which programs write memory.
+pub mod page_write {
+    pub use crate::kernel::write::{
+        PageWords, PlainWords, WideUnit, mix_in, mixed_past_cache, prefetch, repeat,
+        repeat_past_cache, repeat_wide, settle,
+    };
+}
 
 /// Bytes in one page, the unit in which everything in Sterna counts guest memory.
 pub const PAGE_BYTES: usize = 4096;

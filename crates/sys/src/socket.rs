@@ -1,6 +1,10 @@
 //! Socket options that `std` does not offer; each takes anything with a descriptor.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
 
 use rustix::net::sockopt;
 
@@ -64,6 +68,29 @@ pub fn set_keepalive(
     Ok(sockopt::set_socket_keepalive(&socket, true)?)
 }
 
+/// Allows or forbids sends that leave the data where it is (`MSG_ZEROCOPY`) on this socket.
+///
+/// That it can be allowed does not mean that nothing is copied: loopback always does, and so does
+/// a device that cannot gather. The pages of such a send count against RLIMIT_MEMLOCK.
+///
+/// # Errors
+/// A kernel or a kind of socket without it.
+pub fn set_zero_copy(socket: impl AsFd, allowed: bool) -> io::Result<()> {
+    let value = libc::c_int::from(allowed);
+    // SAFETY: the kernel reads one int at this address, which lives until the call returns, and
+    // keeps nothing of it.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ZEROCOPY,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -98,6 +125,18 @@ mod tests {
         assert_eq!(sockopt::tcp_keepidle(&client).unwrap(), Duration::from_secs(5));
         assert!(sockopt::socket_keepalive(&client).unwrap());
         assert!(set_user_timeout(&client, Some(Duration::from_secs(1 << 40))).is_err());
+    }
+
+    #[test]
+    fn zero_copy_is_for_sockets_that_know_it() {
+        let (client, _server) = connected();
+        if let Err(error) = set_zero_copy(&client, true) {
+            eprintln!("skipped: this kernel has no zero-copy send: {error}");
+            return;
+        }
+        set_zero_copy(&client, false).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(set_zero_copy(file, true).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
     }
 
     #[test]

@@ -21,8 +21,8 @@ mod tests {
         PAGE_BYTES,
         region::{HugePages, Region, RegionError, RegionOptions},
         tracking::{
-            Mode, Placed, TrackingError, WpTracker, probe, probe_missing_faults,
-            probe_write_tracking,
+            Mode, Placed, TrackingError, WpTracker, probe, probe_kernel_faults,
+            probe_missing_faults, probe_write_tracking,
         },
     };
 
@@ -398,6 +398,16 @@ mod tests {
         assert!(uffd.copy_page(0, &[0; PAGE_BYTES]).is_err());
         assert_eq!(uffd.zero_page(0).unwrap(), Placed::Now);
         assert!(region.is_zero(511));
+    }
+
+    #[test]
+    fn faults_of_the_kernel_are_for_everybody_where_the_switch_is_on() {
+        let switch = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd");
+        if switch.is_ok_and(|it| it.trim() == "1") && probe().is_ok() {
+            probe_kernel_faults().unwrap();
+        } else {
+            eprintln!("skipped: set vm.unprivileged_userfaultfd to 1 to allow it for everybody");
+        }
     }
 
     #[test]

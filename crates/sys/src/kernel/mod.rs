@@ -8,5 +8,8 @@
 pub(crate) mod crc;
 pub(crate) mod page;
 mod portable;
+pub(crate) mod write;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_write;

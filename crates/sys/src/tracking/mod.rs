@@ -13,7 +13,7 @@ mod wp;
 pub(crate) use self::uffd::UffdSlot;
 pub use self::{
     error::TrackingError,
-    probe::{probe, probe_missing_faults, probe_write_tracking},
+    probe::{probe, probe_kernel_faults, probe_missing_faults, probe_write_tracking},
     uffd::{Fault, Features, Mode, Placed, Uffd},
     wp::{SyncStats, WpTracker},
 };

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::{Features, Mode, Placed, TrackingError, WpTracker};
+use super::{Features, Mode, Placed, TrackingError, WpTracker, uffd};
 use crate::{
     PAGE_BYTES,
     region::{HugePages, Region, RegionOptions},
@@ -60,6 +60,15 @@ pub fn probe_missing_faults() -> Result<(), TrackingError> {
     } else {
         Err(TrackingError::Untrustworthy { seen: format!("{placed:?}, {word:#x}") })
     }
+}
+
+/// Opens a userfaultfd that serves faults taken in the kernel too, as post-copy of a KVM guest
+/// needs it. Sterna itself never does.
+///
+/// # Errors
+/// `Forbidden` for a process without privilege where `vm.unprivileged_userfaultfd` is 0.
+pub fn probe_kernel_faults() -> Result<(), TrackingError> {
+    uffd::try_kernel_faults()
 }
 
 fn throwaway() -> Result<Region, TrackingError> {

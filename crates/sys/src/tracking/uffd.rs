@@ -414,9 +414,16 @@ const WANTED: u32 = NEEDED_TO_TRACK
     | abi::UFFD_FEATURE_THREAD_ID;
 
 fn open_fd() -> Result<OwnedFd, TrackingError> {
-    let flags = UserfaultfdFlags::CLOEXEC
-        | UserfaultfdFlags::NONBLOCK
-        | UserfaultfdFlags::from_bits_retain(abi::UFFD_USER_MODE_ONLY);
+    open_fd_with(UserfaultfdFlags::from_bits_retain(abi::UFFD_USER_MODE_ONLY))
+}
+
+/// Opens and closes a descriptor that would serve faults of the kernel too.
+pub(super) fn try_kernel_faults() -> Result<(), TrackingError> {
+    open_fd_with(UserfaultfdFlags::empty()).map(drop)
+}
+
+fn open_fd_with(flags: UserfaultfdFlags) -> Result<OwnedFd, TrackingError> {
+    let flags = flags | UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK;
     // SAFETY: a descriptor that is registered for nothing affects nothing.
     unsafe { rustix::mm::userfaultfd(flags) }.map_err(|error| match error {
         Errno::NOSYS => TrackingError::NoUserfaultfd,
