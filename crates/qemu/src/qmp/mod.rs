@@ -1,0 +1,1 @@
+//! QMP, the JSON language in which QEMU is told what to do.
