@@ -1,13 +1,19 @@
 //! Everything two Sterna processes say to each other.
 //!
 //! - [`stream`]: the migration stream between a source and a destination host.
-//! - [`control`]: the connection over which the pilot steers a host.
+//! - `control`: the connection over which the pilot steers a host. Behind the feature of that name, since it brings a
+//!   JSON library that the agent in a guest has no room for.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
+//! - [`guest_line`]: what an engine and the agent in a guest say to each other.
+//! - [`guest_config`]: what the agent is told before that.
 //!
 //! Encoding and decoding are pure: bytes in, values out, and a peer that lies gets an error and never an allocation of its choosing.
 //! Policy and timing live elsewhere.
 #![forbid(unsafe_code)]
 
 pub mod clock;
+#[cfg(feature = "control")]
 pub mod control;
+pub mod guest_config;
+pub mod guest_line;
 pub mod stream;

@@ -1,0 +1,2 @@
+//! The agent, embedded.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The in-guest agent.
+#![forbid(unsafe_code)]
+fn main() {}
