@@ -14,10 +14,12 @@
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
 //! - [`process`]: children that die with their parent, and what a process costs.
 //! - [`page_write`]: whole pages written as programs write them.
+//! - [`interface`]: addresses of network interfaces.
 //! - [`socket`]: the few socket options that `std` does not offer.
 
 pub mod clock;
 pub mod cpu;
+pub mod interface;
 mod kernel;
 pub mod numa;
 pub mod process;

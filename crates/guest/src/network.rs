@@ -1,0 +1,136 @@
+//! The network interface, and answers for probes.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sterna_sys::interface;
+use sterna_wire::guest_config::GuestConfig;
+
+use crate::error::AgentError;
+
+/// Where the kernel lists interfaces.
+const INTERFACES: &str = "/sys/class/net";
+
+/// How long an interface may take to appear.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Threads of echoes need little; with the default, many connections would take address space for nothing.
+const STACK_BYTES: usize = 64 << 10;
+
+/// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP.
+pub fn set_up(config: &GuestConfig) -> Result<(), AgentError> {
+    if let Some((address, prefix)) = config.address {
+        let interface = find(config.interface.as_deref())?;
+        let failed = |source| AgentError::Interface { interface: interface.clone(), source };
+        let _ = interface::bring_up("lo");
+        interface::set_ipv4(&interface, address, prefix).map_err(failed)?;
+        if let Some(gateway) = config.gateway {
+            interface::add_default_route(gateway).map_err(failed)?;
+        }
+    }
+    match config.echo_port {
+        Some(port) => echo(port).map_err(|source| AgentError::Echo { port, source }),
+        None => Ok(()),
+    }
+}
+
+/// The interface of this name, or the first that is not the loopback.
+fn find(name: Option<&str>) -> Result<String, AgentError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = match name {
+            Some(name) => Path::new(INTERFACES).join(name).exists().then(|| name.to_owned()),
+            None => first(),
+        };
+        match found {
+            Some(found) => return Ok(found),
+            None if Instant::now() >= deadline => return Err(AgentError::NoInterface),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+fn first() -> Option<String> {
+    let mut names: Vec<String> = fs::read_dir(INTERFACES)
+        .ok()?
+        .flatten()
+        .filter_map(|it| it.file_name().into_string().ok())
+        .filter(|it| it != "lo")
+        .collect();
+    names.sort();
+    names.into_iter().next()
+}
+
+fn echo(port: u16) -> io::Result<()> {
+    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    spawn("udp-echo", move || echo_datagrams(&udp))?;
+    spawn("tcp-echo", move || accept(&tcp))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        // A probe measures the network, not our place in the queue.
+        let _ = rustix::process::setpriority_process(None, -20);
+        work();
+    })?;
+    Ok(())
+}
+
+fn echo_datagrams(socket: &UdpSocket) {
+    let mut buffer = [0; 9216];
+    loop {
+        // Errors are those of earlier answers that nobody wanted.
+        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..length], from);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener) {
+    for connection in listener.incoming() {
+        match connection {
+            Ok(stream) => drop(spawn("tcp-echo", move || drop(echo_stream(stream)))),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn echo_stream(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            length => stream.write_all(&buffer[..length])?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_and_streams_come_back() {
+        // A free port for both kinds, which somebody else may take in between.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        echo(port).unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        udp.send_to(b"who", ("127.0.0.1", port)).unwrap();
+        let mut buffer = [0; 16];
+        let (length, from) = udp.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.port()), (&b"who"[..], port));
+        let mut tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        tcp.write_all(b"there").unwrap();
+        tcp.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"there");
+    }
+}

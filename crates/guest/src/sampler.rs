@@ -1,0 +1,67 @@
+//! Samples and gaps, told at regular intervals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::guest_line::{GuestMessage, LatencyParts};
+use sterna_workload::{Histogram, HistogramParts};
+
+use crate::error::AgentError;
+use crate::memory::Memory;
+use crate::speaker::Speaker;
+
+/// Starts a thread that samples until the line breaks.
+pub fn begin(
+    memory: &Arc<Memory>,
+    speaker: &Arc<Speaker>,
+    interval_ns: u64,
+) -> Result<(), AgentError> {
+    let sampler = Sampler {
+        memory: Arc::clone(memory),
+        speaker: Arc::clone(speaker),
+        told: Histogram::default(),
+    };
+    let thread = std::thread::Builder::new().name("sampler".to_owned());
+    thread.spawn(move || sampler.run(interval_ns)).map(drop).map_err(AgentError::Thread)
+}
+
+struct Sampler {
+    memory: Arc<Memory>,
+    speaker: Arc<Speaker>,
+    /// The times that were told already.
+    told: Histogram,
+}
+
+impl Sampler {
+    fn run(mut self, interval_ns: u64) {
+        let mut due_ns = monotonic_ns();
+        loop {
+            if self.sample().is_err() {
+                return;
+            }
+            let now_ns = monotonic_ns();
+            // Samples that could not be taken in time are left out, not made up for.
+            due_ns = (due_ns + interval_ns).max(now_ns.saturating_sub(interval_ns));
+            std::thread::sleep(Duration::from_nanos(due_ns.saturating_sub(now_ns)));
+        }
+    }
+
+    fn sample(&mut self) -> std::io::Result<()> {
+        let crew = &self.memory.crew;
+        let (at_ns, counts) = (monotonic_ns(), crew.counts());
+        let latency = self.memory.spec.latency.then(|| {
+            let now = crew.latency();
+            let HistogramParts { cells, sum_ns, max_ns } = now.since(&self.told).to_parts();
+            self.told = now;
+            LatencyParts { sum_ns, max_ns, cells }
+        });
+        let gaps_lost = crew.lost_gaps();
+        self.speaker.say(&GuestMessage::Sample { at_ns, counts, latency, gaps_lost })?;
+        for gap in crew.take_gaps() {
+            let sterna_workload::Gap { worker, start_ns, end_ns } = gap;
+            self.speaker.say(&GuestMessage::Gap { worker, start_ns, end_ns })?;
+        }
+        Ok(())
+    }
+}

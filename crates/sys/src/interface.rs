@@ -1,0 +1,124 @@
+//! Network interfaces: an address, up, and a way out, as a first process needs them that has no tools.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use libc::{c_int, c_short, sockaddr, sockaddr_in};
+use rustix::net::{AddressFamily, SocketType};
+
+/// Gives the interface its IPv4 address and brings it up; needs CAP_NET_ADMIN.
+///
+/// # Errors
+/// No such interface, no permission, or an address the kernel refuses.
+pub fn set_ipv4(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
+    let socket = any_socket()?;
+    let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0));
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_addr = socket_address(address);
+    control(&socket, libc::SIOCSIFADDR as _, &mut request)?;
+    request.ifr_ifru.ifru_netmask = socket_address(mask);
+    control(&socket, libc::SIOCSIFNETMASK as _, &mut request)?;
+    bring_up(name)
+}
+
+/// Brings the interface up, with whatever address it has.
+///
+/// # Errors
+/// As [`set_ipv4`].
+pub fn bring_up(name: &str) -> io::Result<()> {
+    let socket = any_socket()?;
+    let mut request = request(name)?;
+    control(&socket, libc::SIOCGIFFLAGS as _, &mut request)?;
+    // SAFETY: the call above has just filled this member, and any bits are a valid number.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    request.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
+    control(&socket, libc::SIOCSIFFLAGS as _, &mut request)
+}
+
+/// Sends packets for other networks to `gateway`.
+///
+/// # Errors
+/// As [`set_ipv4`]; and a gateway that is on no network of ours.
+pub fn add_default_route(gateway: Ipv4Addr) -> io::Result<()> {
+    let socket = any_socket()?;
+    // SAFETY: all members are numbers, arrays of them, and a pointer that may be null.
+    let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+    route.rt_dst = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_genmask = socket_address(Ipv4Addr::UNSPECIFIED);
+    route.rt_gateway = socket_address(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    control(&socket, libc::SIOCADDRT as _, &mut route)
+}
+
+/// The kernel takes these requests on a socket of any kind.
+fn any_socket() -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?)
+}
+
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: a name of zeros and a union of numbers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // The last byte stays zero.
+    if name.len() >= request.ifr_name.len() || name.contains('\0') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn socket_address(address: Ipv4Addr) -> sockaddr {
+    let address = sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from(address).to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both have the same size, and any bytes are a valid `sockaddr`.
+    unsafe { std::mem::transmute(address) }
+}
+
+/// `argument` must be what `request` takes, which all callers above see to.
+fn control<T>(socket: &OwnedFd, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
+    // SAFETY: the requests of this file read and write one value of the type that is passed, which
+    // lives until the call returns; the kernel keeps nothing of it.
+    let done: c_int = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut *argument) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_up_and_may_be_brought_up_again() {
+        match bring_up("lo") {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: interfaces may not be changed here: {error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn names_are_checked_by_us_and_by_the_kernel() {
+        let kind = |name: &str| set_ipv4(name, Ipv4Addr::LOCALHOST, 8).unwrap_err().kind();
+        assert_eq!(kind("a-name-of-16-by."), io::ErrorKind::InvalidInput);
+        assert_eq!(kind("a\0b"), io::ErrorKind::InvalidInput);
+        let error = set_ipv4("no-such-if", Ipv4Addr::LOCALHOST, 8).unwrap_err();
+        let refused = [libc::ENODEV, libc::EPERM, libc::EACCES].map(Some);
+        assert!(refused.contains(&error.raw_os_error()), "{error}");
+    }
+
+    #[test]
+    fn addresses_are_laid_out_as_the_kernel_reads_them() {
+        let address = socket_address(Ipv4Addr::new(10, 0, 2, 15));
+        assert_eq!(address.sa_family, libc::AF_INET as libc::sa_family_t);
+        assert_eq!(address.sa_data[..6], [0, 0, 10, 0, 2, 15]);
+    }
+}
