@@ -4,3 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod qmp;
+pub mod guest_image;
+mod initramfs;
+mod kernel;
+mod modules;
+mod unpack;
