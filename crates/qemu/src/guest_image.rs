@@ -143,8 +143,9 @@ fn suitable(path: &Path) -> Result<Chosen, String> {
 
 fn agent(path: Option<&Path>) -> Result<Vec<u8>, ImageError> {
     match path {
-        Some(path) => fs::read(path)
-            .map_err(|source| ImageError::Agent { path: path.to_owned(), source }),
+        Some(path) => {
+            fs::read(path).map_err(|source| ImageError::Agent { path: path.to_owned(), source })
+        }
         None => sterna_agent::program().map(<[u8]>::to_vec).ok_or(ImageError::NoAgent),
     }
 }

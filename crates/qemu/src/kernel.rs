@@ -81,9 +81,9 @@ impl Kernel {
 /// The kernels of this machine, the likeliest first: that which runs, then the newest.
 pub(crate) fn candidates() -> Vec<PathBuf> {
     let running = rustix::system::uname().release().to_string_lossy().into_owned();
-    let boot = entries("/boot").into_iter().filter(|it| {
-        it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("vmlinuz"))
-    });
+    let boot = entries("/boot")
+        .into_iter()
+        .filter(|it| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("vmlinuz")));
     let installed = entries("/lib/modules").into_iter().map(|it| it.join("vmlinuz"));
     let mut found: Vec<PathBuf> =
         boot.chain(installed).chain(["/vmlinuz".into()]).filter(|it| it.exists()).collect();
@@ -137,10 +137,7 @@ fn named_release(path: &Path) -> Option<String> {
 
 /// The numbers of a release, to compare 6.10 with 6.9.
 fn version(release: &str) -> Vec<u64> {
-    release
-        .split(|it: char| !it.is_ascii_digit())
-        .filter_map(|it| it.parse().ok())
-        .collect()
+    release.split(|it: char| !it.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect()
 }
 
 fn listed(tried: &[(PathBuf, String)]) -> String {

@@ -181,7 +181,9 @@ mod tests {
         let names: Vec<&str> = order.iter().map(|it| it.name.as_str()).collect();
         let place = |name: &str| names.iter().position(|it| *it == name).unwrap();
         assert_eq!(names.len(), 4, "{names:?}");
-        assert!(place("virtio") < place("virtio_ring") && place("virtio_ring") < place("virtio_net"));
+        assert!(
+            place("virtio") < place("virtio_ring") && place("virtio_ring") < place("virtio_net")
+        );
         assert!(place("failover") < place("virtio_net"));
         assert_eq!(order[place("virtio")].path, Path::new("/m/kernel/drivers/virtio/virtio.ko.xz"));
         assert!(missing.is_empty());

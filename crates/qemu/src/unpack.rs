@@ -73,7 +73,9 @@ mod tests {
 
     #[test]
     fn broken_files_are_refused() {
-        for magic in [&[0x1F, 0x8B][..], &[0xFD, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xB5, 0x2F, 0xFD]] {
+        for magic in
+            [&[0x1F, 0x8B][..], &[0xFD, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xB5, 0x2F, 0xFD]]
+        {
             assert!(unpack([magic, &[7; 50]].concat()).is_err(), "{magic:x?}");
         }
     }

@@ -1,0 +1,196 @@
+//! One QEMU with a guest in it, without the engine.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sterna_qemu::guest_image::{self, ImageOptions};
+use sterna_wire::guest_config::GuestConfig;
+use sterna_wire::guest_line::{Decoder, Encoder, GuestCommand, GuestMessage};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// Long for a guest, short for a test that hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// On which port the guest is spoken to.
+pub enum Port {
+    Virtio,
+    Serial(&'static str),
+    None,
+}
+
+pub struct Machine {
+    child: Child,
+    line: Option<UnixStream>,
+    decoder: Decoder<GuestMessage>,
+    encoder: Encoder,
+    waiting: VecDeque<GuestMessage>,
+    echo: Option<u16>,
+    console: PathBuf,
+    /// Removed at the end.
+    _directory: tempfile::TempDir,
+}
+
+/// Whether guests can be booted here at all; says why not.
+pub fn boots() -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let options = ImageOptions {
+        kernel: None,
+        agent: None,
+        config: "workload=memory=1MiB",
+        directory: directory.path(),
+    };
+    if let Err(error) = guest_image::build(&options) {
+        eprintln!("skipped: {error}");
+        return false;
+    }
+    let version = Command::new(QEMU).arg("--version").output();
+    if version.is_err() {
+        eprintln!("skipped: {QEMU} is not installed");
+    }
+    version.is_ok()
+}
+
+impl Machine {
+    /// Boots a guest of 128 MiB; with `echo`, that TCP port of the guest can be reached by [`Machine::connect`].
+    pub fn boot(config: &GuestConfig, port: Port, echo: Option<u16>) -> Machine {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config.to_string();
+        let options = ImageOptions {
+            kernel: None,
+            agent: None,
+            config: &config,
+            directory: directory.path(),
+        };
+        let image = guest_image::build(&options).unwrap();
+        let (socket, console) = (directory.path().join("line"), directory.path().join("console"));
+        let mut qemu = Command::new(QEMU);
+        qemu.args(["-accel", "tcg", "-smp", "2", "-m", "128", "-display", "none", "-nodefaults"]);
+        qemu.args(["-no-reboot", "-append", "console=ttyS0 panic=-1 quiet"]);
+        qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
+        let chardev = format!("socket,id=line,server=on,wait=off,path={}", socket.display());
+        let to_file = format!("file:{}", console.display());
+        qemu.args(["-chardev", &chardev]);
+        match port {
+            Port::Virtio => {
+                let serial_port = "virtserialport,chardev=line,name=org.sterna.guest";
+                qemu.args(["-serial", &to_file, "-device", "virtio-serial-pci"]);
+                qemu.args(["-device", serial_port]);
+            }
+            Port::Serial("ttyS0") => drop(qemu.args(["-serial", "chardev:line"])),
+            Port::Serial(_) => drop(qemu.args(["-serial", &to_file, "-serial", "chardev:line"])),
+            Port::None => drop(qemu.args(["-serial", &to_file])),
+        }
+        // Somebody else may take the port in between; then QEMU ends and the test fails with its words.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let echo = echo.map(|guest_port| {
+            let host_port = free();
+            let user = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}");
+            qemu.args(["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
+            host_port
+        });
+        sterna_sys::process::die_with_parent(&mut qemu);
+        let child = qemu.stdin(Stdio::null()).spawn().unwrap();
+        let mut machine = Machine {
+            child,
+            line: None,
+            decoder: Decoder::default(),
+            encoder: Encoder::default(),
+            waiting: VecDeque::new(),
+            echo,
+            console,
+            _directory: directory,
+        };
+        machine.line = Some(machine.retry(|| UnixStream::connect(&socket).ok()));
+        machine
+    }
+
+    pub fn say(&mut self, command: GuestCommand) {
+        let bytes = self.encoder.encode(&command);
+        self.line.as_mut().unwrap().write_all(&bytes).unwrap();
+    }
+
+    /// The next message that fits; those before it are dropped.
+    pub fn wait(&mut self, fits: impl Fn(&GuestMessage) -> bool) -> GuestMessage {
+        let deadline = Instant::now() + PATIENCE;
+        let mut buffer = [0; 4096];
+        loop {
+            while let Some(message) = self.waiting.pop_front() {
+                if fits(&message) {
+                    return message;
+                }
+                assert!(
+                    !matches!(message, GuestMessage::Fatal(_) | GuestMessage::Bye),
+                    "{message:?}"
+                );
+            }
+            assert!(Instant::now() < deadline, "no answer; console:\n{}", self.console());
+            let line = self.line.as_mut().unwrap();
+            line.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+            match line.read(&mut buffer) {
+                Ok(0) => panic!("QEMU has ended; console:\n{}", self.console()),
+                Ok(length) => self.waiting.extend(self.decoder.push(&buffer[..length])),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Lines that the guest numbered and that never came.
+    pub fn missed(&self) -> u64 {
+        self.decoder.missed()
+    }
+
+    /// Waits for QEMU to end, taking what still comes over the line.
+    pub fn has_ended_within(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+
+    /// What the kernel and the agent wrote on the console, if that is not the line.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+
+    /// A connection to the guest's echo.
+    pub fn connect(&mut self) -> TcpStream {
+        let port = self.echo.unwrap();
+        let stream = self.retry(|| TcpStream::connect(("127.0.0.1", port)).ok());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn retry<T>(&mut self, mut attempt: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(value) = attempt() {
+                return value;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "QEMU did not come up: {ended:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
