@@ -224,6 +224,10 @@ impl Hypervisor for Emulator {
             Action::Cancel => Act::Cancel,
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
+            // `unsupported` refuses such a scenario before anything starts.
+            Action::StartPostcopy => {
+                return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
+            }
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }

@@ -187,7 +187,9 @@ impl Pilot<'_> {
         }
         self.note(record, now_ns, decision.kind, decision.text.clone());
         self.hypervisor.act(decision.action)?;
-        if decision.action == Action::Pause {
+        // What the scenario itself asked for is no force; what a limit brought about is, and a pause always.
+        let is_limit = decision.kind == "limit";
+        if decision.action == Action::Pause || is_limit {
             record.was_forced = true;
             record.reason = Some(decision.text);
         }

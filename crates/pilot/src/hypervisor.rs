@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use sterna_report::{Engine, IntegrityDetail, Latency, Side, Warning};
 use sterna_scenario::Scenario;
 
-use crate::Interrupt;
+use crate::{Interrupt, RecordedEvent};
 
 /// An engine: something that can run a guest in one place and migrate it to another.
 ///
@@ -109,6 +109,8 @@ pub enum Action {
     Pause,
     /// Change the downtime limit, in nanoseconds.
     SetDowntimeLimit(u64),
+    /// Let the guest go on at the destination, which fetches what it lacks.
+    StartPostcopy,
 }
 
 /// Where a migration stands.
@@ -123,6 +125,8 @@ pub enum State {
     Switchover,
     /// Past the commit point, no answer yet.
     Committed,
+    /// Past the commit point: the guest runs on the destination, and the rest of its memory follows.
+    Postcopy,
     /// The guest runs on the destination.
     Completed,
     /// Given up on request; the guest runs on the source.
@@ -147,6 +151,7 @@ impl State {
             State::Active => "active",
             State::Switchover => "switchover",
             State::Committed => "committed",
+            State::Postcopy => "postcopy",
             State::Completed => "completed",
             State::Cancelled => "cancelled",
             State::Failed => "failed",
@@ -277,6 +282,8 @@ pub struct Samples {
     pub latency: Vec<(Side, LatencyPair)>,
     /// Most resident memory so far, by side.
     pub resident_peak_bytes: Vec<(Side, u64)>,
+    /// What the engine's own parts told, beyond what the pilot notes itself.
+    pub events: Vec<RecordedEvent>,
 }
 
 /// The workload's progress at one moment.

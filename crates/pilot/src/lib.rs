@@ -24,4 +24,4 @@ pub use hypervisor::{
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};
-pub use record::Record;
+pub use record::{Record, RecordedEvent};

@@ -43,7 +43,7 @@ impl Policy {
         if self.is_ending {
             return None;
         }
-        let ending = self.limit(now).or_else(|| self.pause(now));
+        let ending = self.limit(now).or_else(|| self.pause(now)).or_else(|| self.postcopy(now));
         if let Some((action, kind, text)) = ending {
             self.is_ending = true;
             return Some(Decision { action, kind, text });
@@ -67,8 +67,7 @@ impl Policy {
         let action = match limits.then {
             LimitAction::Cancel => Action::Cancel,
             LimitAction::Pause => Action::Pause,
-            // Refused before the start by every engine without post-copy; none has it yet.
-            LimitAction::Postcopy => Action::Cancel,
+            LimitAction::Postcopy => Action::StartPostcopy,
         };
         Some((action, "limit", text))
     }
@@ -81,6 +80,18 @@ impl Policy {
                 Trigger::After(time) => format!("Paused after {time}"),
             };
             (Action::Pause, "pause", format!("{text} as the scenario asks (migration.pause)"))
+        })
+    }
+
+    fn postcopy(&self, now: Situation) -> Option<(Action, &'static str, String)> {
+        let trigger = self.scenario.migration.postcopy.as_ref()?.trigger?;
+        is_due(trigger, now).then(|| {
+            let text = match trigger {
+                Trigger::AfterPasses(passes) => format!("Post-copy after {passes} passes"),
+                Trigger::After(time) => format!("Post-copy after {time}"),
+            };
+            let text = format!("{text} as the scenario asks (migration.postcopy)");
+            (Action::StartPostcopy, "postcopy", text)
         })
     }
 
@@ -142,6 +153,12 @@ mod tests {
         check("[limits]\nmax-time = \"2500ms\"", &[(2.5, Action::Cancel)]);
         check("[limits]\nmax-passes = 3\nthen = \"pause\"", &[(3.0, Action::Pause)]);
         check("[migration.pause]\nafter-passes = 5", &[(5.0, Action::Pause)]);
+        check("[migration.postcopy]\nafter-passes = 2", &[(2.0, Action::StartPostcopy)]);
+        check("[migration.postcopy]\nafter = \"1500ms\"", &[(1.5, Action::StartPostcopy)]);
+        check(
+            "[migration.postcopy]\n[limits]\nmax-passes = 4\nthen = \"postcopy\"",
+            &[(4.0, Action::StartPostcopy)],
+        );
         check(
             "[migration.pause]\nafter = \"1s\"\n[limits]\nmax-time = \"9s\"",
             &[(1.0, Action::Pause)],

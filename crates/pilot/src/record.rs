@@ -65,6 +65,7 @@ impl Record {
         self.gap_resolution_ns = samples.gap_resolution_ns.or(self.gap_resolution_ns);
         self.latency.extend(samples.latency);
         self.resident_peak_bytes.extend(samples.resident_peak_bytes);
+        self.events.extend(samples.events);
     }
 
     /// Takes in a status poll.

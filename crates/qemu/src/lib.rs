@@ -1,11 +1,33 @@
 //! Real QEMU, flown by the same pilot as every engine.
 //!
 //! Two QEMU processes run the same small guest, one after the other: a kernel of the host, and as its only program Sterna's agent, which runs the workload and tells what it sees.
+//!
+//! - [`Qemu`] is the engine; [`QemuOptions`] what it needs beyond a scenario.
+//! - [`qmp`] is the language in which QEMU is told what to do.
+//! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
 
-pub mod qmp;
+mod accelerator;
+mod command_line;
+mod costs;
+mod engine;
+mod evidence;
+mod guest;
+mod guest_clock;
 pub mod guest_image;
+mod guest_link;
 mod initramfs;
 mod kernel;
+mod launch;
 mod modules;
+mod options;
+mod process;
+pub mod qmp;
+mod settings;
+mod tls;
+mod trace;
 mod unpack;
+mod warnings;
+
+pub use engine::Qemu;
+pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};

@@ -1,0 +1,210 @@
+//! From a scenario to QEMU's arguments.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use sterna_report::Side;
+use sterna_scenario::{HugePages, Placement, Scenario};
+use sterna_wire::guest_line::PORT_NAME;
+
+use crate::QemuOptions;
+use crate::guest_image::GuestImage;
+
+/// Everything that decides how one side is started.
+pub(crate) struct Start<'a> {
+    pub side: Side,
+    pub scenario: &'a Scenario,
+    pub options: &'a QemuOptions,
+    pub image: &'a GuestImage,
+    pub machine: &'a str,
+    pub accelerator: &'static str,
+    pub files: Files,
+    /// Where the guest's network card is plugged in, if it has one.
+    pub network: Option<PathBuf>,
+}
+
+/// The files of one side in the run's private directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    /// The socket of the guest line.
+    pub guest_line: PathBuf,
+    /// What the guest's kernel says.
+    pub console: PathBuf,
+}
+
+impl Files {
+    pub fn of(side: Side, directory: &Path) -> Files {
+        let name = crate::process::side_name(side);
+        Files {
+            guest_line: directory.join(format!("{name}.guest")),
+            console: directory.join(format!("{name}.console")),
+        }
+    }
+}
+
+/// Both sides must get the same devices in the same order, or the stream does not fit.
+pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
+    let Start { side, scenario, options, image, files, .. } = start;
+    let guest = &scenario.guest;
+    let mut line = Line::default();
+    line.pair("-name", format!("sterna-{},debug-threads=on", crate::process::side_name(*side)));
+    for word in ["-nodefaults", "-no-user-config", "-no-reboot", "-S"] {
+        line.word(word);
+    }
+    line.pair("-display", "none");
+    line.pair("-machine", format!("{},memory-backend=ram", start.machine));
+    line.pair("-accel", accelerator(start.accelerator));
+    line.pair("-cpu", options.cpu.as_deref().unwrap_or(cpu_model(start.accelerator)));
+    line.pair("-smp", guest.vcpus.to_string());
+    line.pair("-m", format!("{}k", guest.memory.0 / 1024));
+    line.pair("-object", memory(*side, scenario));
+    if guest.locked {
+        line.pair("-overcommit", "mem-lock=on");
+    }
+    line.pair("-kernel", &image.kernel);
+    line.pair("-initrd", &image.initramfs);
+    line.pair("-append", "console=ttyS0 panic=-1 quiet mitigations=off");
+    line.pair("-chardev", with_path("file,id=console,path=", &files.console));
+    line.pair("-serial", "chardev:console");
+    let guest_line = with_path("socket,id=guest,server=on,wait=off,path=", &files.guest_line);
+    line.pair("-chardev", guest_line);
+    line.pair("-device", "virtio-serial-pci");
+    line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
+    if let Some(socket) = &start.network {
+        let netdev = "stream,id=net,server=off,addr.type=unix,addr.path=";
+        line.pair("-netdev", with_path(netdev, socket));
+        line.pair("-device", "virtio-net-pci,netdev=net,mac=52:54:00:53:54:01,romfile=");
+    }
+    line.pair("-chardev", "socket,id=qmp,fd=0");
+    line.pair("-mon", "chardev=qmp,mode=control");
+    if *side == Side::Destination {
+        line.pair("-incoming", "defer");
+    }
+    line.words.extend(options.extra_arguments.iter().cloned());
+    line.words
+}
+
+/// The processors of the machine that a side may use; none for all.
+pub(crate) fn cpus(side: Side, scenario: &Scenario) -> Vec<usize> {
+    let cpus = placement(side, scenario).cpus.as_ref();
+    cpus.map(|it| it.iter().map(|id| id as usize).collect()).unwrap_or_default()
+}
+
+fn placement(side: Side, scenario: &Scenario) -> &Placement {
+    match side {
+        Side::Source => &scenario.guest.source,
+        Side::Destination => &scenario.guest.destination,
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    words: Vec<OsString>,
+}
+
+impl Line {
+    fn word(&mut self, word: impl Into<OsString>) {
+        self.words.push(word.into());
+    }
+
+    fn pair(&mut self, name: &str, value: impl Into<OsString>) {
+        self.word(name);
+        self.word(value);
+    }
+}
+
+fn accelerator(name: &str) -> &str {
+    if name == "tcg" { "tcg,thread=multi" } else { name }
+}
+
+/// Every version has `qemu64`, with the same features; that lets a guest move between versions.
+fn cpu_model(accelerator: &str) -> &'static str {
+    if accelerator == "kvm" { "host,migratable=on" } else { "qemu64" }
+}
+
+fn memory(side: Side, scenario: &Scenario) -> String {
+    let guest = &scenario.guest;
+    let kind = match guest.huge_pages {
+        HugePages::None | HugePages::Thp => "memory-backend-ram,id=ram".to_owned(),
+        HugePages::Size2Mib => {
+            "memory-backend-memfd,id=ram,hugetlb=on,hugetlbsize=2M,share=off".to_owned()
+        }
+        HugePages::Size1Gib => {
+            "memory-backend-memfd,id=ram,hugetlb=on,hugetlbsize=1G,share=off".to_owned()
+        }
+    };
+    let prealloc = if guest.prealloc { "on" } else { "off" };
+    let nodes = placement(side, scenario).numa_nodes.as_ref();
+    let nodes: String = nodes
+        .map(|set| {
+            let one = |(index, id)| format!(",host-nodes.{index}={id}");
+            let list: String = set.iter().enumerate().map(one).collect();
+            format!("{list},policy=bind")
+        })
+        .unwrap_or_default();
+    format!("{kind},size={}k,prealloc={prealloc}{nodes}", guest.memory.0 / 1024)
+}
+
+/// In QEMU's option lists a comma is written twice.
+fn with_path(prefix: &str, path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = prefix.as_bytes().to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        bytes.push(*byte);
+        if *byte == b',' {
+            bytes.push(b',');
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(side: Side, toml: &str) -> String {
+        let scenario = Scenario::from_toml(toml, "test.toml").unwrap();
+        let image = GuestImage {
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            kernel_release: "1".to_owned(),
+            missing: Vec::new(),
+        };
+        let options = QemuOptions::default();
+        let words = arguments(&Start {
+            side,
+            scenario: &scenario,
+            options: &options,
+            image: &image,
+            machine: "pc",
+            accelerator: "tcg",
+            files: Files::of(side, Path::new("/run,x")),
+            network: None,
+        });
+        words.iter().map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn check(toml: &str, expected: &str) {
+        let line = line(Side::Source, toml);
+        assert!(line.contains(expected), "{expected} is not in {line}");
+    }
+
+    #[test]
+    fn settings_become_arguments() {
+        check("", "-smp 2 -m 262144k -object memory-backend-ram,id=ram,size=262144k,prealloc=on");
+        check("[guest]\nlocked = true", "-overcommit mem-lock=on");
+        check("[guest]\nprealloc = false", "prealloc=off");
+        check("[guest]\nhuge-pages = \"2MiB\"", "hugetlbsize=2M");
+        check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes.0=0,host-nodes.1=2,policy=bind");
+        check("", "path=/run,,x/source.guest");
+    }
+
+    #[test]
+    fn the_sides_differ_in_names_and_the_wait_for_a_stream_alone() {
+        let source = line(Side::Source, "");
+        let destination = line(Side::Destination, "");
+        let expected = source.replace("source", "destination") + " -incoming defer";
+        assert_eq!(destination, expected);
+    }
+}

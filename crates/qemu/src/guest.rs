@@ -1,0 +1,362 @@
+//! The guest as its agent tells of it, on the pilot's clock.
+
+use std::time::{Duration, Instant};
+
+use sterna_pilot::{EngineError, GapSpan, GuestPoint, Interrupt, LatencyPair, Samples};
+use sterna_report::{CorruptPage, IntegrityDetail, Latency, Side, Word};
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::clock::Exchange;
+use sterna_wire::guest_line::{GuestCommand, GuestMessage, LatencyParts};
+use sterna_workload::{Histogram, HistogramParts};
+
+use crate::guest_clock::GuestClock;
+use crate::guest_link::{GuestLink, Heard};
+
+/// Standstills of a worker shorter than this are not told.
+pub(crate) const GAP_RESOLUTION_NS: u64 = 2_000_000;
+
+/// How many exchanges a clock needs before its relation to ours counts.
+const EXCHANGES_TO_TRUST: usize = 4;
+
+/// Everything known of the guest.
+pub(crate) struct Guest {
+    link: GuestLink,
+    home: Side,
+    source_clock: GuestClock,
+    destination_clock: GuestClock,
+    pings: Vec<(u64, Side)>,
+    /// Messages whose stamps cannot be mapped yet.
+    waiting: Vec<Heard>,
+    switchover: Option<Switchover>,
+    freeze: Option<Freeze>,
+    hello: Option<Hello>,
+    fatal: Option<String>,
+    verified: Option<IntegrityDetail>,
+    latency: LatencySplit,
+    gaps_lost: u64,
+}
+
+/// What the agent said of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hello {
+    pub workers: u32,
+    pub marker_gpa: Option<u64>,
+}
+
+/// How long the guest stood still, by its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Freeze {
+    pub length_ns: u64,
+    pub uncertainty_ns: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Switchover {
+    stopped_ns: u64,
+    /// The same moment on the guest's clock.
+    guest_ns: u64,
+}
+
+#[derive(Default)]
+struct LatencySplit {
+    accepted_ns: Option<u64>,
+    before: Histogram,
+    since: Histogram,
+}
+
+impl Guest {
+    /// A guest at the other end of a line.
+    pub fn new(link: GuestLink) -> Guest {
+        Guest {
+            link,
+            home: Side::Source,
+            source_clock: GuestClock::default(),
+            destination_clock: GuestClock::default(),
+            pings: Vec::new(),
+            waiting: Vec::new(),
+            switchover: None,
+            freeze: None,
+            hello: None,
+            fatal: None,
+            verified: None,
+            latency: LatencySplit::default(),
+            gaps_lost: 0,
+        }
+    }
+
+    /// The line, to plug in the destination.
+    pub fn link(&mut self) -> &mut GuestLink {
+        &mut self.link
+    }
+
+    /// What the agent said of itself, when it has.
+    pub fn hello(&mut self) -> Option<Hello> {
+        self.listen();
+        self.hello
+    }
+
+    /// Why the agent gave up, if it did.
+    pub fn fatal(&self) -> Option<&str> {
+        self.fatal.as_deref()
+    }
+
+    /// How long the guest stood still in the switchover, once that is known.
+    pub fn freeze(&self) -> Option<Freeze> {
+        self.freeze
+    }
+
+    /// How well the guest's clock is known where the guest is.
+    pub fn clock_uncertainty_ns(&self) -> Option<u64> {
+        let newest = self.clock(self.home).newest()?;
+        Some(newest.uncertainty_ns)
+    }
+
+    /// Standstills that the agent could not note.
+    pub fn gaps_lost(&self) -> u64 {
+        self.gaps_lost
+    }
+
+    /// Lines of the agent that never came.
+    pub fn lines_lost(&self) -> u64 {
+        self.link.lines_lost()
+    }
+
+    /// Starts the workload.
+    pub fn start(&mut self) {
+        self.link.say(self.home, &GuestCommand::Start);
+    }
+
+    /// Asks the guest for its clock.
+    pub fn ping(&mut self) {
+        let ns = monotonic_ns();
+        self.pings.push((ns, self.home));
+        self.link.say(self.home, &GuestCommand::Ping { ns });
+    }
+
+    /// Asks often and waits, until the clock is known.
+    pub fn align(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while self.clock(self.home).len() < EXCHANGES_TO_TRUST && Instant::now() < deadline {
+            self.ping();
+            std::thread::sleep(Duration::from_millis(10));
+            self.listen();
+        }
+    }
+
+    /// The migrate command was accepted: latencies count anew.
+    pub fn migration_began(&mut self, accepted_ns: u64) {
+        self.latency.accepted_ns = Some(accepted_ns);
+    }
+
+    /// The guest stopped at the source and runs on the destination.
+    pub fn moved(&mut self, stopped_ns: u64) {
+        if self.home == Side::Destination {
+            return;
+        }
+        self.listen();
+        self.home = Side::Destination;
+        let guest_ns = self.source_clock.to_guest(stopped_ns);
+        self.switchover = guest_ns.map(|guest_ns| Switchover { stopped_ns, guest_ns });
+    }
+
+    /// The guest was stopped and runs on where it was.
+    pub fn restored(&mut self) {
+        self.source_clock.clear();
+        self.pings.clear();
+    }
+
+    /// Everything told since the last time whose moment is known by now.
+    pub fn samples(&mut self) -> Samples {
+        self.ping();
+        self.listen();
+        let mut samples =
+            Samples { gap_resolution_ns: Some(GAP_RESOLUTION_NS), ..Samples::default() };
+        self.tell_freeze(&mut samples);
+        for heard in std::mem::take(&mut self.waiting) {
+            if self.tell(&heard, &mut samples).is_none() {
+                self.waiting.push(heard);
+            }
+        }
+        let pair = LatencyPair {
+            before: summary(&self.latency.before),
+            since: summary(&self.latency.since),
+        };
+        samples.latency.push((Side::Source, pair));
+        samples
+    }
+
+    /// Has the agent compare all of its memory.
+    pub fn verify(
+        &mut self,
+        side: Side,
+        limit: Duration,
+        interrupt: Option<&Interrupt>,
+        is_gone: &mut dyn FnMut() -> Option<EngineError>,
+    ) -> Result<IntegrityDetail, EngineError> {
+        self.verified = None;
+        self.link.say(self.home, &GuestCommand::Verify);
+        let deadline = Instant::now() + limit;
+        loop {
+            self.listen();
+            if let Some(detail) = self.verified.take() {
+                return Ok(IntegrityDetail { side, ..detail });
+            }
+            if let Some(reason) = &self.fatal {
+                return Err(EngineError::Failed(format!(
+                    "The agent in the guest gave up: {reason}"
+                )));
+            }
+            if let Some(error) = is_gone() {
+                return Err(error);
+            }
+            if interrupt.is_some_and(Interrupt::requested) {
+                return Err(EngineError::Interrupted);
+            }
+            if Instant::now() >= deadline {
+                let seconds = limit.as_secs();
+                return Err(EngineError::Failed(format!(
+                    "The agent in the guest did not finish the comparison of its memory within {seconds} s"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Takes in what has come. Samples and gaps wait until somebody asks for them.
+    fn listen(&mut self) {
+        for heard in self.link.take() {
+            match heard.message {
+                GuestMessage::Hello { workers, marker_gpa, .. } => {
+                    self.hello = Some(Hello { workers, marker_gpa });
+                }
+                GuestMessage::Pong { asked_ns, now_ns } => {
+                    self.answered(&heard, asked_ns, now_ns);
+                }
+                GuestMessage::Fatal(reason) => self.fatal = Some(reason),
+                GuestMessage::Verified { pages_checked, corrupt_pages, first, .. } => {
+                    let page = |it: sterna_wire::guest_line::CorruptWord| CorruptPage {
+                        page: it.page,
+                        offset_bytes: it.offset_bytes,
+                        expected: Word(it.expected),
+                        found: Word(it.found),
+                    };
+                    self.verified = Some(IntegrityDetail {
+                        side: heard.side,
+                        pages_checked,
+                        corrupt_pages,
+                        first: first.into_iter().map(page).collect(),
+                    });
+                }
+                GuestMessage::Sample { .. } | GuestMessage::Gap { .. } => self.waiting.push(heard),
+                GuestMessage::State { .. } | GuestMessage::Bye => {}
+            }
+        }
+    }
+
+    /// A question put to one side and answered by the other was under way during the switchover, and tells nothing.
+    fn answered(&mut self, heard: &Heard, asked_ns: u64, answered_ns: u64) {
+        let Some(index) = self.pings.iter().position(|it| it.0 == asked_ns) else { return };
+        let (_, side) = self.pings.swap_remove(index);
+        if side != heard.side || heard.side != self.home {
+            return;
+        }
+        let exchange = Exchange { asked_ns, answered_ns, received_ns: heard.received_ns };
+        match side {
+            Side::Source => self.source_clock.add(exchange),
+            Side::Destination => self.destination_clock.add(exchange),
+        }
+    }
+
+    fn clock(&self, side: Side) -> &GuestClock {
+        match side {
+            Side::Source => &self.source_clock,
+            Side::Destination => &self.destination_clock,
+        }
+    }
+
+    /// Where the guest was when its clock showed this. What it said just before the stop comes out at the destination.
+    fn side_at(&self, guest_ns: u64) -> Side {
+        match self.switchover {
+            Some(switchover) if guest_ns > switchover.guest_ns => Side::Destination,
+            _ => Side::Source,
+        }
+    }
+
+    fn to_ours(&self, guest_ns: u64) -> Option<u64> {
+        let clock = self.clock(self.side_at(guest_ns));
+        // The first answers after a switchover come when the guest is busiest; later ones are better.
+        if clock.len() < EXCHANGES_TO_TRUST { None } else { clock.to_ours(guest_ns) }
+    }
+
+    /// `None` when it has to wait.
+    fn tell(&mut self, heard: &Heard, samples: &mut Samples) -> Option<()> {
+        match &heard.message {
+            GuestMessage::Sample { at_ns, counts, latency, gaps_lost } => {
+                let side = self.side_at(*at_ns);
+                let at_ns = self.to_ours(*at_ns)?;
+                self.gaps_lost = self.gaps_lost.max(*gaps_lost);
+                let histogram = latency.as_ref().and_then(histogram);
+                if let Some(histogram) = &histogram {
+                    self.latency.add(at_ns, histogram);
+                }
+                let latency = histogram.as_ref().and_then(summary);
+                samples.guest.push(GuestPoint { side, at_ns, counts: counts.clone(), latency });
+            }
+            GuestMessage::Gap { worker, start_ns, end_ns } => samples.gaps.push(GapSpan {
+                side: self.side_at(*end_ns),
+                worker: *worker,
+                start_ns: self.to_ours(*start_ns)?,
+                end_ns: self.to_ours(*end_ns)?,
+            }),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The guest cannot note its own standstill, for its clock stood still too. The difference of its clock's two relations to ours is that standstill, and it holds for every worker.
+    fn tell_freeze(&mut self, samples: &mut Samples) {
+        let Some(switchover) = self.switchover.filter(|_| self.freeze.is_none()) else { return };
+        if self.destination_clock.len() < EXCHANGES_TO_TRUST {
+            return;
+        }
+        let before = self.source_clock.at(switchover.guest_ns);
+        let after = self.destination_clock.at(switchover.guest_ns);
+        let Some((before, after)) = before.zip(after) else { return };
+        let freeze = Freeze {
+            length_ns: u64::try_from(before.offset_ns - after.offset_ns).unwrap_or(0),
+            uncertainty_ns: before.uncertainty_ns + after.uncertainty_ns,
+        };
+        self.freeze = Some(freeze);
+        let workers = self.hello.map_or(0, |it| it.workers);
+        samples.gaps.extend((0..workers).map(|worker| GapSpan {
+            side: Side::Destination,
+            worker,
+            start_ns: switchover.stopped_ns,
+            end_ns: switchover.stopped_ns + freeze.length_ns,
+        }));
+    }
+}
+
+impl LatencySplit {
+    fn add(&mut self, at_ns: u64, histogram: &Histogram) {
+        match self.accepted_ns {
+            Some(accepted_ns) if at_ns > accepted_ns => self.since.merge(histogram),
+            _ => self.before.merge(histogram),
+        }
+    }
+}
+
+fn histogram(parts: &LatencyParts) -> Option<Histogram> {
+    let LatencyParts { sum_ns, max_ns, cells } = parts.clone();
+    Histogram::from_parts(&HistogramParts { sum_ns, max_ns, cells }).ok()
+}
+
+fn summary(histogram: &Histogram) -> Option<Latency> {
+    Some(Latency {
+        samples: histogram.count(),
+        p50_ns: histogram.percentile_ns(50.0)?,
+        p99_ns: histogram.percentile_ns(99.0)?,
+        p999_ns: histogram.percentile_ns(99.9)?,
+        max_ns: histogram.max_ns()?,
+    })
+}

@@ -1,0 +1,133 @@
+//! The guest line as the engine holds it: one agent, whichever QEMU it is in.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sterna_report::Side;
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::guest_line::{Decoder, Encoder, GuestCommand, GuestMessage};
+
+/// One message, with where and when it came out.
+#[derive(Clone, Debug)]
+pub(crate) struct Heard {
+    pub side: Side,
+    pub received_ns: u64,
+    pub message: GuestMessage,
+}
+
+/// Both ends of the line, and what has come out of them.
+///
+/// A thread for each end reads at once, so that an answer is stamped when it comes, not when somebody looks.
+/// The bytes of the destination are decoded after all those of the source: a line that was cut by the migration becomes whole again.
+pub(crate) struct GuestLink {
+    source: End,
+    destination: Option<End>,
+    decoder: Decoder<GuestMessage>,
+    encoder: Encoder,
+}
+
+struct End {
+    side: Side,
+    socket: UnixStream,
+    inbox: Arc<Mutex<Vec<(u64, Vec<u8>)>>>,
+}
+
+impl GuestLink {
+    /// Connects to the QEMU where the guest begins.
+    pub fn connect(path: &Path) -> std::io::Result<GuestLink> {
+        let source = End::connect(Side::Source, path)?;
+        let (decoder, encoder) = (Decoder::default(), Encoder::default());
+        Ok(GuestLink { source, destination: None, decoder, encoder })
+    }
+
+    /// Connects to the QEMU where the guest goes.
+    pub fn add_destination(&mut self, path: &Path) -> std::io::Result<()> {
+        self.destination = Some(End::connect(Side::Destination, path)?);
+        Ok(())
+    }
+
+    /// Says something to the agent, where it is believed to be. A line that is gone is met by the wait for an answer.
+    pub fn say(&mut self, home: Side, command: &GuestCommand) {
+        let line = self.encoder.encode(command);
+        let end = match (home, &mut self.destination) {
+            (Side::Destination, Some(destination)) => destination,
+            _ => &mut self.source,
+        };
+        let _ = end.socket.write_all(&line);
+    }
+
+    /// Everything heard since the last time.
+    pub fn take(&mut self) -> Vec<Heard> {
+        let mut heard = Vec::new();
+        for end in std::iter::once(&self.source).chain(&self.destination) {
+            for (received_ns, bytes) in end.take() {
+                let side = end.side;
+                let messages = self.decoder.push(&bytes);
+                heard.extend(messages.into_iter().map(|message| Heard {
+                    side,
+                    received_ns,
+                    message,
+                }));
+            }
+        }
+        heard
+    }
+
+    /// Lines that were lost or damaged.
+    pub fn lines_lost(&self) -> u64 {
+        self.decoder.missed()
+    }
+}
+
+impl End {
+    fn connect(side: Side, path: &Path) -> std::io::Result<End> {
+        let socket = connect_in_time(path)?;
+        socket.set_write_timeout(Some(Duration::from_millis(500)))?;
+        let inbox = Arc::new(Mutex::new(Vec::new()));
+        let (theirs, reading) = (Arc::clone(&inbox), socket.try_clone()?);
+        std::thread::Builder::new()
+            .name("guest line".to_owned())
+            .spawn(move || read_all(reading, &theirs))?;
+        Ok(End { side, socket, inbox })
+    }
+
+    fn take(&self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Wakes the reader, which then ends.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+/// QEMU makes its sockets before it greets, so this succeeds at once unless QEMU is gone.
+fn connect_in_time(path: &Path) -> std::io::Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        match UnixStream::connect(path) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn read_all(mut socket: UnixStream, inbox: &Mutex<Vec<(u64, Vec<u8>)>>) {
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                let piece = (monotonic_ns(), buffer[..length].to_vec());
+                inbox.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

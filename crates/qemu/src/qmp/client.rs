@@ -1,0 +1,278 @@
+//! One monitor connection.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use sterna_sys::clock::monotonic_ns;
+
+use super::message::{Message, parse};
+use super::{Event, Greeting, QmpError};
+
+/// How long QEMU may take to answer. Its main thread can be busy for seconds with memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// No answer is longer; the schema, the longest, takes some 300 KiB.
+const LONGEST_LINE_BYTES: u64 = 32 << 20;
+
+/// A monitor, past its greeting.
+///
+/// A thread reads as soon as something comes, so that events carry the moment at which they were read, however rarely the owner asks for them.
+pub struct Client {
+    socket: UnixStream,
+    incoming: Receiver<Message>,
+    events: Arc<Mutex<VecDeque<Event>>>,
+    greeting: Greeting,
+    has_oob: bool,
+    next_id: u64,
+    end: Option<QmpError>,
+}
+
+impl Client {
+    /// Takes the greeting from a fresh connection and negotiates.
+    ///
+    /// # Errors
+    /// The other end is no QEMU, closes, or stays silent for `timeout`.
+    pub fn connect(socket: UnixStream, timeout: Duration) -> Result<Client, QmpError> {
+        let reading = socket.try_clone().map_err(|_| QmpError::Closed)?;
+        let (sender, incoming) = channel();
+        let events = Arc::new(Mutex::new(VecDeque::new()));
+        let theirs = Arc::clone(&events);
+        std::thread::Builder::new()
+            .name("qmp".to_owned())
+            .spawn(move || read_all(reading, &sender, &theirs))
+            .map_err(|_| QmpError::Closed)?;
+        let greeting = match incoming.recv_timeout(timeout) {
+            Ok(Message::Greeting(greeting)) => greeting,
+            Ok(other) => return Err(QmpError::Garbled(format!("{other:?} before a greeting"))),
+            Err(RecvTimeoutError::Disconnected) => return Err(QmpError::Closed),
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(QmpError::Silent {
+                    command: "its start".to_owned(),
+                    seconds: timeout.as_secs(),
+                });
+            }
+        };
+        let has_oob = greeting.capabilities.iter().any(|it| it == "oob");
+        let mut client =
+            Client { socket, incoming, events, greeting, has_oob, next_id: 1, end: None };
+        let enable: &[&str] = if has_oob { &["oob"] } else { &[] };
+        client.execute("qmp_capabilities", json!({ "enable": enable }))?;
+        Ok(client)
+    }
+
+    /// How QEMU introduced itself.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Gives a command and waits for its result; `Value::Null` for no arguments.
+    ///
+    /// # Errors
+    /// QEMU refuses, is gone, or does not answer.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        self.order("execute", command, arguments)
+    }
+
+    /// As [`Self::execute`], past QEMU's main thread, for the few commands that it allows that for.
+    ///
+    /// # Errors
+    /// As for [`Self::execute`].
+    pub fn execute_out_of_band(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
+        let how = if self.has_oob { "exec-oob" } else { "execute" };
+        self.order(how, command, arguments)
+    }
+
+    /// The events read since the last time, oldest first.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        lock(&self.events).drain(..).collect()
+    }
+
+    fn order(&mut self, how: &str, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        if let Some(end) = &self.end {
+            return Err(end.clone());
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut order = json!({ how: command, "id": id });
+        if !arguments.is_null() {
+            order["arguments"] = arguments;
+        }
+        let line = format!("{order}\n");
+        if self.socket.write_all(line.as_bytes()).is_err() {
+            return Err(self.ended(QmpError::Closed));
+        }
+        self.answer(id, command)
+    }
+
+    /// Waits for the answer to one command; answers to commands that were given up are left aside.
+    fn answer(&mut self, id: u64, command: &str) -> Result<Value, QmpError> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.incoming.recv_timeout(left) {
+                Ok(Message::Answer { id: Some(theirs), .. }) if theirs != id => {}
+                Ok(Message::Answer { outcome: Ok(value), .. }) => return Ok(value),
+                Ok(Message::Answer { outcome: Err(refusal), .. }) => {
+                    return Err(QmpError::Refused {
+                        command: command.to_owned(),
+                        class: refusal.class,
+                        text: refusal.text,
+                    });
+                }
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(self.ended(QmpError::Closed)),
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(QmpError::Silent {
+                        command: command.to_owned(),
+                        seconds: ANSWER_TIMEOUT.as_secs(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, error: QmpError) -> QmpError {
+        self.end.get_or_insert(error).clone()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // Wakes the reader, which then ends.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDeque<Event>>) {
+    let mut reader = BufReader::new(socket);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let received_ns = monotonic_ns();
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match parse(&line) {
+            Ok(Message::Event { name, data, realtime_ns }) => {
+                let at_ns = realtime_ns.map_or(received_ns, |it| to_monotonic(it, received_ns));
+                lock(events).push_back(Event { name, data, at_ns, received_ns });
+            }
+            // A line that is no QMP is no reason to lose those after it; whoever waits for an answer runs into its time limit.
+            Ok(Message::Other) | Err(_) => {}
+            Ok(message) => {
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// QEMU stamps events with the wall clock. How long ago that was, counted from now, is a length of time, and those are the same on both clocks unless the wall clock was set in between.
+fn to_monotonic(realtime_ns: u64, received_ns: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let passed_ns = (now.as_nanos() as u64).saturating_sub(realtime_ns);
+    monotonic_ns().saturating_sub(passed_ns).min(received_ns)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":0,"minor":0,"major":10},"package":""},"capabilities":["oob"]}}"#;
+
+    /// A peer that says its greeting, then for each line that it gets whatever the script has.
+    fn scripted(
+        script: &'static [&'static str],
+    ) -> (UnixStream, std::thread::JoinHandle<Vec<Value>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let peer = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            let mut lines = BufReader::new(theirs.try_clone().unwrap()).lines();
+            let mut theirs = theirs;
+            writeln!(theirs, "{GREETING}").unwrap();
+            for answer in std::iter::once(&"{\"return\":{},\"id\":1}").chain(script) {
+                let Some(Ok(line)) = lines.next() else { break };
+                heard.push(serde_json::from_str(&line).unwrap());
+                write!(theirs, "{answer}\r\n").unwrap();
+            }
+            heard
+        });
+        (ours, peer)
+    }
+
+    fn client(script: &'static [&'static str]) -> (Client, std::thread::JoinHandle<Vec<Value>>) {
+        let (socket, peer) = scripted(script);
+        (Client::connect(socket, Duration::from_secs(5)).unwrap(), peer)
+    }
+
+    #[test]
+    fn commands_are_matched_by_id_past_events_and_stale_answers() {
+        let (mut client, peer) = client(&[
+            "{\"event\":\"STOP\",\"timestamp\":{\"seconds\":1,\"microseconds\":2}}\n{\"return\":\"stale\",\"id\":1}\nrubbish\n{\"later\":1}\n{\"return\":{\"status\":\"active\",\"new\":[]},\"id\":2}",
+            "{\"return\":{},\"id\":3}",
+        ]);
+        let found = client.execute("query-migrate", Value::Null).unwrap();
+        assert_eq!(found["status"], "active");
+        client.execute_out_of_band("migrate-pause", Value::Null).unwrap();
+        let events = client.take_events();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].name, "STOP");
+        assert!(events[0].at_ns <= events[0].received_ns);
+        let heard = peer.join().unwrap();
+        assert_eq!(heard[0]["execute"], "qmp_capabilities");
+        assert_eq!(heard[0]["arguments"]["enable"][0], "oob");
+        assert_eq!(heard[1], json!({"execute": "query-migrate", "id": 2}));
+        assert_eq!(heard[2], json!({"exec-oob": "migrate-pause", "id": 3}));
+    }
+
+    #[test]
+    fn a_refusal_keeps_qemus_words_and_the_monitor_goes_on() {
+        let (mut client, _) = client(&[
+            "{\"error\":{\"class\":\"GenericError\",\"desc\":\"Postcopy is not yet compatible with multifd\"},\"id\":2}",
+            "{\"return\":1,\"id\":3}",
+        ]);
+        let error = client.execute("migrate-set-capabilities", json!({})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Postcopy is not yet compatible with multifd (QEMU's answer to migrate-set-capabilities)"
+        );
+        assert_eq!(client.execute("x", Value::Null).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_goes_is_known_at_once_and_stays_known() {
+        let (mut client, peer) = client(&[]);
+        peer.join().unwrap();
+        assert_eq!(client.execute("x", Value::Null), Err(QmpError::Closed));
+        assert_eq!(client.execute("y", Value::Null), Err(QmpError::Closed));
+    }
+
+    #[test]
+    fn a_peer_that_is_no_qemu_is_refused() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"{\"return\":{}}\n").unwrap();
+        let error = Client::connect(ours, Duration::from_secs(5)).err();
+        assert!(matches!(error, Some(QmpError::Garbled(_))), "{error:?}");
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let error = Client::connect(ours, Duration::from_millis(20)).err();
+        assert!(matches!(error, Some(QmpError::Silent { .. })), "{error:?}");
+    }
+}
