@@ -48,7 +48,7 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     let guest = &scenario.guest;
     let mut line = Line::default();
     line.pair("-name", format!("sterna-{},debug-threads=on", crate::process::side_name(*side)));
-    for word in ["-nodefaults", "-no-user-config", "-no-reboot", "-S"] {
+    for word in ["-nodefaults", "-no-user-config", "-no-reboot"] {
         line.word(word);
     }
     line.pair("-display", "none");
@@ -77,8 +77,10 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     }
     line.pair("-chardev", "socket,id=qmp,fd=0");
     line.pair("-mon", "chardev=qmp,mode=control");
-    if *side == Side::Destination {
-        line.pair("-incoming", "defer");
+    match side {
+        // Settings may be refused, and then no guest shall have run.
+        Side::Source => line.word("-S"),
+        Side::Destination => line.pair("-incoming", "defer"),
     }
     line.words.extend(options.extra_arguments.iter().cloned());
     line.words
@@ -201,10 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn the_sides_differ_in_names_and_the_wait_for_a_stream_alone() {
+    fn the_sides_differ_in_names_and_in_what_they_wait_for() {
         let source = line(Side::Source, "");
         let destination = line(Side::Destination, "");
-        let expected = source.replace("source", "destination") + " -incoming defer";
+        let expected = source.replace("source", "destination").replace(" -S", " -incoming defer");
         assert_eq!(destination, expected);
     }
 }

@@ -179,6 +179,7 @@ fn await_hello(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Hello, EngineError> {
     let began = Instant::now();
+    let mut next_word = Duration::from_secs(1);
     loop {
         if let Some(hello) = guest.hello() {
             return Ok(hello);
@@ -199,9 +200,11 @@ fn await_hello(
                 "The guest did not boot within {seconds} s{words}"
             )));
         }
-        let done = began.elapsed().as_millis() as u64;
-        let total = limit.as_millis() as u64;
-        progress(Progress { what: "source boots the guest".to_owned(), done, total });
+        if began.elapsed() >= next_word {
+            next_word += Duration::from_secs(1);
+            let what = "source boots the guest, in seconds of patience".to_owned();
+            progress(Progress { what, done: began.elapsed().as_secs(), total: limit.as_secs() });
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
 }

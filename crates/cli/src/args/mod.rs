@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
+mod qemu;
 mod run;
 
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-pub use run::{Format, ProgressKind, RunOptions};
+pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
 use crate::output::{ColorChoice, Output};
 

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
+use sterna_qemu::QemuOptions;
 use sterna_scenario::{Setting, Table, settings, tables};
+
+use super::qemu;
 
 /// Everything `sterna run` was told, not yet checked against the world.
 pub struct RunOptions {
@@ -25,6 +28,20 @@ pub struct RunOptions {
     pub progress: ProgressKind,
     /// A defect to commit on purpose.
     pub breakage: Option<String>,
+    /// What runs and moves the guest.
+    pub engine: EngineKind,
+    /// What the engine QEMU needs to know.
+    pub qemu: QemuOptions,
+}
+
+/// What runs and moves the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EngineKind {
+    /// Memory and a workload of our own; needs nothing installed.
+    #[default]
+    Emulator,
+    /// Two QEMU processes with a real guest.
+    Qemu,
 }
 
 /// How a result is printed.
@@ -72,6 +89,16 @@ pub fn command() -> Command {
                 .help("Print the scenario with all of its values as TOML, and do nothing else"),
         )
         .arg(
+            Arg::new("engine")
+                .long("engine")
+                .value_name("ENGINE")
+                .value_parser(value_parser!(EngineKind))
+                .env("STERNA_ENGINE")
+                .hide_env_values(true)
+                .default_value("emulator")
+                .help("What runs and moves the guest"),
+        )
+        .arg(
             Arg::new("tracker")
                 .long("tracker")
                 .value_name("NAME")
@@ -112,6 +139,7 @@ pub fn command() -> Command {
                 .hide(true)
                 .help("Commit a defect on purpose, to see that the report tells"),
         );
+    let command = qemu::args().into_iter().fold(command, Command::arg);
     let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
     optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
 }
@@ -145,6 +173,8 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         report: matches.get_one::<PathBuf>("output").cloned(),
         json_stream: matches.get_flag("json-stream"),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
+        engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
+        qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
         breakage: text("x-break"),
     }
 }

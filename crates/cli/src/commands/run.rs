@@ -9,11 +9,12 @@ use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sterna_emulator::{Emulator, EmulatorOptions};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
+use sterna_qemu::Qemu;
 use sterna_report::{Report, Tool};
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
 
-use crate::args::{Format, RunOptions};
+use crate::args::{EngineKind, Format, RunOptions};
 use crate::output::Output;
 use crate::{machine, progress, usage};
 
@@ -47,7 +48,15 @@ fn scenario(options: &RunOptions) -> Result<Scenario> {
 /// Variables that are no text cannot be ours.
 fn variables() -> impl Iterator<Item = (String, String)> {
     // These are not settings of the scenario, though they begin alike.
-    let ours = ["STERNA_TRACKER", "STERNA_HOST_TOKEN"];
+    let ours = [
+        "STERNA_TRACKER",
+        "STERNA_HOST_TOKEN",
+        "STERNA_ENGINE",
+        "STERNA_KERNEL",
+        "STERNA_QEMU_SOURCE",
+        "STERNA_QEMU_DESTINATION",
+        "STERNA_GUEST_AGENT",
+    ];
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(move |(name, _)| !ours.contains(&name.as_str()))
@@ -101,18 +110,13 @@ fn fly(
     interrupt: &Interrupt,
     output: Output,
 ) -> Result<Report> {
-    let program = std::env::current_exe().context("Cannot find my own program file")?;
-    let mut emulator = Emulator::new(EmulatorOptions {
-        host_command: vec![program.into_os_string(), OsString::from("host")],
-        tracker: options.tracker.clone(),
-        breakage: options.breakage.clone(),
-    });
+    let mut engine = engine(options)?;
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());
     let mut watcher = progress::watcher(options, output);
     let record = Pilot {
         scenario,
-        hypervisor: &mut emulator,
+        hypervisor: engine.as_mut(),
         clock: &clock,
         interrupt,
         observer: &mut |notice| watcher.notice(&notice),
@@ -126,17 +130,29 @@ fn fly(
             features: Vec::new(),
         },
         host: machine::host(),
-        engine: emulator.facts(),
+        engine: engine.facts(),
         started_at,
         scenario: match serde_json::to_value(scenario)? {
             serde_json::Value::Object(map) => map,
             _ => serde_json::Map::new(),
         },
         guest_bytes: scenario.guest.memory.0,
-        clocks: emulator.clocks(),
-        warnings: emulator.warnings(),
+        clocks: engine.clocks(),
+        warnings: engine.warnings(),
     };
     Ok(assemble(identity, &record))
+}
+
+fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
+    if options.engine == EngineKind::Qemu {
+        return Ok(Box::new(Qemu::new(options.qemu.clone())));
+    }
+    let program = std::env::current_exe().context("Cannot find my own program file")?;
+    Ok(Box::new(Emulator::new(EmulatorOptions {
+        host_command: vec![program.into_os_string(), OsString::from("host")],
+        tracker: options.tracker.clone(),
+        breakage: options.breakage.clone(),
+    })))
 }
 
 /// The report to its file, the result to stdout, warnings to stderr.

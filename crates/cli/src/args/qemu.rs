@@ -1,0 +1,76 @@
+//! The flags of `sterna run` that only the engine QEMU heeds.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use sterna_qemu::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
+
+/// The flags.
+pub fn args() -> Vec<Arg> {
+    let path = |name: &'static str, variable: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .env(variable)
+            .hide_env_values(true)
+    };
+    let word =
+        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    let args = [
+        path("qemu-source", "STERNA_QEMU_SOURCE")
+            .help(format!("The QEMU that runs the guest first [default: {DEFAULT_PROGRAM}]")),
+        path("qemu-destination", "STERNA_QEMU_DESTINATION")
+            .help("The QEMU that the guest goes to [default: the same]"),
+        path("kernel", "STERNA_KERNEL").help("The guest's kernel [default: one of this machine]"),
+        path("guest-agent", "STERNA_GUEST_AGENT")
+            .help("A program to run in the guest in place of the built-in agent"),
+        word("accelerator", "NAME")
+            .value_parser(["auto", "kvm", "tcg"])
+            .default_value("auto")
+            .help("How the guest's processors run; auto takes KVM where it works"),
+        word("machine", "TYPE").help(
+            "The machine type, such as pc-i440fx-7.2 [default: the newest that both QEMUs have]",
+        ),
+        word("cpu", "MODEL").help("The processor model [default: host with KVM, else qemu64]"),
+        word("network", "KIND")
+            .value_parser(["switch", "none"])
+            .default_value("switch")
+            .help("How the guest is reached: by a switch inside Sterna, or not at all"),
+        Arg::new("qemu-arg")
+            .long("qemu-arg")
+            .value_name("ARGUMENT")
+            .value_parser(value_parser!(OsString))
+            .action(ArgAction::Append)
+            .allow_hyphen_values(true)
+            .help("One more argument for both QEMUs; may be given several times"),
+    ];
+    args.into_iter().map(|it| it.help_heading("Engine QEMU")).collect()
+}
+
+/// What was given.
+pub fn options(matches: &ArgMatches) -> QemuOptions {
+    let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let source = path("qemu-source").unwrap_or_else(|| DEFAULT_PROGRAM.into());
+    QemuOptions {
+        destination: path("qemu-destination").unwrap_or_else(|| source.clone()),
+        source,
+        kernel: path("kernel"),
+        guest_agent: path("guest-agent"),
+        accelerator: match text("accelerator").as_deref() {
+            Some("kvm") => Accelerator::Kvm,
+            Some("tcg") => Accelerator::Tcg,
+            _ => Accelerator::Auto,
+        },
+        machine: text("machine"),
+        cpu: text("cpu"),
+        extra_arguments: matches.get_many("qemu-arg").into_iter().flatten().cloned().collect(),
+        network: match text("network").as_deref() {
+            Some("none") => Network::None,
+            _ => Network::Switch,
+        },
+        breakage: None,
+    }
+}
