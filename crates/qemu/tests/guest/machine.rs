@@ -1,17 +1,21 @@
 //! One QEMU with a guest in it, without the engine.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use sterna_qemu::guest_image::{self, ImageOptions};
 use sterna_wire::guest_config::GuestConfig;
 use sterna_wire::guest_line::{Decoder, Encoder, GuestCommand, GuestMessage};
+use tempfile::TempDir;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -27,14 +31,16 @@ pub enum Port {
 
 pub struct Machine {
     child: Child,
+    hardware: Vec<OsString>,
+    qmp: Option<BufReader<UnixStream>>,
     line: Option<UnixStream>,
     decoder: Decoder<GuestMessage>,
     encoder: Encoder,
     waiting: VecDeque<GuestMessage>,
     echo: Option<u16>,
     console: PathBuf,
-    /// Removed at the end.
-    _directory: tempfile::TempDir,
+    /// Removed with the last machine that uses it.
+    directory: Rc<TempDir>,
 }
 
 /// Whether guests can be booted here at all; says why not.
@@ -69,46 +75,113 @@ impl Machine {
             directory: directory.path(),
         };
         let image = guest_image::build(&options).unwrap();
-        let (socket, console) = (directory.path().join("line"), directory.path().join("console"));
-        let mut qemu = Command::new(QEMU);
-        qemu.args(["-accel", "tcg", "-smp", "2", "-m", "128", "-display", "none", "-nodefaults"]);
-        qemu.args(["-no-reboot", "-append", "console=ttyS0 panic=-1 quiet"]);
-        qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        let chardev = format!("socket,id=line,server=on,wait=off,path={}", socket.display());
-        let to_file = format!("file:{}", console.display());
-        qemu.args(["-chardev", &chardev]);
+        let mut hardware: Vec<OsString> = ["-kernel".into(), image.kernel.into()].into();
+        hardware.extend(["-initrd".into(), image.initramfs.into()]);
+        let mut add = |words: &[&str]| hardware.extend(words.iter().map(OsString::from));
+        add(&["-accel", "tcg", "-smp", "2", "-m", "128", "-display", "none", "-nodefaults"]);
+        add(&["-no-reboot", "-append", "console=ttyS0 panic=-1 quiet"]);
         match port {
             Port::Virtio => {
-                let serial_port = "virtserialport,chardev=line,name=org.sterna.guest";
-                qemu.args(["-serial", &to_file, "-device", "virtio-serial-pci"]);
-                qemu.args(["-device", serial_port]);
+                add(&["-serial", "chardev:console", "-device", "virtio-serial-pci"]);
+                add(&["-device", "virtserialport,chardev=line,name=org.sterna.guest"]);
             }
-            Port::Serial("ttyS0") => drop(qemu.args(["-serial", "chardev:line"])),
-            Port::Serial(_) => drop(qemu.args(["-serial", &to_file, "-serial", "chardev:line"])),
-            Port::None => drop(qemu.args(["-serial", &to_file])),
+            Port::Serial("ttyS0") => add(&["-serial", "chardev:line"]),
+            Port::Serial(_) => add(&["-serial", "chardev:console", "-serial", "chardev:line"]),
+            Port::None => add(&["-serial", "chardev:console"]),
         }
         // Somebody else may take the port in between; then QEMU ends and the test fails with its words.
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let echo = echo.map(|guest_port| {
             let host_port = free();
             let user = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}");
-            qemu.args(["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
+            add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
             host_port
         });
+        Machine::spawn(Rc::new(directory), hardware, "source", echo)
+    }
+
+    /// A machine like this one, which waits for its guest at the path that is returned too.
+    pub fn twin(&self) -> (Machine, PathBuf) {
+        let incoming = self.directory.path().join("incoming");
+        let mut hardware = self.hardware.clone();
+        hardware.extend(["-incoming".into(), format!("unix:{}", incoming.display()).into()]);
+        let directory = Rc::clone(&self.directory);
+        (Machine::spawn(directory, hardware, "destination", self.echo), incoming)
+    }
+
+    fn spawn(
+        directory: Rc<TempDir>,
+        hardware: Vec<OsString>,
+        name: &str,
+        echo: Option<u16>,
+    ) -> Machine {
+        let path = |what: &str| directory.path().join(format!("{name}-{what}"));
+        let (socket, qmp, console) = (path("line"), path("qmp"), path("console"));
+        let mut qemu = Command::new(QEMU);
+        qemu.args(&hardware);
+        let chardev = format!("socket,id=line,server=on,wait=off,path={}", socket.display());
+        let to_file = format!("file,id=console,path={}", console.display());
+        qemu.args(["-chardev", &chardev, "-chardev", &to_file]);
+        qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
         sterna_sys::process::die_with_parent(&mut qemu);
         let child = qemu.stdin(Stdio::null()).spawn().unwrap();
         let mut machine = Machine {
             child,
+            hardware,
             line: None,
+            qmp: None,
             decoder: Decoder::default(),
             encoder: Encoder::default(),
             waiting: VecDeque::new(),
             echo,
             console,
-            _directory: directory,
+            directory,
         };
         machine.line = Some(machine.retry(|| UnixStream::connect(&socket).ok()));
+        let qmp = machine.retry(|| UnixStream::connect(&qmp).ok());
+        machine.qmp = Some(BufReader::new(qmp));
+        machine.qmp("qmp_capabilities", json!({}));
         machine
+    }
+
+    /// What the command returns; events that come before are dropped.
+    pub fn qmp(&mut self, command: &str, arguments: Value) -> Value {
+        let qmp = self.qmp.as_mut().unwrap();
+        let line = json!({ "execute": command, "arguments": arguments }).to_string();
+        qmp.get_mut().write_all(line.as_bytes()).unwrap();
+        loop {
+            let mut line = String::new();
+            assert_ne!(qmp.read_line(&mut line).unwrap(), 0, "QEMU has ended");
+            let mut answer: Value = serde_json::from_str(&line).unwrap();
+            assert!(answer.get("error").is_none(), "{command}: {answer}");
+            if let Some(value) = answer.get_mut("return") {
+                return value.take();
+            }
+        }
+    }
+
+    /// A page of guest memory, as QEMU sees it.
+    pub fn page(&mut self, gpa: u64) -> Vec<u8> {
+        let file = self.directory.path().join("page");
+        self.qmp("pmemsave", json!({ "val": gpa, "size": 4096, "filename": file }));
+        fs::read(file).unwrap()
+    }
+
+    /// Goes on with what was heard from the machine where the guest was before.
+    pub fn take_over(&mut self, from: &mut Machine) {
+        self.decoder = std::mem::take(&mut from.decoder);
+        self.encoder = std::mem::take(&mut from.encoder);
+        self.waiting = std::mem::take(&mut from.waiting);
+    }
+
+    /// Takes all that is still to be heard, until nothing comes for `quiet`.
+    pub fn drain(&mut self, quiet: Duration) {
+        let line = self.line.as_mut().unwrap();
+        line.set_read_timeout(Some(quiet)).unwrap();
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = line.read(&mut buffer) {
+            self.waiting.extend(self.decoder.push(&buffer[..length]));
+        }
     }
 
     pub fn say(&mut self, command: GuestCommand) {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod machine;
+mod migration;
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
