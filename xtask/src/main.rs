@@ -17,6 +17,7 @@ mod dist;
 mod elf;
 mod machine;
 mod process;
+mod qemu;
 mod skips;
 
 #[derive(Parser)]
@@ -32,12 +33,15 @@ enum Chore {
     Ci(ci::Options),
     /// Build the static release of `sterna` and prove that it is static
     Dist,
+    /// Fetch a newer QEMU than the distribution's into a cache, and print its program
+    Qemu,
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().chore {
         Chore::Ci(options) => ci::run(&options),
         Chore::Dist => dist::run().map(|()| ExitCode::SUCCESS),
+        Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
