@@ -19,8 +19,6 @@ pub(crate) struct Start<'a> {
     pub machine: &'a str,
     pub accelerator: &'static str,
     pub files: Files,
-    /// Where the guest's network card is plugged in, if it has one.
-    pub network: Option<PathBuf>,
 }
 
 /// The files of one side in the run's private directory.
@@ -70,11 +68,6 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-chardev", guest_line);
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
-    if let Some(socket) = &start.network {
-        let netdev = "stream,id=net,server=off,addr.type=unix,addr.path=";
-        line.pair("-netdev", with_path(netdev, socket));
-        line.pair("-device", "virtio-net-pci,netdev=net,mac=52:54:00:53:54:01,romfile=");
-    }
     line.pair("-chardev", "socket,id=qmp,fd=0");
     line.pair("-mon", "chardev=qmp,mode=control");
     match side {
@@ -181,7 +174,6 @@ mod tests {
             machine: "pc",
             accelerator: "tcg",
             files: Files::of(side, Path::new("/run,x")),
-            network: None,
         });
         words.iter().map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
+use crate::hold::Hold;
 use crate::launch::{self, Launched, Plan, last_words};
 use crate::process::QemuProcess;
 use crate::qmp::Event;
@@ -36,6 +37,10 @@ const PING_INTERVAL_NS: u64 = 100_000_000;
 /// How long a comparison of the guest's memory may take, beyond a second for each 16 MiB.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often the source is asked for each time that the pilot asks, while a migration is held.
+const HOLD_ROUNDS: u32 = 4;
+const HOLD_INTERVAL: Duration = Duration::from_millis(6);
+
 /// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
 const LONGEST_DIRECTORY: usize = 75;
 
@@ -47,6 +52,8 @@ pub struct Qemu {
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     trace: Trace,
+    hold: Option<Hold>,
+    nonce: u64,
     evidence: Evidence,
     events: Vec<RecordedEvent>,
     is_paused_by_us: bool,
@@ -66,6 +73,8 @@ impl Qemu {
             sides: None,
             costs: None,
             trace: Trace::default(),
+            hold: None,
+            nonce: 0,
             evidence: Evidence::default(),
             events: Vec::new(),
             is_paused_by_us: false,
@@ -117,7 +126,7 @@ impl Qemu {
         }
         let moments = self.trace.moments();
         match (moments.stopped_ns, moments.resumed_ns, moments.restored_ns) {
-            (Some(stopped_ns), Some(_), _) => sides.guest.moved(stopped_ns),
+            (Some(stopped_ns), Some(resumed_ns), _) => sides.guest.moved(stopped_ns, resumed_ns),
             (_, _, Some(_)) if !self.is_restored => {
                 self.is_restored = true;
                 sides.guest.restored();
@@ -144,6 +153,38 @@ impl Qemu {
             _ => {}
         }
         Ok(status)
+    }
+
+    /// While the migration is held, the source is asked more often than the pilot asks.
+    fn poll_and_hold(&mut self) -> Result<Status, EngineError> {
+        let mut new_passes = Vec::new();
+        for round in 1.. {
+            let mut status = self.poll()?;
+            new_passes.append(&mut status.new_passes);
+            let is_held = self.steer(&status)?;
+            if !is_held || status.state.is_terminal() || round == HOLD_ROUNDS {
+                return Ok(Status { new_passes, ..status });
+            }
+            std::thread::sleep(HOLD_INTERVAL);
+        }
+        self.poll()
+    }
+
+    /// Whether the migration is being held.
+    fn steer(&mut self, status: &Status) -> Result<bool, EngineError> {
+        let (Some(hold), Some(sides), Some(runtime)) =
+            (&mut self.hold, &mut self.sides, &self.runtime)
+        else {
+            return Ok(false);
+        };
+        let passes = self.trace.passes() as u64;
+        let Launched { source, destination, .. } = sides;
+        hold.steer(status, passes, source, destination, runtime.path())?;
+        Ok(hold.is_holding())
+    }
+
+    fn is_broken(&self, defect: &str) -> bool {
+        self.options.breakage.as_deref() == Some(defect)
     }
 
     /// The source is gone. Before the guest was stopped it went with it; after that only the destination can tell.
@@ -246,6 +287,9 @@ impl Qemu {
             }
         }
         details.extend(self.evidence.to_details());
+        if let Some(hold) = &self.hold {
+            details.insert("hold".to_owned(), hold.to_details());
+        }
         details
     }
 }
@@ -266,15 +310,15 @@ impl Hypervisor for Qemu {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
         self.scenario = scenario.clone();
+        self.nonce = random()?;
         let runtime = runtime_directory()
             .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
         let plan = Plan {
             scenario,
             options: &self.options,
             directory: runtime.path(),
-            nonce: random()?,
+            nonce: self.nonce,
             interrupt,
-            network: None,
         };
         let launched = launch::launch(&plan, progress);
         self.runtime = Some(runtime);
@@ -324,6 +368,11 @@ impl Hypervisor for Qemu {
         // What happened at boot is none of the migration's.
         self.drain_events();
         self.trace = Trace::new(limit_ns);
+        let marker_gpa = self.sides()?.hello.marker_gpa.filter(|_| !self.is_broken("no-marker"));
+        self.hold = Hold::new(&self.scenario, self.nonce, marker_gpa);
+        if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
+            hold.begin(&mut sides.source)?;
+        }
         let asked_ns = monotonic_ns();
         self.source()?.execute("migrate", json!({ "uri": uri }))?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
@@ -332,7 +381,7 @@ impl Hypervisor for Qemu {
     }
 
     fn status(&mut self) -> Result<Status, EngineError> {
-        let status = self.poll()?;
+        let status = self.poll_and_hold()?;
         if status.at_ns >= self.next_ping_ns {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();
@@ -364,6 +413,10 @@ impl Hypervisor for Qemu {
             }
             Action::SetDowntimeLimit(ns) => {
                 self.trace.set_downtime_limit(ns);
+                if let Some(hold) = self.hold.as_mut().filter(|it| it.is_holding()) {
+                    hold.set_downtime_limit(ns);
+                    return Ok(());
+                }
                 let limit = settings::milliseconds(ns);
                 let arguments = json!({ "downtime-limit": limit });
                 self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
@@ -418,13 +471,14 @@ impl Hypervisor for Qemu {
     fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError> {
         self.drain_events();
         let limit = VERIFY_TIMEOUT + Duration::from_secs(self.scenario.guest.memory.0 >> 24);
-        let Launched { source, destination, guest, .. } = self.sides()?;
+        let Launched { source, destination, guest, consoles, .. } = self.sides()?;
         let qemu = match side {
             Side::Source => source,
             Side::Destination => destination,
         };
         let mut is_gone = || {
-            let reason = qemu.is_gone()?;
+            let words = last_words(&consoles[side as usize]);
+            let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
         guest.verify(side, limit, None, &mut is_gone)
@@ -433,7 +487,8 @@ impl Hypervisor for Qemu {
     fn warnings(&mut self) -> Vec<Warning> {
         let mut found = std::mem::take(&mut self.warnings);
         if let Some(sides) = &self.sides {
-            found.extend(warnings::of(&self.scenario, &self.evidence, &self.trace, sides));
+            let (evidence, hold) = (&self.evidence, self.hold.as_ref());
+            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, sides));
         }
         found
     }

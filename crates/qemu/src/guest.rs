@@ -18,6 +18,9 @@ pub(crate) const GAP_RESOLUTION_NS: u64 = 2_000_000;
 /// How many exchanges a clock needs before its relation to ours counts.
 const EXCHANGES_TO_TRUST: usize = 4;
 
+/// A standstill that is not known better than this is not told.
+const FREEZE_UNCERTAINTY_NS: u64 = 20_000_000;
+
 /// Everything known of the guest.
 pub(crate) struct Guest {
     link: GuestLink,
@@ -29,6 +32,7 @@ pub(crate) struct Guest {
     waiting: Vec<Heard>,
     switchover: Option<Switchover>,
     freeze: Option<Freeze>,
+    is_freeze_told: bool,
     hello: Option<Hello>,
     fatal: Option<String>,
     verified: Option<IntegrityDetail>,
@@ -53,6 +57,7 @@ pub(crate) struct Freeze {
 #[derive(Clone, Copy)]
 struct Switchover {
     stopped_ns: u64,
+    resumed_ns: u64,
     /// The same moment on the guest's clock.
     guest_ns: u64,
 }
@@ -76,6 +81,7 @@ impl Guest {
             waiting: Vec::new(),
             switchover: None,
             freeze: None,
+            is_freeze_told: false,
             hello: None,
             fatal: None,
             verified: None,
@@ -149,14 +155,14 @@ impl Guest {
     }
 
     /// The guest stopped at the source and runs on the destination.
-    pub fn moved(&mut self, stopped_ns: u64) {
+    pub fn moved(&mut self, stopped_ns: u64, resumed_ns: u64) {
         if self.home == Side::Destination {
             return;
         }
         self.listen();
         self.home = Side::Destination;
         let guest_ns = self.source_clock.to_guest(stopped_ns);
-        self.switchover = guest_ns.map(|guest_ns| Switchover { stopped_ns, guest_ns });
+        self.switchover = guest_ns.map(|guest_ns| Switchover { stopped_ns, resumed_ns, guest_ns });
     }
 
     /// The guest was stopped and runs on where it was.
@@ -314,25 +320,29 @@ impl Guest {
     }
 
     /// The guest cannot note its own standstill, for its clock stood still too. The difference of its clock's two relations to ours is that standstill, and it holds for every worker.
+    ///
+    /// A guest that is held back answers so late that this is worth nothing; then QEMU's word has to do.
     fn tell_freeze(&mut self, samples: &mut Samples) {
-        let Some(switchover) = self.switchover.filter(|_| self.freeze.is_none()) else { return };
+        let Some(switchover) = self.switchover.filter(|_| !self.is_freeze_told) else { return };
         if self.destination_clock.len() < EXCHANGES_TO_TRUST {
             return;
         }
         let before = self.source_clock.at(switchover.guest_ns);
         let after = self.destination_clock.at(switchover.guest_ns);
         let Some((before, after)) = before.zip(after) else { return };
-        let freeze = Freeze {
-            length_ns: u64::try_from(before.offset_ns - after.offset_ns).unwrap_or(0),
-            uncertainty_ns: before.uncertainty_ns + after.uncertainty_ns,
-        };
-        self.freeze = Some(freeze);
+        self.is_freeze_told = true;
+        let uncertainty_ns = before.uncertainty_ns + after.uncertainty_ns;
+        let length_ns = u64::try_from(before.offset_ns - after.offset_ns).ok();
+        let length_ns = length_ns.filter(|_| uncertainty_ns < FREEZE_UNCERTAINTY_NS);
+        self.freeze = length_ns.map(|length_ns| Freeze { length_ns, uncertainty_ns });
+        let by_events_ns = switchover.resumed_ns.saturating_sub(switchover.stopped_ns);
+        let end_ns = switchover.stopped_ns + length_ns.unwrap_or(by_events_ns);
         let workers = self.hello.map_or(0, |it| it.workers);
         samples.gaps.extend((0..workers).map(|worker| GapSpan {
             side: Side::Destination,
             worker,
             start_ns: switchover.stopped_ns,
-            end_ns: switchover.stopped_ns + freeze.length_ns,
+            end_ns,
         }));
     }
 }

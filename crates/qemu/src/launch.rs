@@ -52,8 +52,6 @@ pub(crate) struct Plan<'a> {
     pub directory: &'a Path,
     pub nonce: u64,
     pub interrupt: &'a Interrupt,
-    /// The switch's sockets for the guest's network card, source and destination.
-    pub network: Option<[PathBuf; 2]>,
 }
 
 /// Boots with the best accelerator that works.
@@ -106,7 +104,6 @@ fn attempt(
 ) -> Result<Launched, EngineError> {
     let start = |side: Side| {
         let files = Files::of(side, plan.directory);
-        let network = plan.network.as_ref().map(|it| it[side as usize].clone());
         let arguments = command_line::arguments(&Start {
             side,
             scenario: plan.scenario,
@@ -115,7 +112,6 @@ fn attempt(
             machine,
             accelerator: accelerator.name,
             files,
-            network,
         });
         let program = match side {
             Side::Source => &plan.options.source,

@@ -16,6 +16,7 @@ mod guest;
 mod guest_clock;
 pub mod guest_image;
 mod guest_link;
+mod hold;
 mod initramfs;
 mod kernel;
 mod launch;
@@ -30,4 +31,4 @@ mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
-pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
+pub use options::{Accelerator, DEFAULT_PROGRAM, QemuOptions};

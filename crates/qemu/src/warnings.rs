@@ -4,6 +4,7 @@ use sterna_report::Warning;
 use sterna_scenario::{Compression, Scenario};
 
 use crate::evidence::Evidence;
+use crate::hold::Hold;
 use crate::launch::Launched;
 use crate::trace::Trace;
 
@@ -12,9 +13,14 @@ pub(crate) fn of(
     scenario: &Scenario,
     evidence: &Evidence,
     trace: &Trace,
+    hold: Option<&Hold>,
     sides: &Launched,
 ) -> Vec<Warning> {
     let mut found = Vec::new();
+    emulation_forgets(trace, sides, &mut found);
+    if hold.is_some_and(|it| it.is_holding()) {
+        found.push(unproven());
+    }
     overshoot(scenario, trace, &mut found);
     compressed_threshold(scenario, trace, &mut found);
     zero_copy(scenario, evidence, &mut found);
@@ -97,6 +103,28 @@ fn compressed_threshold(scenario: &Scenario, trace: &Trace, found: &mut Vec<Warn
         ),
         Some("Raise the downtime limit by the compression's factor, or set avail-switchover-bandwidth where QEMU has it (8.2 and later)"),
     ));
+}
+
+/// Versions before 9.0 clear the bitmap of dirty pages without telling the translator, which then goes on writing without setting it. Seen with 7.2 in every migration of two passes and more, as a guest that panics or memory that is wrong; never with 10.0.
+fn emulation_forgets(trace: &Trace, sides: &Launched, found: &mut Vec<Warning>) {
+    let version = &sides.source.greeting().version;
+    let major = version.split('.').next().and_then(|it| it.parse::<u32>().ok());
+    if sides.accelerator.name != "tcg" || major.is_none_or(|it| it >= 9) || trace.passes() < 2 {
+        return;
+    }
+    found.push(warning(
+        "emulation-forgets-writes",
+        format!("QEMU {version} loses writes of an emulated guest once memory is synchronised more than once; a guest that was damaged by that is no fault of the settings"),
+        Some("Use QEMU 9.0 or later for guests under TCG, or KVM"),
+    ));
+}
+
+fn unproven() -> Warning {
+    warning(
+        "hold-unproven",
+        "The migration ended before memory was seen to be sent, written and sent again; the passes that were asked for are not proven".to_owned(),
+        Some("Let the workload write faster, or lower the bandwidth"),
+    )
 }
 
 fn zero_copy(scenario: &Scenario, evidence: &Evidence, found: &mut Vec<Warning>) {
