@@ -34,6 +34,9 @@ const RESUME_TIMEOUT_NS: u64 = 10_000_000_000;
 /// Time between two questions for the guest's clock while it migrates.
 const PING_INTERVAL_NS: u64 = 100_000_000;
 
+/// How long a destination may take to run the guest once the source is gone.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a comparison of the guest's memory may take, beyond a second for each 16 MiB.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -56,6 +59,7 @@ pub struct Qemu {
     nonce: u64,
     evidence: Evidence,
     events: Vec<RecordedEvent>,
+    has_migration_begun: bool,
     is_paused_by_us: bool,
     is_restored: bool,
     completed_since_ns: Option<u64>,
@@ -77,6 +81,7 @@ impl Qemu {
             nonce: 0,
             evidence: Evidence::default(),
             events: Vec::new(),
+            has_migration_begun: false,
             is_paused_by_us: false,
             is_restored: false,
             completed_since_ns: None,
@@ -187,12 +192,15 @@ impl Qemu {
         self.options.breakage.as_deref() == Some(defect)
     }
 
-    /// The source is gone. Before the guest was stopped it went with it; after that only the destination can tell.
+    /// The source is gone, and the guest with it, unless the destination runs it by now.
     fn without_source(&mut self, error: EngineError) -> Result<Status, EngineError> {
-        if self.trace.moments().stopped_ns.is_none() {
-            return Err(error);
+        match error {
+            EngineError::SideGone { .. } => {
+                let words = self.console(Side::Source);
+                Ok(self.undecided(format!("{error}{words}")))
+            }
+            error => Err(error),
         }
-        Ok(self.undecided(error.to_string()))
     }
 
     fn undecided(&mut self, reason: String) -> Status {
@@ -376,6 +384,7 @@ impl Hypervisor for Qemu {
         let asked_ns = monotonic_ns();
         self.source()?.execute("migrate", json!({ "uri": uri }))?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
+        self.has_migration_begun = true;
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
     }
@@ -429,7 +438,7 @@ impl Hypervisor for Qemu {
 
     /// The destination alone can tell. If it does not run the guest, it is killed: a guest that might run is worse than one that is lost for certain.
     fn settle(&mut self) -> Result<Settled, EngineError> {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         let reason = loop {
             self.drain_events();
             let has_begun = self.trace.has_postcopy_begun();
@@ -457,11 +466,13 @@ impl Hypervisor for Qemu {
             samples.cpu = costs.take();
         }
         samples.events = std::mem::take(&mut self.events);
+        let has_begun = self.has_migration_begun;
         let sides = self.sides()?;
         if let Some(reason) = sides.guest.fatal() {
             return Err(EngineError::Failed(format!("The agent in the guest gave up: {reason}")));
         }
-        if let Some(end) = sides.source.is_gone() {
+        // Once it migrates, `status` tells what that means for the guest.
+        if let Some(end) = sides.source.is_gone().filter(|_| !has_begun) {
             let words = self.console(Side::Source);
             return Err(EngineError::SideGone { side: "source", reason: format!("{end}{words}") });
         }

@@ -29,10 +29,13 @@ pub(crate) struct GuestLink {
     encoder: Encoder,
 }
 
+/// Pieces as they were read, each with its moment.
+type Inbox = Vec<(u64, Vec<u8>)>;
+
 struct End {
     side: Side,
     socket: UnixStream,
-    inbox: Arc<Mutex<Vec<(u64, Vec<u8>)>>>,
+    inbox: Arc<Mutex<Inbox>>,
 }
 
 impl GuestLink {
@@ -86,7 +89,7 @@ impl End {
     fn connect(side: Side, path: &Path) -> std::io::Result<End> {
         let socket = connect_in_time(path)?;
         socket.set_write_timeout(Some(Duration::from_millis(500)))?;
-        let inbox = Arc::new(Mutex::new(Vec::new()));
+        let inbox = Arc::new(Mutex::new(Inbox::new()));
         let (theirs, reading) = (Arc::clone(&inbox), socket.try_clone()?);
         std::thread::Builder::new()
             .name("guest line".to_owned())
@@ -94,7 +97,7 @@ impl End {
         Ok(End { side, socket, inbox })
     }
 
-    fn take(&self) -> Vec<(u64, Vec<u8>)> {
+    fn take(&self) -> Inbox {
         std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -117,7 +120,7 @@ fn connect_in_time(path: &Path) -> std::io::Result<UnixStream> {
     }
 }
 
-fn read_all(mut socket: UnixStream, inbox: &Mutex<Vec<(u64, Vec<u8>)>>) {
+fn read_all(mut socket: UnixStream, inbox: &Mutex<Inbox>) {
     let mut buffer = [0; 16 << 10];
     loop {
         match socket.read(&mut buffer) {

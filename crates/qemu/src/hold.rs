@@ -195,7 +195,7 @@ impl Hold {
             Ok(_) => {}
             // A destination that has no memory yet, for one.
             Err(QmpError::Refused { .. }) => return Ok(None),
-            Err(error) => return Err(qemu.to_engine_error(error)),
+            Err(error) => return Err(qemu.explain(error)),
         }
         let page = std::fs::read(file).unwrap_or_default();
         let _ = std::fs::remove_file(file);

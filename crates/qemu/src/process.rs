@@ -97,7 +97,7 @@ impl QemuProcess {
 
     /// Gives a command; a refusal is [`EngineError::Failed`] in QEMU's words.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, EngineError> {
-        self.try_execute(command, arguments).map_err(|error| self.to_engine_error(error))
+        self.try_execute(command, arguments).map_err(|error| self.explain(error))
     }
 
     /// Gives a command.
@@ -123,8 +123,8 @@ impl QemuProcess {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// An error of the monitor, with the reason for a closed one.
-    pub fn to_engine_error(&mut self, error: QmpError) -> EngineError {
+    /// What an error of the monitor means, with the reason for a closed one.
+    pub fn explain(&mut self, error: QmpError) -> EngineError {
         match error {
             QmpError::Refused { .. } => EngineError::Failed(error.to_string()),
             QmpError::Closed => {

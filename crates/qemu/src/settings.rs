@@ -193,7 +193,7 @@ fn set(
     match qemu.try_execute(command, arguments) {
         Ok(_) => Ok(Ok(())),
         Err(error @ QmpError::Refused { .. }) => Ok(Err(error.text())),
-        Err(error) => Err(qemu.to_engine_error(error)),
+        Err(error) => Err(qemu.explain(error)),
     }
 }
 

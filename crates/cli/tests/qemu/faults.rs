@@ -1,0 +1,94 @@
+//! Whatever goes wrong is said clearly, and nothing is left running.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::harness::Run;
+use super::{Bench, NEVER_ENDING};
+
+#[test]
+fn what_qemu_refuses_is_refused_in_its_own_words_before_the_guest_boots() {
+    let Some(bench) = Bench::new() else { return };
+    // It needs KVM's dirty ring in every version.
+    let outcome = bench.outcome(&["--dirty-limit", "on", "--accelerator", "tcg"]);
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("migration.dirty-limit: ");
+    outcome.assert_reason_has("(QEMU ");
+}
+
+#[test]
+fn an_emulated_wire_is_none_of_qemus_business() {
+    let outcome = Run::new(&["--engine", "qemu", "--link-latency", "1ms"]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("link: ");
+}
+
+#[test]
+fn a_qemu_that_is_not_there_is_named() {
+    let program = "/nonexistent/qemu";
+    let outcome = Run::new(&["--engine", "qemu", "--qemu-source", program]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has(program);
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_named() {
+    let outcome = Run::new(&["--engine", "qemu", "--kernel", "/nonexistent/vmlinuz"]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("/nonexistent/vmlinuz");
+}
+
+#[test]
+fn an_argument_that_qemu_does_not_take_fails_in_its_words() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--qemu-arg=-bios", "--qemu-arg=/nonexistent/bios"]);
+    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_reason_has("/nonexistent/bios");
+}
+
+#[test]
+fn a_guest_that_panics_has_its_last_words_in_the_report() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--guest-agent", "/etc/passwd"]);
+    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_reason_has("Kernel panic");
+}
+
+/// Kills one of the two in the middle of a migration.
+fn killed(bench: &Bench, side: &str, more: &[&str]) -> super::Outcome {
+    let slow = [&NEVER_ENDING[..], &["--progress", "plain"], more].concat();
+    let mut running = bench.run(&slow).start();
+    running.wait_for("active");
+    let name = format!("sterna-{side},");
+    let pid = running.wait_for_hosts().into_iter().find(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&name)
+    });
+    let pid = Pid::from_raw(pid.unwrap().cast_signed()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    running.outcome()
+}
+
+#[test]
+fn a_destination_that_is_killed_leaves_the_guest_on_the_source() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = killed(&bench, "destination", &[]);
+    outcome.assert_ended(3, "failed", "verified");
+    outcome.assert_reason_has("killed by signal 9");
+}
+
+#[test]
+fn a_source_that_is_killed_takes_the_guest_with_it() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = killed(&bench, "source", &[]);
+    outcome.assert_ended(3, "lost", "unchecked");
+    outcome.assert_reason_has("killed by signal 9");
+}
+
+#[test]
+fn an_interrupt_ends_in_good_order() {
+    let Some(bench) = Bench::new() else { return };
+    let mut running = bench.run(&[&NEVER_ENDING[..], &["--progress", "plain"]].concat()).start();
+    running.wait_for("active");
+    running.signal(Signal::INT);
+    running.outcome().assert_ended(130, "interrupted", "verified");
+}

@@ -1,0 +1,107 @@
+//! Each technique completes with its memory verified, and with evidence that it was at work.
+
+use super::{Bench, NEVER_ENDING, detail};
+
+#[track_caller]
+fn number(value: &serde_json::Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_guest_arrives_with_all_of_its_memory() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(outcome.report()["summary"]["integrity_detail"]["pages_checked"], 32 << 8);
+    let downtime = number(outcome.summary("downtime_seconds"));
+    let freeze = number(detail(&outcome, "/guest_clock_standstill_seconds"));
+    assert!((downtime - freeze).abs() < 0.05, "{downtime} s by events, {freeze} s by the guest");
+    let blackout = number(outcome.summary("blackout_seconds"));
+    assert!(blackout > downtime - 0.01, "{blackout} s of blackout in {downtime} s of downtime");
+    assert!(number(outcome.summary("baseline_pages_per_second")) > 100.0);
+    let cpu = outcome.report()["summary"]["cpu"]["source"].to_string();
+    assert!(cpu.contains("vcpu") && cpu.contains("migration"), "{cpu}");
+}
+
+#[test]
+fn post_copy_fetches_what_the_guest_asks_for() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--postcopy-after-passes", "2"]].concat());
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(number(detail(&outcome, "/source_counters/postcopy_requests")) > 0.0);
+}
+
+#[test]
+fn passes_are_held_until_memory_is_sent_again() {
+    let Some(bench) = Bench::new() else { return };
+    for more in [&[][..], &["--multifd", "on"]] {
+        let outcome = bench.outcome(&[&["--hold", "on"], more].concat());
+        outcome.assert_ended(0, "completed", "verified");
+        assert_eq!(detail(&outcome, "/hold/proven"), true);
+        assert!(number(outcome.summary("pages_resent")) > 0.0);
+        assert!(number(outcome.summary("passes")) >= 2.0);
+        if !more.is_empty() {
+            assert!(number(detail(&outcome, "/source_counters/multifd_bytes")) > 0.0);
+        }
+    }
+}
+
+#[test]
+fn without_the_marker_nothing_is_proven() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--hold", "on", "--x-break", "no-marker", "--max-time", "4s"]);
+    outcome.assert_ended(3, "cancelled", "verified");
+    assert_eq!(detail(&outcome, "/hold/proven"), false);
+    assert!(outcome.report()["warnings"].to_string().contains("hold-unproven"));
+}
+
+#[test]
+fn differences_are_sent_where_xbzrle_is_asked_for() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome =
+        bench.outcome(&["--xbzrle", "on", "--rate", "100MiB/s", "--max-bandwidth", "50MB/s"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(number(detail(&outcome, "/source_counters/xbzrle_pages")) > 0.0);
+}
+
+#[test]
+fn an_encrypted_stream_carries_several_channels() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--tls", "on", "--multifd-compression", "zstd"]);
+    outcome.assert_ended(0, "completed", "verified");
+    let events = outcome.report()["events"].to_string();
+    assert!(events.contains("qemu-pass") && events.contains("qemu-resume"), "{events}");
+}
+
+#[test]
+fn a_guest_that_writes_too_fast_is_slowed_down() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[
+        "--auto-converge",
+        "on",
+        "--rate",
+        "unlimited",
+        "--auto-converge-initial",
+        "90",
+        "--max-bandwidth",
+        "30MB/s",
+    ]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(number(detail(&outcome, "/source_counters/throttle_percent")) >= 90.0);
+}
+
+#[test]
+fn a_pause_forces_completion() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--pause-after-passes", "1"]].concat());
+    outcome.assert_ended(0, "completed-forced", "verified");
+}
+
+#[test]
+fn a_limit_leaves_the_guest_on_the_source() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--max-passes", "2"]].concat());
+    outcome.assert_ended(3, "cancelled", "verified");
+    outcome.assert_reason_has("limits.max-passes");
+    assert_eq!(outcome.report()["summary"]["integrity_detail"]["side"], "source");
+}
