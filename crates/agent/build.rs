@@ -62,6 +62,7 @@ fn watch(crates: &Path, root: &Path) {
         println!("cargo::rerun-if-changed={}", crates.join(name).join("Cargo.toml").display());
     }
     println!("cargo::rerun-if-changed={}", root.join("Cargo.toml").display());
+    println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
     println!("cargo::rerun-if-changed=build.rs");
 }
 
@@ -79,7 +80,8 @@ fn build(root: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     cargo.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1F"));
     let output = cargo.output()?;
     if !output.status.success() {
-        return Err(last_lines(&String::from_utf8_lossy(&output.stderr)).into());
+        let words = last_lines(&String::from_utf8_lossy(&output.stderr));
+        return Err(format!("cargo ended with {}: {words}", output.status).into());
     }
     Ok(fs::read(directory.join(target).join("agent").join("sterna-guest"))?)
 }

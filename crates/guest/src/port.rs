@@ -1,4 +1,13 @@
 //! Finding and opening the port on which the engine listens.
+//!
+//! A virtio-serial port is no pipe: while nobody is connected on the host's side, a read says that the file has ended
+//! and a write waits; both go on when somebody comes. That is just what a guest needs that arrives on another host,
+//! where a new socket is connected to the same port. What one write hands over is one buffer, and a buffer that was not
+//! taken before the migration is taken after it, so no line is lost on the way if the host reads both sockets to their
+//! end. The port appears in the background after its module was loaded, so it is waited for.
+//!
+//! A serial port needs no module, but each byte is an exit to the hypervisor, what is written before the host listens
+//! is lost, and it may be the kernel's console too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

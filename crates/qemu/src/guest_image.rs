@@ -2,6 +2,11 @@
 //!
 //! Nothing is installed, mounted or run for it, and no privilege is needed but to read the kernel, which some
 //! distributions keep from ordinary users.
+//!
+//! The archive is not compressed: it has some 2 MB, which QEMU copies in no time, while a guest under TCG would unpack
+//! them with a translated processor. A distribution's cloud kernel with 2 vCPUs was at the agent's greeting 2 to 3 s
+//! after QEMU was started under TCG, nearly all of it the kernel's own.
+//! Modules are unpacked here, because a kernel can be built without that, and keep the signature at their end.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

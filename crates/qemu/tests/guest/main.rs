@@ -1,12 +1,12 @@
 //! The agent in a real guest: booted by QEMU, spoken to over each kind of port, and made to fail.
 #![forbid(unsafe_code)]
 
+mod image;
 mod machine;
 mod migration;
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sterna_wire::guest_config::GuestConfig;
@@ -141,16 +141,4 @@ fn a_guest_without_a_port_says_why_on_its_console() {
     assert!(machine.has_ended_within(Duration::from_secs(60)), "the guest is still on");
     let console = machine.console();
     assert!(console.contains("no virtio-serial port named org.sterna.guest"), "{console}");
-}
-
-#[test]
-fn a_kernel_that_is_not_there_is_named() {
-    let options = sterna_qemu::guest_image::ImageOptions {
-        kernel: Some(Path::new("/nowhere/vmlinuz")),
-        agent: Some(Path::new("/dev/null")),
-        config: "workload=memory=1MiB",
-        directory: Path::new("/nowhere"),
-    };
-    let error = sterna_qemu::guest_image::build(&options).unwrap_err().to_string();
-    assert!(error.contains("/nowhere/vmlinuz cannot be read"), "{error}");
 }
