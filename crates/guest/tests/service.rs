@@ -1,5 +1,6 @@
 //! The agent as an ordinary program, spoken to over its standard input and output.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};

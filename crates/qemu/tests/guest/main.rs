@@ -1,5 +1,7 @@
 //! The agent in a real guest: booted by QEMU, spoken to over each kind of port, and made to fail.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+#![allow(clippy::print_stderr, reason = "tests say why they are skipped, also in their helpers")]
 
 mod image;
 mod machine;
