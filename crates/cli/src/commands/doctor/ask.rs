@@ -160,11 +160,11 @@ mod tests {
             ("killed", "kill -TERM $$".to_owned(), failed("`--version` is killed by signal 15")),
             ("hanging", "echo late; kill -STOP $$".to_owned(), Answer::Silent),
             ("flooding", "while :; do echo xxxxxxxxxxxxxxxx; done".to_owned(), Answer::Silent),
-            // Its child keeps the output open, and would stay for ever.
+            // Its child keeps the output open, and stays as long as the folder of this test does.
             (
                 "parent",
                 format!(
-                    "sh -c 'echo $$ > {left}; kill -STOP $$' &\nuntil [ -s {left} ]; do :; done\necho parent 1",
+                    "/bin/sh -c 'echo $$ > {left}; while [ -e {left} ]; do :; done' &\nuntil [ -s {left} ]; do :; done\necho parent 1",
                     left = left.display()
                 ),
                 Answer::Text("parent 1\n".to_owned()),
