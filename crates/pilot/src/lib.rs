@@ -13,6 +13,7 @@ mod hypervisor;
 mod interrupt;
 mod observer;
 mod policy;
+mod probe;
 mod record;
 
 pub use assemble::{Identity, assemble};
@@ -24,4 +25,5 @@ pub use hypervisor::{
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};
+pub use probe::{Availability, Finding, Shortfall};
 pub use record::Record;

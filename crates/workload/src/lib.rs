@@ -25,18 +25,27 @@ pub mod order;
 mod pace;
 pub mod partition;
 pub mod replay;
+mod segment;
 pub mod spec;
+mod state;
 mod strokes;
 #[cfg(test)]
 mod testing;
+mod timeline;
 pub mod verify;
 mod worker;
 
 pub use bitmap::DirtyBitmap;
-pub use crew::{Crew, CrewError, CrewOptions, CrewState};
+pub use crew::{Crew, CrewError, CrewOptions};
 pub use fill::{expected_word, fill};
-pub use gaps::Gap;
+pub use gaps::{Gap, Stall};
 pub use histogram::{Histogram, HistogramParts, NoSuchCell};
 pub use method::stamp_word;
-pub use spec::{Method, Pace, Pattern, Spec, SpecError, UnknownName};
+pub use replay::distinct_pages;
+pub use spec::{
+    HotSet, Method, Pace, Pattern, Phase, PhaseError, PhaseRate, Phases, Ratio, Skew, Spec,
+    SpecError, UnknownName,
+};
+pub use state::CrewState;
+pub use strokes::TimingCost;
 pub use verify::{Corruption, Layout, Verification, verify};

@@ -85,6 +85,16 @@ pub fn command() -> Command {
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
+                .long_about(
+                    "Say what this machine offers for migration tests, what is missing, and how to get it.\n\n\
+                     Features are tried with the calls that a run would make; nothing is changed. \
+                     Each finding is ok, limited or missing; what is not ok comes with its consequence and the way to get it. \
+                     The names of findings are the same in text and JSON, and stay the same.",
+                )
+                .after_help(
+                    "Exit codes: 0 a bare `sterna run` works here, be it with the cooperative tracker; 5 it does not. \
+                     Whatever else is missing does not change the exit code.",
+                )
                 .arg(run::format_arg()),
         )
         .subcommand(
