@@ -6,7 +6,7 @@
 //! - [`order`] and [`replay`]: why the result is known from a seed and the number of writes alone.
 //! - [`bitmap`]: which pages were written, as told by the writers themselves.
 //! - [`gaps`]: when a worker made no progress.
-//! - [`histogram`]: how long writes took.
+//! - [`histogram`], [`hdr`]: how long writes took, also for the tools of others.
 //!
 //! The hot loop neither allocates nor calls the kernel.
 
@@ -17,6 +17,7 @@ mod control;
 pub mod crew;
 pub mod fill;
 pub mod gaps;
+pub mod hdr;
 pub mod histogram;
 mod meter;
 mod method;
