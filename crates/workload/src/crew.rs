@@ -8,17 +8,17 @@ use std::thread::{self, JoinHandle};
 use sterna_sys::clock::{Cycles, monotonic_ns};
 use sterna_sys::cpu;
 use sterna_sys::region::Region;
-use thiserror::Error;
 
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode, Orders};
+use crate::crew_error::CrewError;
 use crate::gaps::{Gap, Stall};
 use crate::histogram::Histogram;
+use crate::image::Images;
 use crate::meter::Meter;
-use crate::method::Images;
 use crate::partition::partition;
 use crate::segment::segments;
-use crate::spec::{Pattern, Spec};
+use crate::spec::Spec;
 use crate::state::{self, CrewState, WorkerState};
 use crate::strokes::LongWrites;
 use crate::timeline::Timeline;
@@ -63,78 +63,6 @@ pub struct CrewOptions {
     /// Give a worker's pages back to the kernel after each round of as many writes as it has pages, so that the next
     /// round meets a page fault at each; memory can then not be verified.
     pub remap: bool,
-}
-
-/// Why a crew could not be started; nothing of it is left behind.
-#[derive(Debug, Error)]
-pub enum CrewError {
-    /// A crew needs somebody to work.
-    #[error("A workload with 0 workers dirties nothing; use at least 1")]
-    NoWorkers,
-    /// The workload is larger than the memory it is to run in.
-    #[error(
-        "Workload memory of {workload} pages exceeds the region of {region} pages; lower the workload's memory"
-    )]
-    TooLarge {
-        /// Pages the workload wants.
-        workload: usize,
-        /// Pages there are.
-        region: usize,
-    },
-    /// Some worker would have no page of its own.
-    #[error(
-        "{workers} workers cannot share {pages} pages; use at least one 4 KiB page for each worker"
-    )]
-    TooSmall {
-        /// How many workers.
-        workers: u32,
-        /// Pages of the workload.
-        pages: usize,
-    },
-    /// The state belongs to another workload.
-    #[error(
-        "The state has {found} numbers, but that of this workload has {expected}; it belongs to another"
-    )]
-    OtherState {
-        /// Numbers in a state of the workload; without phases, one for each worker.
-        expected: usize,
-        /// Numbers in the state.
-        found: usize,
-    },
-    /// How often a page was written is not known before it is written again.
-    #[error(
-        "Pages cannot be checked as they are written under pattern {pattern} {}; check all of them at the end instead",
-        if *.has_phases { "with phases" } else { "whose order is drawn" }
-    )]
-    CannotCheck {
-        /// The pattern.
-        pattern: Pattern,
-        /// Whether phases are the reason.
-        has_phases: bool,
-    },
-    /// Pages that are given back lose what they held.
-    #[error("Pages that are mapped anew cannot be checked; choose one of the two")]
-    CannotCheckRemapped,
-    /// The kernel gave no thread.
-    #[error("Worker {worker} cannot be started")]
-    Spawn {
-        /// The worker's number.
-        worker: u32,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel refused the processors.
-    #[error(
-        "Worker {worker} cannot run on processors {cpus:?}; choose among those that are online and allowed"
-    )]
-    Pin {
-        /// The worker's number.
-        worker: u32,
-        /// The processors asked for.
-        cpus: Vec<usize>,
-        /// What the kernel said.
-        source: io::Error,
-    },
 }
 
 impl Default for CrewOptions {

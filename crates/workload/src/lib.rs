@@ -15,10 +15,12 @@
 pub mod bitmap;
 mod control;
 pub mod crew;
+mod crew_error;
 pub mod fill;
 pub mod gaps;
 pub mod hdr;
 pub mod histogram;
+mod image;
 mod meter;
 mod method;
 mod mix;
@@ -37,7 +39,8 @@ pub mod verify;
 mod worker;
 
 pub use bitmap::DirtyBitmap;
-pub use crew::{Crew, CrewError, CrewOptions};
+pub use crew::{Crew, CrewOptions};
+pub use crew_error::CrewError;
 pub use fill::{expected_word, fill};
 pub use gaps::{Gap, Stall};
 pub use histogram::{Histogram, HistogramParts, NoSuchCell};

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_sys::region::Region;
 
 use crate::fill::Content;
-use crate::method::Images;
+use crate::image::Images;
 use crate::partition::pieces;
 use crate::replay::page_writes;
 use crate::spec::Spec;

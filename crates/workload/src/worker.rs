@@ -13,8 +13,9 @@ use sterna_sys::region::Region;
 
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode};
+use crate::image::Images;
 use crate::meter::Meter;
-use crate::method::{Counter, Images, WriteMethod};
+use crate::method::{Counter, WriteMethod};
 use crate::order::{Order, with_order};
 use crate::pace::Plan;
 use crate::segment::Segment;

@@ -9,8 +9,20 @@ use super::text::{out_of_range, unknown, with_parameters};
 
 /// What a write does to its page.
 ///
-/// Every method but `zero` adds one to the page's stamp, which is what makes a lost write show;
-/// [`crate::method`] says what else each leaves in the page.
+/// Every method but `zero` adds one to the page's stamp, the word that [`crate::stamp_word`] names, which is what makes a
+/// lost write show for ever.
+/// A page of zeros tells that it was written, but not how often, so there a loss shows only while it was not made good
+/// for by a later write.
+///
+/// | method | the words of page p after n > 0 writes, but the stamp |
+/// |---|---|
+/// | touch, counter | as filled |
+/// | write64, write64nt | all the same, mixed from seed, p and n |
+/// | write1024 | sixteen different ones over and over, mixed from seed, p and n |
+/// | xor-random | as filled, exclusive or n rows of random words; after 1024 writes the rows come again |
+/// | fill-random | random words, exclusive or one that is mixed from seed, p and n |
+/// | compressible | the first ones as of fill-random, then that one alone |
+/// | zero | zero, the stamp too |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
     /// Adds one to one word of the page, at an offset that turns from page to page.

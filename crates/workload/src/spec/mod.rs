@@ -305,7 +305,7 @@ mod tests {
         let memory = (100u32..=10_000)
             .prop_map(|it| sterna_units::Size::from(Percent::from_hundredths(it).unwrap()));
         use proptest::option::of;
-        let phase = (0u64..100, 1u64..1 << 40, of(any_pattern()), of(rate), of(memory));
+        let phase = (0u64..100, 1u64..1 << 60, of(any_pattern()), of(rate), of(memory));
         (proptest::collection::vec(phase, 0..4), any::<bool>()).prop_map(|(raw, repeat)| {
             let mut end = Span::default();
             let phases: Vec<Phase> = raw
