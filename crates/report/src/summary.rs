@@ -36,7 +36,8 @@ pub struct Summary {
     /// work after that, which `blackout_seconds` shows. Null when there was no switchover.
     pub downtime_seconds: Option<f64>,
     /// The true downtime lies at most this far from `downtime_seconds`, in seconds: the sum of the
-    /// uncertainties of both clock offsets. Null when the downtime is.
+    /// uncertainties of both clock offsets. Null when the downtime is, or when the clocks were not
+    /// compared.
     pub downtime_uncertainty_seconds: Option<f64>,
     /// The downtime as the engine itself claims it, in seconds, by whatever definition it has.
     pub downtime_claimed_seconds: Option<f64>,
@@ -54,7 +55,7 @@ pub struct Summary {
     /// It contains the downtime and the time until the first write after it, and also throttling.
     /// A worker that waits because the scenario's pace has nothing for it to do is in no gap.
     /// 0 means that no gap was longer than `blackout_resolution_seconds`. Null when gaps were not
-    /// recorded.
+    /// recorded, and when the guest was not seen to go on after a stop.
     pub blackout_seconds: Option<f64>,
     /// Gaps shorter than this are not recorded, in seconds. Null when gaps were not recorded.
     pub blackout_resolution_seconds: Option<f64>,
