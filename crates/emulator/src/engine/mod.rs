@@ -287,9 +287,13 @@ impl Hypervisor for Emulator {
         Ok(samples)
     }
 
-    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError> {
+    fn verify(
+        &mut self,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<IntegrityDetail, EngineError> {
         let host = self.host(side)?;
-        match host.order(&Request::Verify, None, &mut |_| {})? {
+        match host.order(&Request::Verify, Some(interrupt), &mut |_| {})? {
             Reply::Verified(found) => Ok(integrity_detail(side, &found)),
             other => Err(host.unexpected(&other)),
         }
