@@ -112,7 +112,8 @@ pub struct Summary {
     /// Amplification: `wire_bytes` / size of guest memory. 1 means that memory crossed once.
     pub amplification: Option<f64>,
     /// Slowest window of 100 ms, in bytes per second: windows laid end to end from the beginning
-    /// of pass 1 to the end of the transfer; a shorter rest at the end is left out.
+    /// of pass 1 to the end of the transfer; a shorter rest at the end
+    /// belongs to the last window.
     pub bandwidth_min_bytes_per_second: Option<f64>,
     /// Bytes over time from the beginning of pass 1 to the end of the transfer, in bytes per second.
     pub bandwidth_mean_bytes_per_second: Option<f64>,

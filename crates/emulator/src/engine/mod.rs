@@ -237,8 +237,10 @@ impl Hypervisor for Emulator {
         let reason = loop {
             match status_of(&mut hosts.destination, 0) {
                 Ok(status) if status.phase == Phase::Completed => {
-                    let source = status_of(&mut hosts.source, usize::MAX)?;
-                    let mut moments = source_moments(&source, &hosts.source);
+                    // A source that is gone by now has told its moments before.
+                    let mut moments = status_of(&mut hosts.source, usize::MAX)
+                        .map(|source| source_moments(&source, &hosts.source))
+                        .unwrap_or_default();
                     add_destination(&mut moments, &status, &hosts.destination);
                     return Ok(Settled::Running(Box::new(moments)));
                 }

@@ -189,7 +189,7 @@ fn each_verdict_has_its_line() {
     Completed: memory unchecked, total time unknown, downtime unknown
     Completed, but forced: memory unchecked, total time unknown, downtime unknown
     Cancelled, the guest runs on at the source: memory unchecked, total time unknown, no switchover
-    Failed, the guest runs on at the source: memory unchecked, total time unknown, no switchover
+    Failed before a migration began
     Lost, no side can run the guest: memory unchecked, total time unknown, downtime unknown
     Unsupported, nothing was started
     Interrupted: memory unchecked, total time unknown, downtime unknown
