@@ -15,6 +15,7 @@ mod observer;
 mod policy;
 mod probe;
 mod record;
+mod warnings;
 
 pub use assemble::{Identity, assemble};
 pub use clock::{Clock, RealClock, SimulatedClock};
@@ -26,4 +27,4 @@ pub use hypervisor::{
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};
 pub use probe::{Availability, Finding, Shortfall};
-pub use record::Record;
+pub use record::{Record, RecordedEvent};

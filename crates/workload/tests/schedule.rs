@@ -247,7 +247,7 @@ fn what_cannot_be_checked_is_refused() {
 fn stalls_tell_their_page() {
     let options = CrewOptions { stall_threshold_ns: Some(0), ..CrewOptions::default() };
     let crew = start(&region(), &spec("pattern=sequential rate=unlimited"), options);
-    wait_until("work", || total(&crew) > 20_000);
+    wait_until("work", || crew.counts().iter().all(|count| *count > 10_000));
     let stalls = crew.take_stalls();
     for worker in 0..2u32 {
         let own: Vec<_> = stalls.iter().filter(|stall| stall.worker == worker).collect();

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sterna_emulator::{Emulator, EmulatorOptions};
-use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
+use sterna_pilot::{Identity, Interrupt, Pilot, RealClock, assemble};
 use sterna_report::{Report, Tool};
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
@@ -108,15 +108,12 @@ fn fly(
             features: Vec::new(),
         },
         host: machine::host(),
-        engine: emulator.facts(),
         started_at,
         scenario: match serde_json::to_value(scenario)? {
             serde_json::Value::Object(map) => map,
             _ => serde_json::Map::new(),
         },
         guest_bytes: scenario.guest.memory.0,
-        clocks: emulator.clocks(),
-        warnings: emulator.warnings(),
     };
     Ok(assemble(identity, &record))
 }

@@ -237,8 +237,10 @@ impl Hypervisor for Emulator {
         let reason = loop {
             match status_of(&mut hosts.destination, 0) {
                 Ok(status) if status.phase == Phase::Completed => {
-                    let source = status_of(&mut hosts.source, usize::MAX)?;
-                    let mut moments = source_moments(&source, &hosts.source);
+                    // A source that is gone by now has told its moments before.
+                    let mut moments = status_of(&mut hosts.source, usize::MAX)
+                        .map(|source| source_moments(&source, &hosts.source))
+                        .unwrap_or_default();
                     add_destination(&mut moments, &status, &hosts.destination);
                     return Ok(Settled::Running(Box::new(moments)));
                 }
@@ -287,9 +289,13 @@ impl Hypervisor for Emulator {
         Ok(samples)
     }
 
-    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError> {
+    fn verify(
+        &mut self,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<IntegrityDetail, EngineError> {
         let host = self.host(side)?;
-        match host.order(&Request::Verify, None, &mut |_| {})? {
+        match host.order(&Request::Verify, Some(interrupt), &mut |_| {})? {
             Reply::Verified(found) => Ok(integrity_detail(side, &found)),
             other => Err(host.unexpected(&other)),
         }

@@ -125,7 +125,7 @@ impl Guest {
         };
         if config.side == Side::Source {
             guest.fill();
-            guest.enlist(&CrewState::fresh(guest.spec.workers))?;
+            guest.enlist(&CrewState::fresh_for(&guest.spec))?;
         }
         Ok((guest, facts))
     }
