@@ -64,6 +64,13 @@ impl Output {
         let _ = io::stderr().write_all(text.as_bytes());
     }
 
+    /// Tells how it goes, unless only errors and results are wanted.
+    pub fn progress(self, text: &str) {
+        if !self.quiet {
+            self.note(text);
+        }
+    }
+
     /// Tells something that is not an error.
     pub fn warn(self, text: &str) {
         if !self.quiet {

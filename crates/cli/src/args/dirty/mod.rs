@@ -60,7 +60,6 @@ pub struct DirtyOptions {
 }
 
 /// What is told, and where.
-#[allow(dead_code, reason = "what is not read yet comes next")]
 pub struct Telling {
     /// Time between two lines.
     pub interval: Span,

@@ -1,8 +1,12 @@
 //! `sterna dirty`: the workload library on this machine's own memory, and what is seen of it.
 
+mod compress;
+mod files;
+mod http;
 mod json;
 mod look;
 mod memory;
+mod metrics;
 mod plan;
 mod report;
 mod session;
@@ -17,6 +21,7 @@ use crate::args::DirtyOptions;
 use crate::output::Output;
 use crate::progress;
 
+use files::Files;
 use plan::Plan;
 use tell::Teller;
 
@@ -29,6 +34,7 @@ pub fn run(options: DirtyOptions, output: Output) -> Result<u8> {
     options.telling.report.as_deref().map(super::check_writable).transpose()?;
     // Before memory is prepared, which takes a while: a signal that comes then shall end the run as well.
     let wishes = signals::wishes()?;
+    let mut files = Files::create(&options.telling)?;
     let teller = Teller::new(&options.telling, output);
     let mut watcher = progress::watcher(options.telling.progress, false, output);
     let prepared = memory::prepare(&plan, options.remap, &mut *watcher);
@@ -47,6 +53,7 @@ pub fn run(options: DirtyOptions, output: Output) -> Result<u8> {
         region: &region,
         wishes: &wishes,
         teller: &teller,
+        files: &mut files,
     }
     .run()
 }

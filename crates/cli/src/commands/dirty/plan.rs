@@ -143,7 +143,7 @@ fn phases_of_file(path: &str) -> Result<Phases> {
         .map_err(|error| usage(anyhow!("Cannot read phases from {path}: {error}")))?;
     let origin = || Origin::Flag("--phases".to_owned());
     // Working sets are shares of our memory, which the scenario does not know; none is too large for this.
-    let builder = Builder::new().set("guest.memory", "1PiB", origin());
+    let builder = Builder::new().set("guest.memory", "256TiB", origin());
     let builder = builder.and_then(|it| it.set("workload.memory", "100%", origin()));
     let scenario =
         builder.and_then(|it| it.file(path, &text)).and_then(Builder::build).map_err(usage)?;

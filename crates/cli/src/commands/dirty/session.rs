@@ -10,11 +10,14 @@ use sterna_sys::cpu;
 use sterna_sys::region::Region;
 use sterna_workload::{Crew, CrewError, CrewState, Layout, TimingCost, Verification, verify};
 
+use super::files::Files;
 use super::look::{Observer, Stretch};
+use super::metrics::{self, Metrics};
 use super::plan::Plan;
 use super::report::{Ending, Report};
 use super::signals::Wish;
 use super::tell::Teller;
+use super::{compress, http};
 use crate::args::DirtyOptions;
 use crate::usage;
 
@@ -30,6 +33,8 @@ pub struct Session<'a> {
     pub wishes: &'a Receiver<Wish>,
     /// Who is told.
     pub teller: &'a Teller,
+    /// What is noted on the way.
+    pub files: &'a mut Files,
 }
 
 /// What a run gathers as it goes.
@@ -38,6 +43,7 @@ struct Record {
     released_ns: u64,
     intervals: Vec<Stretch>,
     timing: Option<TimingCost>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Session<'_> {
@@ -51,19 +57,33 @@ impl Session<'_> {
         let crew = Arc::new(crew.map_err(by_fault)?);
         let started_at = jiff::Timestamp::now().to_string();
         self.teller.start(self.plan, self.options, &started_at)?;
+        let metrics = self.serve_metrics(&crew)?;
         let released_ns = crew.resume();
-        let mut record = Record { started_at, released_ns, intervals: Vec::new(), timing };
+        self.files.begin(released_ns)?;
+        let mut record = Record { started_at, released_ns, intervals: Vec::new(), timing, metrics };
         let mut observer = Observer::new(&crew, spec, released_ns);
         let ending = self.watch(&crew, &mut observer, &mut record)?;
         let stopped_ns = crew.pause();
-        self.tell_interval(observer.next(Some(stopped_ns)), &mut record)?;
+        self.tell_interval(&crew, observer.next(Some(stopped_ns)), &mut record)?;
         self.break_something(!self.options.verify);
         let mut report = self.report(&crew, &observer, &record);
         report.ending = Some(ending);
         report.verification = self.verification(&crew);
+        if self.options.telling.compressibility {
+            report.compressibility = Some(compress::ratio(self.region)?);
+        }
         report.warnings = self.warnings(&crew, &report);
         self.teller.end(&report, self.options)?;
         Ok(report.exit_code(self.options.telling.strict_rate))
+    }
+
+    fn serve_metrics(&self, crew: &Arc<Crew>) -> Result<Option<Arc<Metrics>>> {
+        let Some(address) = self.options.telling.metrics else { return Ok(None) };
+        let metrics = Arc::new(Metrics::new(crew, &self.plan.spec, &self.options.telling.labels));
+        let pages = Arc::clone(&metrics);
+        let address = http::serve(address, metrics::CONTENT_TYPE, move || pages.page())?;
+        self.teller.metrics(address);
+        Ok(Some(metrics))
     }
 
     /// Tells of each interval until the time is over or somebody wants an end.
@@ -84,7 +104,7 @@ impl Session<'_> {
                     return Ok(if end.is_some() { Ending::Interrupted } else { Ending::Signal });
                 }
                 Ok(Wish::Summary) => {
-                    self.tell_interval(observer.next(None), record)?;
+                    self.tell_interval(crew, observer.next(None), record)?;
                     self.teller.summary(&self.report(crew, observer, record))?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -96,7 +116,7 @@ impl Session<'_> {
             }
             if now >= next {
                 next = following(next, interval, now);
-                if !self.tell_interval(observer.next(None), record)? {
+                if !self.tell_interval(crew, observer.next(None), record)? {
                     return Ok(Ending::Unread);
                 }
             }
@@ -104,11 +124,18 @@ impl Session<'_> {
     }
 
     /// Says whether anybody still reads.
-    fn tell_interval(&mut self, stretch: Stretch, record: &mut Record) -> Result<bool> {
+    fn tell_interval(
+        &mut self,
+        crew: &Crew,
+        stretch: Stretch,
+        record: &mut Record,
+    ) -> Result<bool> {
         // What is left after the last whole interval may be nothing.
         if stretch.seconds() < 1e-3 && stretch.touched_pages == 0 && !record.intervals.is_empty() {
             return Ok(true);
         }
+        self.files.interval(&stretch, &crew.take_stalls())?;
+        record.metrics.iter().for_each(|it| it.interval(&stretch));
         let is_read = self.teller.interval(&stretch)?;
         record.intervals.push(stretch);
         Ok(is_read)
@@ -127,7 +154,7 @@ impl Session<'_> {
             ending: None,
             all: observer.all(),
             intervals: &record.intervals,
-            stalls: None,
+            stalls: self.files.stalls(crew.lost_stalls()),
             full_speed: crew.full_speed_pages_per_second(),
             verification: None,
             compressibility: None,

@@ -1,5 +1,7 @@
 //! Who is told what, when, and in which form.
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -32,6 +34,11 @@ impl Teller {
             Format::Text => Form::Text,
         };
         Teller { output, form }
+    }
+
+    /// Metrics are served; the port may have been left to the kernel.
+    pub fn metrics(&self, address: SocketAddr) {
+        self.output.progress(&format!("Metrics at http://{address}/metrics\n"));
     }
 
     /// The workers are about to be released.
