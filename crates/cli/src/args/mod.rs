@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
+mod dirty;
 mod run;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use run::{Format, ProgressKind, RunOptions};
 
 use crate::output::{ColorChoice, Output};
@@ -23,6 +25,8 @@ pub struct Invocation {
 pub enum Action {
     /// Migrate.
     Run(Box<RunOptions>),
+    /// Dirty memory.
+    Dirty(Box<DirtyOptions>),
     /// Serve a control connection on standard input.
     Host,
     /// Say what this machine can do.
@@ -82,6 +86,7 @@ pub fn command() -> Command {
                 .help("No progress and no warnings; errors and results only"),
         )
         .subcommand(run::command())
+        .subcommand(dirty::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
@@ -126,6 +131,7 @@ pub fn command() -> Command {
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
+        Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", _)) => Action::Host,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
         Some(("completions", matches)) => {

@@ -1,0 +1,7 @@
+//! The real binary dirties real memory, and its numbers are held against what the kernel and the clock say.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+
+mod harness;
+mod output;
+mod refusals;
+mod signals;
