@@ -16,6 +16,15 @@ fn a_lost_page_is_corruption() {
 }
 
 #[test]
+fn a_lost_page_is_corruption_whatever_writes_it() {
+    for method in ["touch", "write64nt", "xor-random", "fill-random", "compressible(3)"] {
+        let outcome = broken("source:lose-page", &["--method", method]);
+        outcome.assert_ended(4, "completed", "corrupt");
+        assert_eq!(outcome.summary("integrity_detail")["corrupt_pages"], 1, "{method}");
+    }
+}
+
+#[test]
 fn a_skipped_synchronisation_is_corruption() {
     let outcome = broken("source:skip-final-sync", &[]);
     outcome.assert_ended(4, "completed", "corrupt");
