@@ -14,11 +14,13 @@ use sterna_pilot::{
 use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
 use sterna_scenario::{Scenario, Transport};
 use sterna_sys::clock::monotonic_ns;
+use sterna_units::human_bytes;
 use sterna_wire::clock::Offset;
 use sterna_wire::control::{self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request};
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
+use crate::probe::available_bytes;
 use configure::prepare;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 
@@ -150,6 +152,7 @@ impl Hypervisor for Emulator {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
+        check_memory(scenario)?;
         self.transport = scenario.migration.transport;
         let mut hosts = Hosts {
             source: HostProcess::start(&self.options.host_command, control::Side::Source)?,
@@ -350,6 +353,23 @@ impl Hypervisor for Emulator {
             destination.end();
         }
         self.runtime = None;
+    }
+}
+
+/// Both sides take their memory here at the same time, so each alone would find enough, and the kernel's OOM killer would end one of them.
+fn check_memory(scenario: &Scenario) -> Result<(), EngineError> {
+    let needed = scenario.guest.memory.0.saturating_mul(2);
+    match available_bytes() {
+        Some(available) if scenario.guest.prealloc && needed > available => {
+            Err(EngineError::Unsupported(format!(
+                "guest.memory = {}: both sides on this machine need {}, and {} are available; choose at most {}, or guest.prealloc = false",
+                scenario.guest.memory,
+                human_bytes(needed as f64),
+                human_bytes(available as f64),
+                human_bytes(available as f64 / 2.0),
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -28,6 +28,12 @@ pub(super) fn findings(guest_bytes: u64) -> Vec<Finding> {
     ]
 }
 
+/// Memory that this process may still take: what the machine has or its cgroup leaves, whichever is less. `None` when neither says.
+pub fn available_bytes() -> Option<u64> {
+    let machine = meminfo_bytes(&read("/proc/meminfo"), "MemAvailable");
+    machine.into_iter().chain(cgroup::headroom_bytes()).min()
+}
+
 /// Empty where there is no such file, which then says nothing.
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
