@@ -46,10 +46,28 @@ impl Output {
 
     /// Prints the result; a reader that has gone away is no error.
     pub fn result(self, text: &str) -> io::Result<()> {
+        self.line(text).map(|_| ())
+    }
+
+    /// Prints a part of a result that may go on for ever, and says whether anybody still reads.
+    pub fn line(self, text: &str) -> io::Result<bool> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Tells what was asked for where the result must not be disturbed.
+    pub fn note(self, text: &str) {
+        // Nothing can be said any more when stderr is gone.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    /// Tells how it goes, unless only errors and results are wanted.
+    pub fn progress(self, text: &str) {
+        if !self.quiet {
+            self.note(text);
         }
     }
 

@@ -13,7 +13,9 @@ pub mod host;
 mod host_process;
 mod link;
 pub mod migration;
+mod probe;
 mod tracker;
 mod transport;
 
 pub use engine::{Emulator, EmulatorOptions};
+pub use probe::{DEFAULT_RUN, probe_host};

@@ -291,6 +291,11 @@ fn load_until_finished(stream: &mut TcpStream, writer: &mut MessageWriter) {
     }
 }
 
+/// Keeps the connection open until the peer ends it, so that what was said arrives before a reset does.
+fn swallow(stream: &mut TcpStream) {
+    let _ = std::io::copy(stream, &mut std::io::sink());
+}
+
 fn greet(stream: &mut TcpStream, writer: &mut MessageWriter) {
     assert!(matches!(MessageReader::default().message(stream).unwrap(), Message::Hello(_)));
     let ack = HelloAck { version: VERSION, capabilities: 0 };
@@ -302,6 +307,7 @@ fn a_source_survives_a_destination_that_refuses_or_lies_in_its_greeting() {
     let say = |message: Message| {
         move |mut stream: TcpStream| {
             MessageWriter::default().send(&mut stream, &message).unwrap();
+            swallow(&mut stream);
         }
     };
     source_survives(say(Message::Error("No room".to_owned())), "Destination: No room");
@@ -310,8 +316,14 @@ fn a_source_survives_a_destination_that_refuses_or_lies_in_its_greeting() {
     source_survives(say(Message::HelloAck(odd)), "chose version 99");
     let odd = HelloAck { version: VERSION, capabilities: 4 };
     source_survives(say(Message::HelloAck(odd)), "capabilities 0x4");
-    source_survives(|mut stream| stream.write_all(b"SSH-2.0-x\r\n      ").unwrap(), "damaged");
-    source_survives(drop, "closed the connection");
+    source_survives(
+        |mut stream| {
+            stream.write_all(b"SSH-2.0-x\r\n      ").unwrap();
+            swallow(&mut stream);
+        },
+        "damaged",
+    );
+    source_survives(drop, "connection");
 }
 
 #[test]
@@ -321,8 +333,7 @@ fn a_source_survives_a_destination_that_breaks_off_late() {
             let mut writer = MessageWriter::default();
             greet(&mut stream, &mut writer);
             writer.send(&mut stream, &Message::Error("Out of memory".to_owned())).unwrap();
-            // Keeps the connection open, so that the words arrive before a reset does.
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            swallow(&mut stream);
         },
         "Destination: Out of memory",
     );

@@ -11,7 +11,14 @@ use crate::{Interrupt, RecordedEvent};
 
 /// An engine: something that can run a guest in one place and migrate it to another.
 ///
-/// The pilot calls the methods in the order in which they stand here; `shutdown` comes last in every case.
+/// The pilot calls the methods in the order in which they stand here; `shutdown` comes last in every case, and nothing is asked after it.
+///
+/// # What a pilot relies on
+///
+/// - An error of any method but [`act`](Self::act) means that the engine cannot go on. The pilot then finds out what became of the guest, by `status`, `settle` and `verify`, each of which may fail in turn.
+/// - A migration ends by itself when its peer is silent. Only two waits are bounded by the pilot: for the end after a cancel, and for an answer past the commit point.
+/// - A cancel that was accepted is followed by a terminal state. Refusing it is for migrations past their commit point.
+/// - What a status told once stays true: moments do not move, and counters do not fall.
 pub trait Hypervisor {
     /// The engine's name in reports and messages.
     fn name(&self) -> &'static str;
@@ -27,29 +34,30 @@ pub trait Hypervisor {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError>;
 
-    /// Facts about the engine and the two sides, as far as they are known by now.
+    /// Facts about the engine and the two sides, as far as they are known by now; asked for just before `shutdown`.
     fn facts(&self) -> Engine;
 
-    /// How the clocks of the two sides relate to the pilot's.
+    /// How the clocks of the two sides relate to the pilot's; asked for just before `shutdown`. A side that was never met is left out.
     fn clocks(&self) -> Vec<ClockOffset>;
 
-    /// Prepares the destination and starts the migration; returns the moment of acceptance.
+    /// Prepares the destination and starts the migration; returns the moment of acceptance. After an error no migration is under way.
     fn migrate(&mut self) -> Result<u64, EngineError>;
 
     /// Where the migration stands.
     fn status(&mut self) -> Result<Status, EngineError>;
 
-    /// Changes something about the running migration.
+    /// Changes something about the running migration. [`EngineError::Failed`] is a refusal, and the migration goes on as if nobody had asked.
     fn act(&mut self, action: Action) -> Result<(), EngineError>;
 
-    /// After the commit point without an answer: finds out whether the destination runs the guest, and makes sure that it never will if it does not.
+    /// When the source cannot tell what became of the migration: finds out whether the destination runs the guest, and makes sure that it never will if it does not. The source may be dead.
     fn settle(&mut self) -> Result<Settled, EngineError>;
 
     /// Takes the samples gathered on both sides since the last time.
     fn samples(&mut self) -> Result<Samples, EngineError>;
 
-    /// Stops the guest on a side and compares all of its memory with what it must hold.
-    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError>;
+    /// Stops the guest on a side and compares all of its memory with what it must hold; ends early, with [`EngineError::Interrupted`], when `interrupt` is requested.
+    fn verify(&mut self, side: Side, interrupt: &Interrupt)
+    -> Result<IntegrityDetail, EngineError>;
 
     /// Things the user should know about this run.
     fn warnings(&mut self) -> Vec<Warning>;
@@ -90,7 +98,7 @@ pub enum EngineError {
     /// A side died or does not answer.
     #[error("{side} host: {reason}")]
     SideGone {
-        /// Which one.
+        /// Which one, `source` or `destination`.
         side: &'static str,
         /// What is known of it.
         reason: String,
@@ -191,7 +199,7 @@ pub struct Status {
     pub zero_pages: Option<u64>,
     /// Pages sent again before the stop.
     pub pages_resent: Option<u64>,
-    /// Passes completed since the last poll, then the final phase.
+    /// Passes completed since the last poll, then the final phase. One that was cut off may be left out; the report then has what the counters tell.
     pub new_passes: Vec<PassRow>,
     /// The moments known by now.
     pub moments: Moments,
@@ -206,7 +214,7 @@ pub struct PassRow {
     pub is_final: bool,
     /// When its synchronisation began.
     pub started_ns: u64,
-    /// When the next one began, or the last byte was sent; `None` when it was cut off.
+    /// When the next one began; for the final phase, the last byte sent, which the report replaces by [`Moments::ready_ns`]. `None` when it was cut off.
     pub ended_ns: Option<u64>,
     /// Length of the opening synchronisation.
     pub sync_ns: Option<u64>,
@@ -247,7 +255,23 @@ pub struct Moments {
     pub claimed_downtime_ns: Option<u64>,
 }
 
-/// The answer after a lost connection past the commit point.
+impl Moments {
+    /// These moments, and those of `older` where nothing newer is known.
+    pub(crate) fn or(self, older: &Moments) -> Moments {
+        Moments {
+            setup_done_ns: self.setup_done_ns.or(older.setup_done_ns),
+            stopped_ns: self.stopped_ns.or(older.stopped_ns),
+            final_sync_done_ns: self.final_sync_done_ns.or(older.final_sync_done_ns),
+            ready_ns: self.ready_ns.or(older.ready_ns),
+            resumed_ns: self.resumed_ns.or(older.resumed_ns),
+            ended_ns: self.ended_ns.or(older.ended_ns),
+            restored_ns: self.restored_ns.or(older.restored_ns),
+            claimed_downtime_ns: self.claimed_downtime_ns.or(older.claimed_downtime_ns),
+        }
+    }
+}
+
+/// The answer to the question whether the destination runs the guest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
     /// The destination runs the guest.
@@ -278,7 +302,7 @@ pub struct Samples {
     pub gaps: Vec<GapSpan>,
     /// Gaps shorter than this are not told; `None` when gaps are not told at all.
     pub gap_resolution_ns: Option<u64>,
-    /// Write latencies before and since the migrate command, by side; replaces what came before.
+    /// Write latencies before and since the migrate command, by side; replaces what came before. Without a migrate command all are "before".
     pub latency: Vec<(Side, LatencyPair)>,
     /// Most resident memory so far, by side.
     pub resident_peak_bytes: Vec<(Side, u64)>,
@@ -287,13 +311,15 @@ pub struct Samples {
 }
 
 /// The workload's progress at one moment.
+///
+/// A side may tell points at any time, also when the guest does not run there: a stopped source, a destination that waits. The report keeps those of the guest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuestPoint {
-    /// Where the guest is.
+    /// Who tells.
     pub side: Side,
     /// When it was read.
     pub at_ns: u64,
-    /// Writes of each worker since the guest first began.
+    /// Writes of each worker since the guest first began, on whichever side: the destination goes on counting where the source stopped.
     pub counts: Vec<u64>,
     /// Latencies since the point before.
     pub latency: Option<Latency>,

@@ -13,7 +13,9 @@ mod hypervisor;
 mod interrupt;
 mod observer;
 mod policy;
+mod probe;
 mod record;
+mod warnings;
 
 pub use assemble::{Identity, assemble};
 pub use clock::{Clock, RealClock, SimulatedClock};
@@ -24,4 +26,5 @@ pub use hypervisor::{
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};
+pub use probe::{Availability, Finding, Shortfall};
 pub use record::{Record, RecordedEvent};

@@ -31,6 +31,18 @@ impl Phase {
             Phase::Shutdown => "shutdown",
         }
     }
+
+    /// The phase within a sentence: "during ...".
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Phase::Boot => "the boot",
+            Phase::WarmUp => "the warm-up",
+            Phase::Migrate => "the migration",
+            Phase::CoolDown => "the cool-down",
+            Phase::Verify => "the verification",
+            Phase::Shutdown => "the shutdown",
+        }
+    }
 }
 
 /// One thing to tell a watcher.

@@ -9,7 +9,16 @@ use crate::Action;
 pub struct Policy {
     scenario: Scenario,
     steps_taken: u32,
-    is_ending: bool,
+    ending: Option<Ending>,
+}
+
+/// How the policy has decided to end the migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The scenario had the guest stopped or switched; a limit may still give up on the rest.
+    Chosen,
+    /// A limit has spoken; nothing comes after it.
+    Limit,
 }
 
 /// What was decided, and why.
@@ -30,28 +39,38 @@ pub struct Situation {
     pub elapsed_ns: u64,
     /// Passes completed.
     pub passes: u64,
+    /// Whether the guest still runs; once it is stopped, only giving up is left to decide.
+    pub guest_runs: bool,
 }
 
 impl Policy {
     /// The policy of a scenario.
     pub fn new(scenario: &Scenario) -> Policy {
-        Policy { scenario: scenario.clone(), steps_taken: 0, is_ending: false }
+        Policy { scenario: scenario.clone(), steps_taken: 0, ending: None }
     }
 
     /// What to do now; each thing is decided once.
     pub fn decide(&mut self, now: Situation) -> Option<Decision> {
-        if self.is_ending {
+        if self.ending == Some(Ending::Limit) {
             return None;
         }
-        let ending = self.limit(now).or_else(|| self.pause(now)).or_else(|| self.postcopy(now));
-        if let Some((action, kind, text)) = ending {
-            self.is_ending = true;
-            return Some(Decision { action, kind, text });
+        let may_pause = now.guest_runs && self.ending.is_none();
+        let is_allowed = |it: &Decision| may_pause || it.action == Action::Cancel;
+        if let Some(limit) = self.limit(now).filter(is_allowed) {
+            self.ending = Some(Ending::Limit);
+            return Some(limit);
+        }
+        if !may_pause {
+            return None;
+        }
+        if let Some(chosen) = self.pause(now).or_else(|| self.postcopy(now)) {
+            self.ending = Some(Ending::Chosen);
+            return Some(chosen);
         }
         self.next_downtime_step(now)
     }
 
-    fn limit(&self, now: Situation) -> Option<(Action, &'static str, String)> {
+    fn limit(&self, now: Situation) -> Option<Decision> {
         let limits = &self.scenario.limits;
         let text = if let Some(most) = limits.max_passes.filter(|it| now.passes >= u64::from(*it)) {
             format!("Limit reached: {} passes (limits.max-passes = {most})", now.passes)
@@ -69,21 +88,22 @@ impl Policy {
             LimitAction::Pause => Action::Pause,
             LimitAction::Postcopy => Action::StartPostcopy,
         };
-        Some((action, "limit", text))
+        Some(Decision { action, kind: "limit", text })
     }
 
-    fn pause(&self, now: Situation) -> Option<(Action, &'static str, String)> {
+    fn pause(&self, now: Situation) -> Option<Decision> {
         let trigger = self.scenario.migration.pause.as_ref()?.trigger;
         is_due(trigger, now).then(|| {
             let text = match trigger {
                 Trigger::AfterPasses(passes) => format!("Paused after {passes} passes"),
                 Trigger::After(time) => format!("Paused after {time}"),
             };
-            (Action::Pause, "pause", format!("{text} as the scenario asks (migration.pause)"))
+            let text = format!("{text} as the scenario asks (migration.pause)");
+            Decision { action: Action::Pause, kind: "pause", text }
         })
     }
 
-    fn postcopy(&self, now: Situation) -> Option<(Action, &'static str, String)> {
+    fn postcopy(&self, now: Situation) -> Option<Decision> {
         let trigger = self.scenario.migration.postcopy.as_ref()?.trigger?;
         is_due(trigger, now).then(|| {
             let text = match trigger {
@@ -91,7 +111,7 @@ impl Policy {
                 Trigger::After(time) => format!("Post-copy after {time}"),
             };
             let text = format!("{text} as the scenario asks (migration.postcopy)");
-            (Action::StartPostcopy, "postcopy", text)
+            Decision { action: Action::StartPostcopy, kind: "postcopy", text }
         })
     }
 
@@ -132,19 +152,26 @@ mod tests {
         Scenario::from_toml(toml, "test.toml").unwrap()
     }
 
-    /// Asks every 500 ms, with one pass completed each second, and notes what was decided when.
+    /// Asks every 500 ms, with one pass completed each second, and notes what was decided when. The guest is stopped at `stop` or by a pause.
+    fn decisions(toml: &str, stop: f64) -> Vec<(f64, Action)> {
+        let mut policy = Policy::new(&scenario(toml));
+        let mut found: Vec<(f64, Action)> = Vec::new();
+        for half_seconds in 0..60u64 {
+            let seconds = half_seconds as f64 / 2.0;
+            let is_paused = found.iter().any(|it| it.1 == Action::Pause);
+            let now = Situation {
+                elapsed_ns: half_seconds * 500_000_000,
+                passes: half_seconds / 2,
+                guest_runs: seconds < stop && !is_paused,
+            };
+            found.extend(policy.decide(now).map(|it| (seconds, it.action)));
+        }
+        found
+    }
+
     #[track_caller]
     fn check(toml: &str, expected: &[(f64, Action)]) {
-        let mut policy = Policy::new(&scenario(toml));
-        let mut found = Vec::new();
-        for half_seconds in 0..60u64 {
-            let now =
-                Situation { elapsed_ns: half_seconds * 500_000_000, passes: half_seconds / 2 };
-            if let Some(decision) = policy.decide(now) {
-                found.push((half_seconds as f64 / 2.0, decision.action));
-            }
-        }
-        assert_eq!(found, expected);
+        assert_eq!(decisions(toml, f64::INFINITY), expected);
     }
 
     #[test]
@@ -161,6 +188,10 @@ mod tests {
         );
         check(
             "[migration.pause]\nafter = \"1s\"\n[limits]\nmax-time = \"9s\"",
+            &[(1.0, Action::Pause), (9.0, Action::Cancel)],
+        );
+        check(
+            "[migration.pause]\nafter = \"1s\"\n[limits]\nmax-time = \"9s\"\nthen = \"pause\"",
             &[(1.0, Action::Pause)],
         );
         check(
@@ -170,5 +201,13 @@ mod tests {
                 (4.0, Action::SetDowntimeLimit(300_000_000)),
             ],
         );
+    }
+    #[test]
+    fn once_the_guest_stands_still_only_giving_up_is_left() {
+        let pause = "[migration.pause]\nafter = \"3s\"";
+        assert_eq!(decisions(pause, 3.0), []);
+        let limit = |then: &str| format!("[limits]\nmax-time = \"3s\"\nthen = \"{then}\"");
+        assert_eq!(decisions(&limit("pause"), 3.0), []);
+        assert_eq!(decisions(&limit("cancel"), 3.0), [(3.0, Action::Cancel)]);
     }
 }

@@ -1,5 +1,7 @@
 //! Reports for people: text for a terminal.
 //!
+//! [`text()`] makes it of a report; [`Page`] is for other results that shall look alike.
+//!
 //! Nothing is measured or computed here beyond a difference of two numbers that stand side by side
 //! in the report. What the report does not know is printed as `unknown`, or as `–` in a table, and
 //! never as 0. Nothing is printed either: every function returns its text.
@@ -11,6 +13,7 @@ mod page;
 mod table;
 mod text;
 
+pub use page::{Judgement, Page, Tone};
 pub use text::{one_line, text};
 
 /// How a text may look.

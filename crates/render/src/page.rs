@@ -11,10 +11,29 @@ const LABEL_WIDTH: usize = 18;
 /// What a piece of text wants to say by its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
+    /// All is well.
     Good,
+    /// To be trusted less.
     Doubtful,
+    /// Wrong, or broken.
     Bad,
+    /// What follows belongs together.
     Heading,
+}
+
+/// One row that carries a judgement.
+#[derive(Clone, Copy, Debug)]
+pub struct Judgement<'a> {
+    /// What was judged.
+    pub label: &'a str,
+    /// The judgement in one word.
+    pub word: &'a str,
+    /// How the word is meant.
+    pub tone: Tone,
+    /// What there is to say about it.
+    pub text: &'a str,
+    /// Paragraphs below that.
+    pub below: &'a [&'a str],
 }
 
 /// The text under construction. Only this type knows about colours, width and indentation.
@@ -24,10 +43,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// An empty page.
     pub fn new(style: Style) -> Page {
         Page { style: Style { width: style.width.max(NARROWEST), ..style }, out: String::new() }
     }
 
+    /// The text as it has grown.
     pub fn finish(self) -> String {
         self.out
     }
@@ -64,8 +85,26 @@ impl Page {
         self.wrapped(&label, INDENT + LABEL_WIDTH, value, None);
     }
 
+    /// A row with a judgement; rows with the same widths of label and word stand in columns.
+    pub fn judgement(&mut self, row: &Judgement<'_>, label_width: usize, word_width: usize) {
+        let word = self.paint(&format!("{:<word_width$}", row.word), Some(row.tone));
+        let first = format!("{:INDENT$}{:<label_width$}  {word}  ", "", row.label);
+        let column = INDENT + label_width + 2 + word_width + 2;
+        // Where the column would be too narrow to read, the texts stand below.
+        let hang = if column + NARROWEST / 2 > self.style.width { 2 * INDENT } else { column };
+        let mut texts = std::iter::once(row.text).chain(row.below.iter().copied());
+        if hang < column {
+            self.line(&first);
+        } else {
+            self.wrapped(&first, hang, texts.next().unwrap_or_default(), None);
+        }
+        for text in texts.filter(|it| !it.is_empty()) {
+            self.wrapped("", hang, text, None);
+        }
+    }
+
     /// A table, its headings as they are.
-    pub fn table(&mut self, table: &Table) {
+    pub(crate) fn table(&mut self, table: &Table) {
         for line in table.lines(self.style.width - INDENT) {
             self.line(&format!("{:INDENT$}{line}", ""));
         }
@@ -156,6 +195,37 @@ mod tests {
         let mut page = Page::new(Style { colour: false, width: 80 });
         page.row("reason", "\u{1b}[2Jgone\u{7}");
         assert_eq!(page.finish(), "  reason            ?[2Jgone?\n");
+    }
+
+    #[test]
+    fn judgements_stand_in_columns_that_give_way_on_narrow_terminals() {
+        let render = |width, colour| {
+            let mut page = Page::new(Style { colour, width });
+            let row = Judgement {
+                label: "thing",
+                word: "limited",
+                tone: Tone::Doubtful,
+                text: "half of it",
+                below: &["so it is slow", "buy the rest"],
+            };
+            page.judgement(&row, 8, 8);
+            page.judgement(&Judgement { word: "ok", text: "", below: &[], ..row }, 8, 8);
+            page.finish()
+        };
+        insta::assert_snapshot!(render(80, false), @r"
+        thing     limited   half of it
+                            so it is slow
+                            buy the rest
+        thing     ok
+        ");
+        insta::assert_snapshot!(render(40, false), @r"
+        thing     limited
+          half of it
+          so it is slow
+          buy the rest
+        thing     ok
+        ");
+        assert!(render(80, true).contains("\u{1b}[33mlimited \u{1b}[0m"));
     }
 
     #[test]

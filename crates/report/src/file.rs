@@ -99,9 +99,16 @@ impl Report {
     /// link. A target that is no regular file (a pipe, a terminal, `/dev/null`) is written to
     /// directly, because renaming would replace the device. Nothing is left behind on failure.
     pub fn write_atomically(&self, path: &Path) -> Result<(), WriteError> {
-        write(path, self.to_json_pretty().as_bytes())
-            .map_err(|source| WriteError { path: path.to_owned(), source })
+        write_atomically(path, self.to_json_pretty().as_bytes())
     }
+}
+
+/// Writes any document as [`Report::write_atomically`] writes a report.
+///
+/// # Errors
+/// As there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    write(path, bytes).map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// The part of a report that is the same in all versions.

@@ -27,7 +27,7 @@ pub mod statistics;
 mod summary;
 mod verdict;
 
-pub use file::{ReadError, WriteError};
+pub use file::{ReadError, WriteError, write_atomically};
 pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{CorruptPage, Integrity, IntegrityDetail, Word};
 pub use probe::{Direction, Outage, Probe};

@@ -17,8 +17,9 @@ pub const SCHEMA_VERSION: &str = "1.0";
 /// One run of one migration: what was asked for, what was seen, and the numbers made of it.
 ///
 /// Unknown values are null, never 0. Times are in seconds on the pilot's clock, where 0 is the
-/// acceptance of the migrate command and negative times are the warm-up. A page is 4 KiB. Within a
-/// major version of the schema fields are only added.
+/// acceptance of the migrate command and negative times are the warm-up; in a run that ended before
+/// that command, 0 is its beginning. A page is 4 KiB. Within a major version of the schema fields are
+/// only added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Always `sterna-report`; tells this document from other JSON.

@@ -43,7 +43,8 @@ pub enum PassKind {
 
 /// One pass: from the beginning of one synchronisation of the dirty bitmap to the beginning of the
 /// next, while the guest runs. The synchronisation at the stop begins the row of kind `final`,
-/// which ends when the destination has loaded everything.
+/// which ends when the destination has loaded everything. The last row may be one within which the
+/// migration ended; it has no length, and of the rest what is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pass {
     /// Number of the pass, from 1. The row of kind `final` carries the next number.
@@ -89,8 +90,9 @@ pub struct Pass {
     /// and without guest samples.
     pub touch_rate_bytes_per_second: Option<f64>,
     /// How far the guest's throughput fell from the beginning of the opening synchronisation until
-    /// 100 ms after its end, in percent of the baseline: 0 = not at all, 100 = it stood still,
-    /// negative = faster. Null without a baseline or without guest samples.
+    /// 100 ms after its end (or until the vCPUs were stopped on the source, if that came first), in
+    /// percent of the baseline: 0 = not at all, 100 = it stood still, negative = faster. Null
+    /// without a baseline or without guest samples.
     pub guest_dip_percent: Option<f64>,
 }
 
@@ -125,6 +127,9 @@ pub struct Poll {
 }
 
 /// How much the guest's workload got done in a short interval, seen from inside.
+///
+/// The source's last interval ends when the vCPUs were stopped there, and the destination's first
+/// begins when they ran there; between them the guest stood still, and no interval covers that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestSample {
     /// End of the interval, in seconds on the pilot's clock (0 = migrate command accepted).

@@ -36,7 +36,8 @@ pub struct Summary {
     /// work after that, which `blackout_seconds` shows. Null when there was no switchover.
     pub downtime_seconds: Option<f64>,
     /// The true downtime lies at most this far from `downtime_seconds`, in seconds: the sum of the
-    /// uncertainties of both clock offsets. Null when the downtime is.
+    /// uncertainties of both clock offsets. Null when the downtime is, or when the clocks were not
+    /// compared.
     pub downtime_uncertainty_seconds: Option<f64>,
     /// The downtime as the engine itself claims it, in seconds, by whatever definition it has.
     pub downtime_claimed_seconds: Option<f64>,
@@ -54,7 +55,7 @@ pub struct Summary {
     /// It contains the downtime and the time until the first write after it, and also throttling.
     /// A worker that waits because the scenario's pace has nothing for it to do is in no gap.
     /// 0 means that no gap was longer than `blackout_resolution_seconds`. Null when gaps were not
-    /// recorded.
+    /// recorded, and when the guest was not seen to go on after a stop.
     pub blackout_seconds: Option<f64>,
     /// Gaps shorter than this are not recorded, in seconds. Null when gaps were not recorded.
     pub blackout_resolution_seconds: Option<f64>,
@@ -111,7 +112,8 @@ pub struct Summary {
     /// Amplification: `wire_bytes` / size of guest memory. 1 means that memory crossed once.
     pub amplification: Option<f64>,
     /// Slowest window of 100 ms, in bytes per second: windows laid end to end from the beginning
-    /// of pass 1 to the end of the transfer; a shorter rest at the end is left out.
+    /// of pass 1 to the end of the transfer; a shorter rest at the end
+    /// belongs to the last window.
     pub bandwidth_min_bytes_per_second: Option<f64>,
     /// Bytes over time from the beginning of pass 1 to the end of the transfer, in bytes per second.
     pub bandwidth_mean_bytes_per_second: Option<f64>,

@@ -33,9 +33,9 @@ pub enum Verdict {
     CompletedForced,
     /// A limit said stop before the commit point; the guest runs on at the source, unharmed.
     Cancelled,
-    /// The engine gave up before the commit point, in its own words; the guest runs on at the source, unharmed.
+    /// It was not to be: the engine gave up before the commit point, in its own words, and the guest runs on at the source, unharmed; or the guest could not be started at all.
     Failed,
-    /// Something broke after the commit point and no side can run the guest.
+    /// No side can run the guest: something broke after the commit point, or the side that ran the guest died.
     Lost,
     /// This engine or this machine cannot do what the scenario asks; nothing was started.
     Unsupported,

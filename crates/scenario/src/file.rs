@@ -4,6 +4,8 @@
 //! way does every mistake have a line, a column and a nearest name, and every value one parser, the same that flags
 //! and variables go through.
 
+mod phases;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -59,6 +61,9 @@ impl Walk<'_> {
             let origin = self.place.origin(value.span().start);
             let text = scalar(setting, value.get_ref(), &origin)?;
             return self.builder.put(setting, &text, origin);
+        }
+        if path == phases::PHASE {
+            return self.phases(value);
         }
         match tables::find(&path).filter(|table| !table.path().is_empty()) {
             Some(inner) => self.inner_table(inner, key, value),
@@ -191,7 +196,7 @@ fn join(table: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::error::Error;
 
     use proptest::prelude::*;
@@ -199,7 +204,7 @@ mod tests {
     use crate::{Kind, Scenario, settings, tables};
 
     #[track_caller]
-    fn refused(text: &str, expected: &str) {
+    pub(super) fn refused(text: &str, expected: &str) {
         let error = Scenario::from_toml(text, "run.toml").expect_err(text);
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         assert_eq!(format!("{error}{source}"), expected, "{text}");
@@ -259,9 +264,7 @@ mod tests {
             "  'guest.vcpus' = 2",
             "Unknown field `guest.vcpus` outside any table at run.toml:1:3; did you mean `guest`?",
         );
-        for not_built_yet in
-            ["[[probe]]\nkind = \"udp\"", "[[fault]]", "[[workload.phase]]", "\"\" = 1"]
-        {
+        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "[[fault]]", "\"\" = 1"] {
             let error = Scenario::from_toml(not_built_yet, "run.toml").unwrap_err();
             assert!(error.to_string().starts_with("Unknown field"), "{error}");
         }

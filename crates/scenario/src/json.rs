@@ -91,7 +91,8 @@ mod tests {
                 },
                 "workload": {
                     "memory": "25%", "workers": 4, "pattern": "random", "method": "counter",
-                    "rate": "32MiB/s", "seed": 1, "latency": true,
+                    "rate": "32MiB/s", "seed": 1, "latency": true, "catch-up": false,
+                    "phases": null, "repeat": false,
                 },
                 "migration": {
                     "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",

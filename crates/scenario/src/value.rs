@@ -1,10 +1,9 @@
 //! Single values: from text, back to text, and how TOML writes them.
 
 use std::fmt::Display;
-use std::str::FromStr;
 
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
-use sterna_workload::{Method, Pace, Pattern, SpecError, UnknownName};
+use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
 use crate::types::{Compression, HugePages, LimitAction, TlsMode, Transport, ZeroPage};
 use crate::{IdSet, IdSetError};
@@ -96,8 +95,6 @@ chosen! {
     ZeroPage, ZeroPage::NAMES;
     Compression, Compression::NAMES;
     TlsMode, TlsMode::NAMES;
-    Pattern, known_words::<Pattern>();
-    Method, known_words::<Method>();
 }
 
 macro_rules! integers {
@@ -133,17 +130,22 @@ impl Value for String {
     }
 }
 
-impl Value for Pace {
-    fn read(text: &str) -> Result<Pace, ValueError> {
-        text.parse().map_err(|error| match error {
-            // Its own sentence only names the field, which ours does too.
-            SpecError::Value { source, .. } => ValueError::Workload(source),
-            other => ValueError::Workload(Box::new(other)),
-        })
-    }
+macro_rules! of_workload {
+    ($($name:ty),+) => { $(
+        impl Value for $name {
+            fn read(text: &str) -> Result<$name, ValueError> {
+                text.parse().map_err(workload_error)
+            }
+        }
+    )+ };
 }
+of_workload!(Pattern, Method, Pace, Phases);
 
-/// The words of a type that tells them only when it meets one that it does not know.
-fn known_words<T: FromStr<Err = UnknownName>>() -> &'static [&'static str] {
-    "".parse::<T>().err().map_or(&[], |error| error.known)
+fn workload_error(error: SpecError) -> ValueError {
+    match error {
+        SpecError::Unknown(unknown) => ValueError::Word(unknown),
+        // Its own sentence only names the field, which ours does too.
+        SpecError::Value { source, .. } => ValueError::Workload(source),
+        other => ValueError::Workload(Box::new(other)),
+    }
 }

@@ -8,16 +8,21 @@ use std::thread::{self, JoinHandle};
 use sterna_sys::clock::{Cycles, monotonic_ns};
 use sterna_sys::cpu;
 use sterna_sys::region::Region;
-use thiserror::Error;
 
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode, Orders};
-use crate::gaps::Gap;
+use crate::crew_error::CrewError;
+use crate::gaps::{Gap, Stall};
 use crate::histogram::Histogram;
+use crate::image::Images;
 use crate::meter::Meter;
-use crate::pace::Pacer;
-use crate::partition::{order, partition};
+use crate::partition::partition;
+use crate::segment::segments;
 use crate::spec::Spec;
+use crate::state::{self, CrewState, WorkerState};
+use crate::strokes::LongWrites;
+use crate::timeline::Timeline;
+use crate::verify::Verification;
 use crate::worker::{self, Job, Shared};
 
 /// Worker threads that dirty a region.
@@ -32,16 +37,10 @@ use crate::worker::{self, Job, Shared};
 #[derive(Debug)]
 pub struct Crew {
     shared: Arc<Shared>,
+    spec: Spec,
     threads: Vec<JoinHandle<()>>,
-    /// Takers of gaps take turns.
+    /// Takers of gaps and stalls take turns.
     taking: Mutex<()>,
-}
-
-/// All that a workload carries with it from one host to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrewState {
-    /// Writes made by each worker since the beginning of the workload.
-    pub counts: Vec<u64>,
 }
 
 /// How to run a crew.
@@ -55,76 +54,29 @@ pub struct CrewOptions {
     pub thread_name: &'static str,
     /// Time without progress, while work was due, from which on it is reported as a [`Gap`].
     pub gap_threshold_ns: u64,
-}
-
-/// Why a crew could not be started; nothing of it is left behind.
-#[derive(Debug, Error)]
-pub enum CrewError {
-    /// A crew needs somebody to work.
-    #[error("A workload with 0 workers dirties nothing; use at least 1")]
-    NoWorkers,
-    /// The workload is larger than the memory it is to run in.
-    #[error(
-        "Workload memory of {workload} pages exceeds the region of {region} pages; lower the workload's memory"
-    )]
-    TooLarge {
-        /// Pages the workload wants.
-        workload: usize,
-        /// Pages there are.
-        region: usize,
-    },
-    /// Some worker would have no page of its own.
-    #[error(
-        "{workers} workers cannot share {pages} pages; use at least one 4 KiB page for each worker"
-    )]
-    TooSmall {
-        /// How many workers.
-        workers: u32,
-        /// Pages of the workload.
-        pages: usize,
-    },
-    /// The state belongs to another workload.
-    #[error("The state has counts of {found} workers, but the workload has {expected}")]
-    OtherState {
-        /// Workers of the workload.
-        expected: u32,
-        /// Workers of the state.
-        found: usize,
-    },
-    /// The kernel gave no thread.
-    #[error("Worker {worker} cannot be started")]
-    Spawn {
-        /// The worker's number.
-        worker: u32,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel refused the processors.
-    #[error(
-        "Worker {worker} cannot run on processors {cpus:?}; choose among those that are online and allowed"
-    )]
-    Pin {
-        /// The worker's number.
-        worker: u32,
-        /// The processors asked for.
-        cpus: Vec<usize>,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-impl CrewState {
-    /// The state of a workload that has not begun.
-    pub fn fresh(workers: u32) -> CrewState {
-        CrewState { counts: vec![0; workers as usize] }
-    }
+    /// Time of a single write from which on it is reported as a [`Stall`]; None reports none. Needs timed writes.
+    pub stall_threshold_ns: Option<u64>,
+    /// Check each page just before it is written again, also what others might have done to it.
+    ///
+    /// Needs memory that was filled, a pattern that goes round, and no phases; costs a read of the whole page.
+    pub check: bool,
+    /// Give a worker's pages back to the kernel after each round of as many writes as it has pages, so that the next
+    /// round meets a page fault at each; memory can then not be verified.
+    pub remap: bool,
 }
 
 impl Default for CrewOptions {
-    /// Running at once, on any processor, as `worker`, gaps from 2 ms.
+    /// Running at once, on any processor, as `worker`, gaps from 2 ms, nothing else.
     fn default() -> CrewOptions {
-        let gap_threshold_ns = 2_000_000;
-        CrewOptions { paused: false, cpus: None, thread_name: "worker", gap_threshold_ns }
+        CrewOptions {
+            paused: false,
+            cpus: None,
+            thread_name: "worker",
+            gap_threshold_ns: 2_000_000,
+            stall_threshold_ns: None,
+            check: false,
+            remap: false,
+        }
     }
 }
 
@@ -139,17 +91,23 @@ impl Crew {
         state: &CrewState,
         options: CrewOptions,
     ) -> Result<Crew, CrewError> {
-        check(region, spec, state)?;
+        let workers = check(region, spec, state, &options)?;
         // Calibrates the counter now, not in the first worker's first quantum.
         Cycles::calibrated();
         let mode = if options.paused { Mode::Pause } else { Mode::Run };
         let shared = Arc::new(Shared {
             region: Arc::clone(region),
             control: Control::new(spec.workers as usize, mode),
-            meters: state.counts.iter().map(|count| Meter::new(*count)).collect(),
-            gap_ns: options.gap_threshold_ns,
+            meters: workers.iter().map(Meter::new).collect(),
+            images: Images::new(spec.method, spec.seed),
+            long: LongWrites {
+                gap_ns: options.gap_threshold_ns,
+                stall_ns: options.stall_threshold_ns.unwrap_or(u64::MAX),
+            },
         });
-        let mut crew = Crew { shared, threads: Vec::new(), taking: Mutex::new(()) };
+        let (spec, taking) = (spec.clone(), Mutex::new(()));
+        let mut crew = Crew { shared, spec, threads: Vec::new(), taking };
+        let spec = &crew.spec;
         for worker in 0..spec.workers {
             let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
             crew.threads.push(spawn(&crew.shared, spec, worker, &options, ready)?);
@@ -223,7 +181,8 @@ impl Crew {
 
     /// The state from which another crew can go on; exact only while the crew is paused.
     pub fn state(&self) -> CrewState {
-        CrewState { counts: self.counts() }
+        let workers: Vec<WorkerState> = self.shared.meters.iter().map(Meter::state).collect();
+        CrewState::of(&self.spec, &workers)
     }
 
     /// The gaps noted since they were last taken, by worker and then by time.
@@ -235,9 +194,58 @@ impl Crew {
         let _turn = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gaps = Vec::new();
         for (worker, meter) in (0..).zip(&self.shared.meters) {
-            meter.gaps.take(worker, &mut gaps);
+            meter.gaps.take(|gap| {
+                gaps.push(Gap { worker, start_ns: gap.start_ns, end_ns: gap.end_ns });
+            });
         }
         gaps
+    }
+
+    /// The stalls noted since they were last taken, by worker and then by time; empty without a threshold.
+    pub fn take_stalls(&self) -> Vec<Stall> {
+        let _turn = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stalls = Vec::new();
+        for (worker, meter) in (0..).zip(&self.shared.meters) {
+            meter.stalls.take(|stall| {
+                let length_ns = stall.end_ns.saturating_sub(stall.start_ns);
+                let (page, start_ns) = (stall.page, stall.start_ns);
+                stalls.push(Stall { worker, page, start_ns, length_ns });
+            });
+        }
+        stalls
+    }
+
+    /// How many stalls were dropped because nobody took them in time.
+    pub fn lost_stalls(&self) -> u64 {
+        self.shared.meters.iter().map(|meter| meter.stalls.lost()).sum()
+    }
+
+    /// What checking before each write has found so far; empty without [`CrewOptions::check`].
+    pub fn checked(&self) -> Verification {
+        let mut all = Verification::default();
+        for meter in &self.shared.meters {
+            all.append(meter.found.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        }
+        all
+    }
+
+    /// Why some worker no longer gives its pages back, if so.
+    pub fn remap_error(&self) -> Option<&io::Error> {
+        self.shared.meters.iter().find_map(|meter| meter.remap_error.get())
+    }
+
+    /// Pages per second of all workers without a limit, as found for a share of it; None while it is not known, or not
+    /// needed.
+    pub fn full_speed_pages_per_second(&self) -> Option<u64> {
+        let speeds = self.shared.meters.iter().map(|meter| meter.full_speed.load(Relaxed));
+        speeds.map(|speed| Some(speed).filter(|speed| *speed > 0)).sum()
+    }
+
+    /// How many different pages were written since `earlier`, a former [`Crew::state`] of this workload.
+    ///
+    /// See [`crate::distinct_pages`] for how exact it is and what it costs.
+    pub fn distinct_pages_since(&self, earlier: &CrewState) -> u64 {
+        crate::replay::distinct_pages(&self.spec, &earlier.counts, &self.state().counts)
     }
 
     /// How many gaps were dropped because nobody took them in time.
@@ -295,7 +303,12 @@ impl Drop for Crew {
     }
 }
 
-fn check(region: &Region, spec: &Spec, state: &CrewState) -> Result<(), CrewError> {
+fn check(
+    region: &Region,
+    spec: &Spec,
+    state: &CrewState,
+    options: &CrewOptions,
+) -> Result<Vec<WorkerState>, CrewError> {
     let (workers, pages) = (spec.workers, spec.pages());
     if workers == 0 {
         return Err(CrewError::NoWorkers);
@@ -306,10 +319,18 @@ fn check(region: &Region, spec: &Spec, state: &CrewState) -> Result<(), CrewErro
     if pages < workers as usize {
         return Err(CrewError::TooSmall { workers, pages });
     }
-    if state.counts.len() != workers as usize {
-        return Err(CrewError::OtherState { expected: workers, found: state.counts.len() });
+    check_options(spec, options)?;
+    let (expected, found) = (state::numbers(spec), state.counts.len());
+    state::workers(spec, &state.counts).ok_or(CrewError::OtherState { expected, found })
+}
+
+fn check_options(spec: &Spec, options: &CrewOptions) -> Result<(), CrewError> {
+    let has_phases = !spec.phases.is_empty();
+    let goes_round = segments(spec, 0)[0].order.round(0).is_some();
+    if options.check && (has_phases || !goes_round) {
+        return Err(CrewError::CannotCheck { pattern: spec.pattern, has_phases });
     }
-    Ok(())
+    if options.check && options.remap { Err(CrewError::CannotCheckRemapped) } else { Ok(()) }
 }
 
 fn spawn(
@@ -323,10 +344,11 @@ fn spawn(
     let job = Job {
         number: worker as usize,
         pages: partition(spec, worker),
-        order: order(spec, worker),
-        method: spec.method,
+        segments: segments(spec, worker),
+        timeline: Timeline::new(spec, worker, &shared.meters[worker as usize], monotonic_ns()),
         is_timed: spec.latency,
-        pacer: Pacer::new(spec.pace, worker, spec.workers, monotonic_ns()),
+        is_checked: options.check,
+        remaps: options.remap,
     };
     let name = format!("{}-{worker}", options.thread_name);
     let body = move || {

@@ -126,6 +126,20 @@ impl Histogram {
         Histogram { cells, sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns), max_ns }
     }
 
+    /// The counts in the 21 cells that mig_mon prints, labelled 1, 2, 4, … 1048576 µs: a time is in the first of them
+    /// whose label it stays below, and in the last if there is none.
+    ///
+    /// At the edges, times are off by up to 1/64 of their value.
+    pub fn mig_mon_buckets(&self) -> [u64; 21] {
+        let mut buckets = [0; 21];
+        for (low, high, n) in self.cells() {
+            let us = (low + (high - low) / 2) / 1000;
+            let bucket = us.checked_ilog2().map_or(0, |log| log as usize + 1);
+            buckets[bucket.min(20)] += n;
+        }
+        buckets
+    }
+
     /// The cells that are not empty: shortest and longest time of each, inclusive, and its count.
     pub fn cells(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         self.cells.iter().enumerate().filter(|(_, n)| **n > 0).map(|(cell, n)| {
@@ -235,6 +249,26 @@ mod tests {
         let empty = Histogram::default();
         assert_eq!((empty.count(), empty.max_ns(), empty.mean_ns()), (0, None, None));
         assert_eq!(empty.percentile_ns(50.0), None);
+    }
+
+    #[test]
+    fn mig_mon_buckets_hold_what_stays_below_their_label() {
+        let bucket = |us: f64| {
+            let mut histogram = Histogram::default();
+            histogram.record((us * 1000.0) as u64);
+            histogram.mig_mon_buckets().iter().position(|n| *n == 1)
+        };
+        let check = |us: f64, expected: usize| assert_eq!(bucket(us), Some(expected), "{us} us");
+        check(0.0, 0);
+        check(0.9, 0);
+        check(1.1, 1);
+        check(1.9, 1);
+        check(2.1, 2);
+        check(3.9, 2);
+        check(1100.0, 11);
+        check(500_000.0, 19);
+        check(600_000.0, 20);
+        check(1e7, 20);
     }
 
     #[test]

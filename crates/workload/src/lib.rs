@@ -6,7 +6,7 @@
 //! - [`order`] and [`replay`]: why the result is known from a seed and the number of writes alone.
 //! - [`bitmap`]: which pages were written, as told by the writers themselves.
 //! - [`gaps`]: when a worker made no progress.
-//! - [`histogram`]: how long writes took.
+//! - [`histogram`], [`hdr`]: how long writes took, also for the tools of others.
 //!
 //! The hot loop neither allocates nor calls the kernel.
 
@@ -15,9 +15,12 @@
 pub mod bitmap;
 mod control;
 pub mod crew;
+mod crew_error;
 pub mod fill;
 pub mod gaps;
+pub mod hdr;
 pub mod histogram;
+mod image;
 mod meter;
 mod method;
 mod mix;
@@ -25,18 +28,28 @@ pub mod order;
 mod pace;
 pub mod partition;
 pub mod replay;
+mod segment;
 pub mod spec;
+mod state;
 mod strokes;
 #[cfg(test)]
 mod testing;
+mod timeline;
 pub mod verify;
 mod worker;
 
 pub use bitmap::DirtyBitmap;
-pub use crew::{Crew, CrewError, CrewOptions, CrewState};
+pub use crew::{Crew, CrewOptions};
+pub use crew_error::CrewError;
 pub use fill::{expected_word, fill};
-pub use gaps::Gap;
+pub use gaps::{Gap, Stall};
 pub use histogram::{Histogram, HistogramParts, NoSuchCell};
 pub use method::stamp_word;
-pub use spec::{Method, Pace, Pattern, Spec, SpecError, UnknownName};
+pub use replay::distinct_pages;
+pub use spec::{
+    HotSet, Method, Pace, Pattern, Phase, PhaseError, PhaseRate, Phases, Ratio, Skew, Spec,
+    SpecError, UnknownName,
+};
+pub use state::CrewState;
+pub use strokes::TimingCost;
 pub use verify::{Corruption, Layout, Verification, verify};

@@ -2,8 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::gaps::GapRing;
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::gaps::EventRing;
 use crate::histogram::LiveHistogram;
+use crate::state::WorkerState;
+use crate::verify::{Corruption, Verification};
 
 /// One worker's numbers: the worker stores, anybody loads.
 ///
@@ -14,10 +19,21 @@ use crate::histogram::LiveHistogram;
 pub(crate) struct Meter {
     /// Writes made since the beginning of the workload, earlier crews included.
     pub(crate) writes: AtomicU64,
+    /// The same by segment.
+    pub(crate) by_segment: Box<[AtomicU64]>,
+    /// Running time since the beginning; as of the last quantum.
+    pub(crate) elapsed_ns: AtomicU64,
+    /// Pages per second without a limit; 0 while not known.
+    pub(crate) full_speed: AtomicU64,
     pub(crate) last_write: Instant,
     pub(crate) first_write: Instant,
-    pub(crate) gaps: GapRing,
+    pub(crate) gaps: EventRing,
+    pub(crate) stalls: EventRing,
     pub(crate) latency: LiveHistogram,
+    /// What checking before each write found.
+    pub(crate) found: Mutex<Verification>,
+    /// Why pages cannot be given back.
+    pub(crate) remap_error: OnceLock<io::Error>,
 }
 
 /// A time on CLOCK_MONOTONIC that may not have come yet.
@@ -25,14 +41,41 @@ pub(crate) struct Meter {
 pub(crate) struct Instant(AtomicU64);
 
 impl Meter {
-    pub(crate) fn new(writes: u64) -> Meter {
+    pub(crate) fn new(state: &WorkerState) -> Meter {
         Meter {
-            writes: AtomicU64::new(writes),
+            writes: AtomicU64::new(state.writes.iter().sum()),
+            by_segment: state.writes.iter().map(|writes| AtomicU64::new(*writes)).collect(),
+            elapsed_ns: AtomicU64::new(state.elapsed_ns),
+            full_speed: AtomicU64::new(state.full_speed),
             last_write: Instant::default(),
             first_write: Instant::default(),
-            gaps: GapRing::new(),
+            gaps: EventRing::new(),
+            stalls: EventRing::new(),
             latency: LiveHistogram::new(),
+            found: Mutex::default(),
+            remap_error: OnceLock::new(),
         }
+    }
+
+    /// How far the worker has come; exact while it is paused.
+    pub(crate) fn state(&self) -> WorkerState {
+        WorkerState {
+            full_speed: self.full_speed.load(Relaxed),
+            elapsed_ns: self.elapsed_ns.load(Relaxed),
+            writes: self.by_segment.iter().map(|writes| writes.load(Relaxed)).collect(),
+        }
+    }
+
+    /// Notes the first reason why pages cannot be given back.
+    #[cold]
+    pub(crate) fn note_remap_error(&self, error: io::Error) {
+        let _ = self.remap_error.set(error);
+    }
+
+    /// Counts pages that were looked at.
+    pub(crate) fn note_checked(&self, found: impl Iterator<Item = Option<Corruption>>) {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.for_each(|corruption| all.add(corruption));
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use sterna_sys::region::Region;
 
 use crate::fill::Content;
-use crate::method::stamp_word;
+use crate::image::Images;
 use crate::partition::pieces;
 use crate::replay::page_writes;
-use crate::spec::{Method, Spec};
+use crate::spec::Spec;
 
 /// How a guest's memory is used: first the workload, then the ballast, then pages that were never touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Verification {
         self.corrupt_pages == 0
     }
 
-    fn add(&mut self, corruption: Option<Corruption>) {
+    pub(crate) fn add(&mut self, corruption: Option<Corruption>) {
         self.pages_checked += 1;
         if let Some(corruption) = corruption {
             self.corrupt_pages += 1;
@@ -72,7 +72,7 @@ impl Verification {
         }
     }
 
-    fn append(&mut self, later: Verification) {
+    pub(crate) fn append(&mut self, later: Verification) {
         self.pages_checked += later.pages_checked;
         self.corrupt_pages += later.corrupt_pages;
         self.corrupt.extend(later.corrupt);
@@ -80,13 +80,14 @@ impl Verification {
     }
 }
 
-/// Compares every word of every page with what it must be after the workers made `counts` writes.
+/// Compares every word of every page with what it must be when the crew's state has the numbers `counts`, which without
+/// phases are just the writes of each worker.
 ///
 /// Nobody may write meanwhile, or the check finds corruption that is none.
 /// Pages that must be zero are only read, so those never touched still get no memory of their own.
 ///
 /// # Panics
-/// When the layout does not fit the region or the spec, or there is not one count for each worker.
+/// When the layout does not fit the region or the spec, or the numbers are not as many as the spec's state has.
 pub fn verify(
     region: &Region,
     layout: &Layout,
@@ -98,7 +99,9 @@ pub fn verify(
     assert!(layout.filled().end <= layout.total_pages, "the layout's parts exceed its total");
     assert_eq!(layout.workload_pages, spec.pages(), "layout and spec disagree on the workload");
     let writes = page_writes(spec, counts, threads);
-    let check = Check { region, content: Content::new(spec.seed), layout, spec, writes: &writes };
+    let images = Images::new(spec.method, spec.seed);
+    let content = Content::new(spec.seed);
+    let check = Check { region, content, images: &images, layout, writes: &writes };
     let mut all = Verification::default();
     std::thread::scope(|scope| {
         let parts: Vec<_> = pieces(0..layout.total_pages, threads)
@@ -116,8 +119,8 @@ pub fn verify(
 struct Check<'a> {
     region: &'a Region,
     content: Content,
+    images: &'a Images,
     layout: &'a Layout,
-    spec: &'a Spec,
     writes: &'a [u64],
 }
 
@@ -130,44 +133,22 @@ impl Check<'_> {
 
     fn page(&self, page: usize) -> Option<Corruption> {
         if page < self.layout.workload_pages {
-            self.written_page(page)
+            check_page(self.region, self.images, page, self.writes[page])
         } else if self.layout.filled().contains(&page) {
-            self.filled_page(page, 0, 0)
+            let content = self.content.page(page);
+            let words = self.region.page(page).iter().enumerate();
+            let difference = words
+                .fold(0, |all, (index, word)| all | (word.load(Relaxed) ^ content.word(index)));
+            if difference == 0 {
+                None
+            } else {
+                self.first_difference(page, |word| content.word(word))
+            }
         } else if self.region.is_zero(page) {
             None
         } else {
             self.first_difference(page, |_| 0)
         }
-    }
-
-    fn written_page(&self, page: usize) -> Option<Corruption> {
-        match self.spec.method {
-            Method::Counter => self.filled_page(page, stamp_word(page), self.writes[page]),
-        }
-    }
-
-    /// Checks fill content to one word of which `raised` was added.
-    fn filled_page(&self, page: usize, raised_word: usize, raised: u64) -> Option<Corruption> {
-        let content = self.content.page(page);
-        let stamp = content.word(raised_word).wrapping_add(raised);
-        let words = self.region.page(page);
-        // All differences but the stamp's are gathered without a branch, which is what keeps up with memory.
-        let mut difference = words[raised_word].load(Relaxed) ^ stamp;
-        for (index, word) in words[..raised_word].iter().enumerate() {
-            difference |= word.load(Relaxed) ^ content.word(index);
-        }
-        for (index, word) in words.iter().enumerate().skip(raised_word + 1) {
-            difference |= word.load(Relaxed) ^ content.word(index);
-        }
-        if difference == 0 {
-            return None;
-        }
-        self.first_difference(
-            page,
-            |index| {
-                if index == raised_word { stamp } else { content.word(index) }
-            },
-        )
     }
 
     fn first_difference(&self, page: usize, expected: impl Fn(usize) -> u64) -> Option<Corruption> {
@@ -183,10 +164,23 @@ impl Check<'_> {
     }
 }
 
+/// Compares one page of the workload with what it must be after it was written `writes` times.
+pub(crate) fn check_page(
+    region: &Region,
+    images: &Images,
+    page: usize,
+    writes: u64,
+) -> Option<Corruption> {
+    let words = region.page(page).first_chunk()?;
+    let (word, expected, found) = images.page(page, writes).first_difference(words)?;
+    Some(Corruption { page, offset_bytes: word * size_of::<u64>(), expected, found })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fill::{expected_word, fill};
+    use crate::method::stamp_word;
     use crate::partition::{order, partition};
     use crate::spec::Pattern;
     use crate::testing::region;

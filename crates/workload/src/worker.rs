@@ -2,22 +2,26 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
 use sterna_sys::WORDS_PER_PAGE;
 use sterna_sys::clock::{Cycles, monotonic_ns};
+use sterna_sys::page_write::PageWords;
 use sterna_sys::region::Region;
 
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode};
+use crate::image::Images;
 use crate::meter::Meter;
 use crate::method::{Counter, WriteMethod};
-use crate::order::{AnyOrder, Order};
-use crate::pace::{Pacer, Plan};
-use crate::spec::Method;
-use crate::strokes::{Observer, Timer, Unobserved, strokes};
+use crate::order::{Order, with_order};
+use crate::pace::Plan;
+use crate::segment::Segment;
+use crate::strokes::{LongWrites, Observer, Timer, Unobserved, strokes};
+use crate::timeline::Timeline;
+use crate::verify::check_page;
 
 /// What a crew and its workers share.
 #[derive(Debug)]
@@ -25,18 +29,22 @@ pub(crate) struct Shared {
     pub(crate) region: Arc<Region>,
     pub(crate) control: Control,
     pub(crate) meters: Vec<Meter>,
-    /// Time without progress that counts as a gap.
-    pub(crate) gap_ns: u64,
+    pub(crate) images: Images,
+    /// Times without progress that are noted.
+    pub(crate) long: LongWrites,
 }
 
 /// What one worker has to do.
 pub(crate) struct Job {
     pub(crate) number: usize,
     pub(crate) pages: Range<usize>,
-    pub(crate) order: AnyOrder,
-    pub(crate) method: Method,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) timeline: Timeline,
     pub(crate) is_timed: bool,
-    pub(crate) pacer: Pacer,
+    /// Whether each page is checked before it is written.
+    pub(crate) is_checked: bool,
+    /// Whether all pages are given back to the kernel after each round.
+    pub(crate) remaps: bool,
 }
 
 /// Writes made between two looks at the clock and the orders, at most.
@@ -53,24 +61,15 @@ const THROTTLE_RUN_NS: u64 = 10_000_000;
 
 /// Runs `job` on the calling thread until the crew says stop.
 pub(crate) fn run(shared: &Shared, job: Job) {
-    match (job.order, job.method) {
-        (AnyOrder::Sequential(order), Method::Counter) => go(shared, job, order, Counter),
-        (AnyOrder::Random(order), Method::Counter) => go(shared, job, order, Counter),
-    }
-}
-
-fn go<O: Order, M: WriteMethod>(shared: &Shared, job: Job, order: O, method: M) {
     let meter = &shared.meters[job.number];
     let words =
         &shared.region.words()[job.pages.start * WORDS_PER_PAGE..job.pages.end * WORDS_PER_PAGE];
     let mut worker = Worker {
         shared,
         meter,
-        words,
-        order,
-        method,
+        words: words.as_chunks().0,
         cycles: *Cycles::calibrated(),
-        index: meter.writes.load(Relaxed),
+        index: 0,
         obeyed: 0,
         bitmap: None,
         batch: 1,
@@ -82,15 +81,13 @@ fn go<O: Order, M: WriteMethod>(shared: &Shared, job: Job, order: O, method: M) 
     worker.run();
 }
 
-struct Worker<'a, O, M> {
+struct Worker<'a> {
     shared: &'a Shared,
     meter: &'a Meter,
     job: Job,
-    words: &'a [AtomicU64],
-    order: O,
-    method: M,
+    words: &'a [PageWords],
     cycles: Cycles,
-    /// The number of the next write.
+    /// The number of the next write within its segment.
     index: u64,
     /// The epoch of the orders that were obeyed last.
     obeyed: u64,
@@ -108,9 +105,10 @@ struct Throttle {
     rest_at_ns: u64,
 }
 
-impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
+impl Worker<'_> {
     fn run(&mut self) {
         let mut now_ns = monotonic_ns();
+        self.look_up_position();
         loop {
             if self.shared.control.epoch() != self.obeyed {
                 if self.obey() == Mode::Stop {
@@ -118,11 +116,15 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
                 }
                 now_ns = monotonic_ns();
             }
+            if now_ns >= self.job.timeline.next_change_ns() {
+                self.job.timeline.change(now_ns, self.meter);
+                self.look_up_position();
+            }
             if let Some(rest_ns) = self.throttle.rest_ns(now_ns) {
                 now_ns = self.rest(now_ns, rest_ns);
                 continue;
             }
-            now_ns = match self.job.pacer.plan(now_ns) {
+            now_ns = match self.plan(now_ns) {
                 Plan::Write(due) => self.quantum(now_ns, due),
                 Plan::WaitUntil(until_ns) => self.wait(until_ns),
             };
@@ -130,6 +132,9 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
     }
 
     fn obey(&mut self) -> Mode {
+        if self.has_run {
+            self.meter.elapsed_ns.store(self.job.timeline.elapsed_ns(monotonic_ns()), Relaxed);
+        }
         let obeyed = self.shared.control.obey(self.job.number);
         self.obeyed = obeyed.epoch;
         self.bitmap = obeyed.orders.bitmap;
@@ -143,9 +148,9 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
 
     fn end_pause(&mut self, since_ns: u64, mode: Mode) {
         let now_ns = monotonic_ns();
-        self.job.pacer.move_by(now_ns.saturating_sub(since_ns));
+        self.job.timeline.end_pause(since_ns, now_ns, self.meter);
         if mode == Mode::Run && self.has_run {
-            self.meter.gaps.add(since_ns, now_ns);
+            self.meter.gaps.add(since_ns, now_ns, None);
         }
         // The world may be another one now (faults that wait for the network): find the batch size again.
         self.batch = 1;
@@ -153,29 +158,73 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
         self.throttle.restart(now_ns);
     }
 
+    /// Finds where this worker is in the segment that has come.
+    fn look_up_position(&mut self) {
+        self.index = self.meter.by_segment[self.job.timeline.segment()].load(Relaxed);
+    }
+
+    fn segment(&self) -> &Segment {
+        &self.job.segments[self.job.timeline.segment()]
+    }
+
+    fn plan(&mut self, now_ns: u64) -> Plan {
+        let Some(limit) = self.segment().limit else {
+            return self.job.timeline.pacer.plan(now_ns);
+        };
+        // A round that is made only once is made as fast as can be: it is what comes after it that is wanted.
+        match limit.saturating_sub(self.index) {
+            0 => Plan::WaitUntil(u64::MAX),
+            left => Plan::Write(left),
+        }
+    }
+
     /// Makes up to `due` writes and returns the time after them.
     fn quantum(&mut self, began_ns: u64, due: u64) -> u64 {
         let count = self.batch.min(usize::try_from(due).unwrap_or(usize::MAX));
         let timed_ns = self.write(count);
         let ended_ns = monotonic_ns();
-        self.index += count as u64;
-        self.job.pacer.wrote(count as u64);
-        self.meter.writes.store(self.index, Relaxed);
-        self.meter.last_write.set(ended_ns);
-        if self.awaits_first_write {
-            self.awaits_first_write = false;
-            self.meter.first_write.set(ended_ns);
-        }
+        self.count(count as u64, ended_ns);
         let took_ns = ended_ns.saturating_sub(began_ns);
-        if took_ns.saturating_sub(timed_ns) > self.shared.gap_ns {
-            self.meter.gaps.add(began_ns, ended_ns);
+        if took_ns.saturating_sub(timed_ns) > self.shared.long.gap_ns {
+            self.meter.gaps.add(began_ns, ended_ns, None);
         }
         self.batch = next_batch(self.batch, took_ns);
         ended_ns
     }
 
+    fn count(&mut self, count: u64, ended_ns: u64) {
+        self.index += count;
+        self.job.timeline.pacer.wrote(count);
+        self.meter.by_segment[self.job.timeline.segment()].store(self.index, Relaxed);
+        self.meter.writes.store(self.meter.writes.load(Relaxed) + count, Relaxed);
+        self.meter.elapsed_ns.store(self.job.timeline.elapsed_ns(ended_ns), Relaxed);
+        self.meter.last_write.set(ended_ns);
+        if self.awaits_first_write {
+            self.awaits_first_write = false;
+            self.meter.first_write.set(ended_ns);
+        }
+        if self.job.remaps
+            && self.index / self.segment().pages as u64
+                != (self.index - count) / self.segment().pages as u64
+        {
+            self.remap();
+        }
+    }
+
+    /// Gives all pages back, so that the next round takes a fault for each.
+    fn remap(&mut self) {
+        let pages = &self.job.pages;
+        if let Err(error) = self.shared.region.discard(pages.start, pages.len()) {
+            self.meter.note_remap_error(error);
+            self.job.remaps = false;
+        }
+    }
+
     /// Makes `count` writes and returns how much of their time is accounted for write by write.
     fn write(&self, count: usize) -> u64 {
+        if self.job.is_checked {
+            self.check(count);
+        }
         let bitmap = self.bitmap.as_deref();
         if !self.job.is_timed {
             match bitmap {
@@ -184,7 +233,7 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
             }
             return 0;
         }
-        let mut timer = Timer::start(self.meter, self.cycles, self.shared.gap_ns);
+        let mut timer = Timer::start(self.meter, self.cycles, self.shared.long);
         match bitmap {
             None => self.strokes(count, &mut timer),
             Some(bitmap) => self.strokes(count, &mut (bitmap, &mut timer)),
@@ -192,18 +241,49 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
         timer.finish()
     }
 
+    fn strokes(&self, count: usize, observer: &mut impl Observer) {
+        let order = &self.segment().order;
+        match self.shared.images.whole() {
+            None => with_order!(order, order => self.strokes_of(order, Counter, count, observer)),
+            Some(whole) => {
+                with_order!(order, order => self.strokes_of(order, whole, count, observer));
+            }
+        }
+    }
+
     /// Kept apart from its callers so that each combination is one tight loop.
     #[inline(never)]
-    fn strokes(&self, count: usize, observer: &mut impl Observer) {
-        let (order, method) = (self.order, self.method);
+    fn strokes_of<O: Order, M: WriteMethod>(
+        &self,
+        order: &O,
+        method: M,
+        count: usize,
+        observer: &mut impl Observer,
+    ) {
         strokes(self.words, &self.job.pages, order, method, self.index, count, observer);
     }
 
-    /// Sleeps until the next page is due or the orders change.
+    /// Looks at the pages that the next `count` writes are for, each of them once.
+    ///
+    /// All before the first write, so that a batch that goes round more than once is looked at only in its first round.
+    fn check(&self, count: usize) {
+        let Segment { order, pages, .. } = self.segment();
+        let first = self.job.pages.start;
+        let looks = (self.index..).take(count.min(*pages)).filter_map(|index| {
+            let writes = order.round(index)?;
+            let page = first + order.page(index);
+            Some(check_page(&self.shared.region, &self.shared.images, page, writes))
+        });
+        self.meter.note_checked(looks);
+    }
+
+    /// Sleeps until the next page is due, something changes, or the orders do.
     fn wait(&self, until_ns: u64) -> u64 {
+        let until_ns = until_ns.min(self.job.timeline.next_change_ns());
         let now_ns = self.sleep(until_ns);
-        if now_ns.saturating_sub(until_ns) > self.shared.gap_ns {
-            self.meter.gaps.add(until_ns, now_ns);
+        let late_ns = now_ns.saturating_sub(until_ns);
+        if late_ns > self.shared.long.shortest_ns() {
+            self.shared.long.note(self.meter, until_ns, now_ns, None);
         }
         now_ns
     }
@@ -213,10 +293,10 @@ impl<O: Order, M: WriteMethod> Worker<'_, O, M> {
     /// The schedule moves as for a pause: a throttled virtual CPU gets less done, and does not make up for it later.
     fn rest(&mut self, began_ns: u64, rest_ns: u64) -> u64 {
         let now_ns = self.sleep(began_ns.saturating_add(rest_ns));
-        if now_ns.saturating_sub(began_ns) > self.shared.gap_ns {
-            self.meter.gaps.add(began_ns, now_ns);
+        if now_ns.saturating_sub(began_ns) > self.shared.long.gap_ns {
+            self.meter.gaps.add(began_ns, now_ns, None);
         }
-        self.job.pacer.move_by(now_ns.saturating_sub(began_ns));
+        self.job.timeline.pacer.move_by(now_ns.saturating_sub(began_ns));
         self.throttle.restart(now_ns);
         now_ns
     }

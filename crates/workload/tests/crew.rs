@@ -8,8 +8,8 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_sys::region::{HugePages, Region, RegionOptions};
 use sterna_units::{Bytes, Rate};
 use sterna_workload::{
-    Crew, CrewError, CrewOptions, CrewState, DirtyBitmap, Layout, Pace, Pattern, Spec, fill,
-    stamp_word, verify,
+    Crew, CrewError, CrewOptions, CrewState, DirtyBitmap, Layout, Method, Pace, Pattern, Spec,
+    fill, stamp_word, verify,
 };
 
 const PAGES: usize = 2048;
@@ -57,12 +57,13 @@ fn is_clean(region: &Region, spec: &Spec, counts: &[u64]) -> bool {
 #[test]
 fn memory_is_what_the_counts_say_at_any_pause() {
     for pattern in Pattern::ALL {
-        for latency in [false, true] {
-            let spec = Spec { latency, ..spec(*pattern, Pace::Unlimited) };
+        for (turn, method) in Method::ALL.iter().enumerate() {
+            let (method, latency) = (*method, turn % 2 == 0);
+            let spec = Spec { method, latency, ..spec(*pattern, Pace::Unlimited) };
             let region = region(PAGES);
             fill(&region, 0..PAGES, spec.seed, 2);
             let crew = start(&region, &spec);
-            for ms in [0, 1, 7, 20] {
+            for ms in [0, 1, 5] {
                 sleep_ms(ms);
                 crew.pause();
                 assert!(is_clean(&region, &spec, &crew.counts()), "{spec}, after {ms} ms");
@@ -96,7 +97,12 @@ fn a_second_crew_goes_on_where_the_first_stopped() {
     for first_ns in second.first_write_ns() {
         assert!(first_ns.unwrap() >= resumed_ns);
     }
-    assert_eq!(second.take_gaps(), [], "waiting for a migration to arrive is no gap");
+    let early = |gap: &sterna_workload::Gap| gap.start_ns < resumed_ns;
+    assert_eq!(
+        second.take_gaps().iter().find(|gap| early(gap)),
+        None,
+        "waiting to arrive is no gap"
+    );
     let counts = second.stop().counts;
     assert!(is_clean(&destination, &spec, &counts));
     assert!(!is_clean(&source, &spec, &counts));
@@ -295,7 +301,7 @@ fn each_write_is_timed_once() {
 #[test]
 fn a_crew_that_cannot_work_says_why() {
     let region = region(4);
-    let fit = Spec { workers: 2, ..Spec::of(Bytes(4 * 4096)) };
+    let fit = || Spec { workers: 2, ..Spec::of(Bytes(4 * 4096)) };
     let check = |spec: Spec, counts: usize, cpus: Option<Vec<usize>>, expected: &str| {
         let options = CrewOptions { cpus, ..CrewOptions::default() };
         let state = CrewState { counts: vec![0; counts] };
@@ -303,11 +309,11 @@ fn a_crew_that_cannot_work_says_why() {
         assert!(error.to_string().contains(expected), "{error} lacks {expected:?}");
         error
     };
-    check(Spec { workers: 0, ..fit }, 0, None, "use at least 1");
-    check(Spec { workers: 5, ..fit }, 5, None, "5 workers cannot share 4 pages");
-    check(Spec { memory: Bytes(5 * 4096), ..fit }, 2, None, "5 pages exceeds the region of 4");
-    check(fit, 3, None, "counts of 3 workers, but the workload has 2");
-    let error = check(fit, 2, Some(vec![1023]), "Worker 0 cannot run on processors [1023]");
+    check(Spec { workers: 0, ..fit() }, 0, None, "use at least 1");
+    check(Spec { workers: 5, ..fit() }, 5, None, "5 workers cannot share 4 pages");
+    check(Spec { memory: Bytes(5 * 4096), ..fit() }, 2, None, "5 pages exceeds the region of 4");
+    check(fit(), 3, None, "has 3 numbers, but that of this workload has 2");
+    let error = check(fit(), 2, Some(vec![1023]), "Worker 0 cannot run on processors [1023]");
     assert!(matches!(error, CrewError::Pin { worker: 0, .. }));
 }
 

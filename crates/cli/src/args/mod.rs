@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
+mod dirty;
 mod qemu;
 mod run;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
 use crate::output::{ColorChoice, Output};
@@ -24,6 +26,8 @@ pub struct Invocation {
 pub enum Action {
     /// Migrate.
     Run(Box<RunOptions>),
+    /// Dirty memory.
+    Dirty(Box<DirtyOptions>),
     /// Serve a control connection on standard input.
     Host,
     /// Say what this machine can do.
@@ -83,9 +87,20 @@ pub fn command() -> Command {
                 .help("No progress and no warnings; errors and results only"),
         )
         .subcommand(run::command())
+        .subcommand(dirty::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
+                .long_about(
+                    "Say what this machine offers for migration tests, what is missing, and how to get it.\n\n\
+                     Features are tried with the calls that a run would make; nothing is changed. \
+                     Each finding is ok, limited or missing; what is not ok comes with its consequence and the way to get it. \
+                     The names of findings are the same in text and JSON, and stay the same.",
+                )
+                .after_help(
+                    "Exit codes: 0 a bare `sterna run` works here, be it with the cooperative tracker; 5 it does not. \
+                     Whatever else is missing does not change the exit code.",
+                )
                 .arg(run::format_arg()),
         )
         .subcommand(
@@ -117,6 +132,7 @@ pub fn command() -> Command {
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
+        Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", _)) => Action::Host,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
         Some(("completions", matches)) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use sterna_qemu::QemuOptions;
-use sterna_scenario::{Setting, Table, settings, tables};
+use sterna_scenario::{Kind, Setting, Table, settings, tables};
 
 use super::qemu;
 
@@ -189,25 +189,29 @@ fn setting_arg(setting: &'static Setting) -> Arg {
         None => String::new(),
     };
     let help = format!("{}{default}", setting.about());
-    flag(setting.path(), setting.flag(), help, heading(setting.table()), setting.variable())
-        .value_name("VALUE")
+    let arg =
+        flag(setting.path(), setting.flag(), help, heading(setting.table()), setting.variable());
+    match setting.kind() {
+        Kind::Boolean => switch(arg, "true", "true|false"),
+        _ => arg.value_name("VALUE").allow_hyphen_values(true),
+    }
 }
 
 fn table_arg(table: &'static Table) -> Arg {
-    let help = format!("{} (on or off)", table.about());
-    flag(table.path(), table.flag(), help, heading(table.path()), table.variable())
-        .value_name("on|off")
+    let help = table.about().to_owned();
+    let arg = flag(table.path(), table.flag(), help, heading(table.path()), table.variable());
+    switch(arg, "on", "on|off")
+}
+
+/// A flag that may stand alone: `--locked` and `--locked=true` are the same.
+fn switch(arg: Arg, alone: &'static str, values: &'static str) -> Arg {
+    arg.num_args(0..=1).require_equals(true).default_missing_value(alone).value_name(values)
 }
 
 fn flag(id: &'static str, flag: String, help: String, heading: String, variable: String) -> Arg {
     let long_help = format!("{help}\n\nScenario field {id}; variable {variable}");
     let name = flag.trim_start_matches('-').to_owned();
-    Arg::new(id)
-        .long(name)
-        .allow_hyphen_values(true)
-        .help(help)
-        .long_help(long_help)
-        .help_heading(heading)
+    Arg::new(id).long(name).help(help).long_help(long_help).help_heading(heading)
 }
 
 /// Flags stand in help under the first part of their table's name.

@@ -1,25 +1,48 @@
 //! One file for each subcommand.
 
 mod completions;
+mod dirty;
 mod doctor;
 mod host;
 mod man;
 mod run;
 mod schema;
 
-use anyhow::Result;
+use std::fs::OpenOptions;
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
 
 use crate::args::{Action, Invocation};
+use crate::usage;
 
 /// Does what was asked; returns the exit code.
 pub fn run(invocation: Invocation) -> Result<u8> {
     let Invocation { output, action } = invocation;
     match action {
         Action::Run(options) => run::run(*options, output),
+        Action::Dirty(options) => dirty::run(*options, output),
         Action::Host => host::run(),
         Action::Doctor { format } => doctor::run(format, output),
         Action::Schema => schema::run(output),
         Action::Completions(shell) => completions::run(shell, output),
         Action::Man { directory } => man::run(directory.as_deref(), output),
     }
+}
+
+/// A report that cannot be written shall be known before the run, not after it. Nothing is left of the attempt.
+fn check_writable(path: &Path) -> Result<()> {
+    let fail = |error: std::io::Error| {
+        usage(anyhow!("Cannot write the report to {}: {error}", path.display()))
+    };
+    match std::fs::metadata(path) {
+        Ok(it) if it.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
+        Ok(_) => return OpenOptions::new().append(true).open(path).map(|_| ()).map_err(fail),
+        Err(_) => {}
+    }
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    tempfile::tempfile_in(directory).map(|_| ()).map_err(fail)
 }

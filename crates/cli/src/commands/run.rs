@@ -1,7 +1,6 @@
 //! `sterna run`: from options to a report and an exit code.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::Read;
 use std::path::Path;
 
@@ -25,7 +24,7 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         output.result(&scenario.to_toml())?;
         return Ok(0);
     }
-    options.report.as_deref().map(check_writable).transpose()?;
+    options.report.as_deref().map(super::check_writable).transpose()?;
     let interrupt = interrupt_on_signals()?;
     let report = fly(&scenario, &options, &interrupt, output)?;
     tell(&report, &options, output)?;
@@ -74,23 +73,6 @@ fn read(path: &Path) -> Result<(String, String)> {
     Ok((name, text))
 }
 
-/// A report that cannot be written shall be known before the run, not after it. Nothing is left of the attempt.
-fn check_writable(path: &Path) -> Result<()> {
-    let fail = |error: std::io::Error| {
-        usage(anyhow!("Cannot write the report to {}: {error}", path.display()))
-    };
-    match std::fs::metadata(path) {
-        Ok(it) if it.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
-        Ok(_) => return OpenOptions::new().append(true).open(path).map(|_| ()).map_err(fail),
-        Err(_) => {}
-    }
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    tempfile::tempfile_in(directory).map(|_| ()).map_err(fail)
-}
-
 /// The first signal ends the run in good order, the second at once.
 fn interrupt_on_signals() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
@@ -113,7 +95,7 @@ fn fly(
     let mut engine = engine(options)?;
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());
-    let mut watcher = progress::watcher(options, output);
+    let mut watcher = progress::watcher(options.progress, options.json_stream, output);
     let record = Pilot {
         scenario,
         hypervisor: engine.as_mut(),
@@ -130,15 +112,12 @@ fn fly(
             features: Vec::new(),
         },
         host: machine::host(),
-        engine: engine.facts(),
         started_at,
         scenario: match serde_json::to_value(scenario)? {
             serde_json::Value::Object(map) => map,
             _ => serde_json::Map::new(),
         },
         guest_bytes: scenario.guest.memory.0,
-        clocks: engine.clocks(),
-        warnings: engine.warnings(),
     };
     Ok(assemble(identity, &record))
 }

@@ -11,7 +11,7 @@ use sterna_units::{human_bits_per_second, human_bytes};
 
 pub use stream::stream_report;
 
-use crate::args::{ProgressKind, RunOptions};
+use crate::args::ProgressKind;
 use crate::output::Output;
 
 /// Somebody who is told what happens.
@@ -23,11 +23,11 @@ pub trait Watcher {
 }
 
 /// The watcher that the options ask for.
-pub fn watcher(options: &RunOptions, output: Output) -> Box<dyn Watcher> {
-    if options.json_stream {
+pub fn watcher(progress: ProgressKind, json_stream: bool, output: Output) -> Box<dyn Watcher> {
+    if json_stream {
         return Box::new(stream::Stream::new(output));
     }
-    match options.progress {
+    match progress {
         _ if output.is_quiet() => Box::new(Nobody),
         ProgressKind::None => Box::new(Nobody),
         ProgressKind::Plain => Box::new(plain::Plain::default()),

@@ -52,14 +52,14 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     std::fs::write(&path, "[guest]\nmemory = \"64MiB\"\nvcpus = 1\n[workload]\nseed = 5\n")
         .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_sterna"))
-        .args(["run", path.to_str().unwrap(), "--print-scenario", "--seed", "7"])
+        .args(["run", path.to_str().unwrap(), "--print-scenario", "--seed", "7", "--locked"])
         .env("STERNA_GUEST_MEMORY", "128MiB")
         .env("STERNA_WORKLOAD_SEED", "6")
         .output()
         .unwrap();
     let printed = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    for line in ["memory = \"128MiB\"", "vcpus = 1", "seed = 7"] {
+    for line in ["memory = \"128MiB\"", "vcpus = 1", "seed = 7", "locked = true"] {
         assert!(printed.contains(line), "`{line}` is not in:\n{printed}");
     }
 }
@@ -79,7 +79,7 @@ fn the_printed_scenario_can_be_run_again() {
 
 #[test]
 fn an_unsupported_scenario_starts_nothing_and_names_the_field_and_the_engine() {
-    let outcome = Run::small(&["--multifd", "on"]).outcome();
+    let outcome = Run::small(&["--multifd"]).outcome();
     outcome.assert_ended(5, "unsupported", "unchecked");
     outcome.assert_reason_has("migration.multifd");
     outcome.assert_reason_has("emulator");

@@ -91,6 +91,27 @@ fn every_tracker_transport_and_pattern_verifies() {
 }
 
 #[test]
+fn every_pattern_and_method_of_the_workload_survives_a_migration() {
+    let table = [
+        ("sequential", "touch"),
+        ("random", "write64"),
+        ("zipf(0.99)", "write64nt"),
+        ("hot-set(10%,90%)", "write1024"),
+        ("stride(7)", "zero"),
+        ("once", "fill-random"),
+        ("random", "xor-random"),
+        ("sequential", "compressible(3)"),
+        ("zipf(1.2)", "counter"),
+    ];
+    for (pattern, method) in table {
+        let outcome = Run::small(&["--pattern", pattern, "--method", method]).outcome();
+        outcome.assert_ended(0, "completed", "verified");
+        let workload = &outcome.report()["scenario"]["workload"];
+        assert_eq!((&workload["pattern"], &workload["method"]), (&pattern.into(), &method.into()));
+    }
+}
+
+#[test]
 fn the_cooperative_tracker_says_on_the_verdict_line_that_its_cost_is_not_real() {
     let outcome = Run::small(&["--tracker", "cooperative"]).env("COLUMNS", "200").outcome();
     outcome.assert_ended(0, "completed", "verified");

@@ -16,6 +16,15 @@ fn a_lost_page_is_corruption() {
 }
 
 #[test]
+fn a_lost_page_is_corruption_whatever_writes_it() {
+    for method in ["touch", "write64nt", "xor-random", "fill-random", "compressible(3)"] {
+        let outcome = broken("source:lose-page", &["--method", method]);
+        outcome.assert_ended(4, "completed", "corrupt");
+        assert_eq!(outcome.summary("integrity_detail")["corrupt_pages"], 1, "{method}");
+    }
+}
+
+#[test]
 fn a_skipped_synchronisation_is_corruption() {
     let outcome = broken("source:skip-final-sync", &[]);
     outcome.assert_ended(4, "completed", "corrupt");
@@ -103,9 +112,18 @@ fn without_kernel_tracking_the_workload_stands_in() {
 
 #[test]
 fn more_memory_than_there_is_is_refused_with_numbers() {
-    let outcome = Run::small(&["--memory", "64TiB"]).outcome();
-    outcome.assert_ended(5, "unsupported", "unchecked");
-    outcome.assert_reason_has("guest.memory");
+    // One side alone would fit.
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+    let kib: u64 = available.trim().trim_end_matches(" kB").parse().unwrap();
+    let too_much = format!("{}MiB", kib / 1024 * 3 / 4);
+    for memory in ["64TiB", too_much.as_str()] {
+        let outcome = Run::small(&["--memory", memory]).outcome();
+        outcome.assert_ended(5, "unsupported", "unchecked");
+        outcome.assert_reason_has("guest.memory");
+        outcome.assert_reason_has("both sides");
+        assert!(outcome.stdout.starts_with("Unsupported, nothing was started"));
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use sterna_workload::{
 };
 
 use crate::migration::breakage::Defect;
+use crate::probe::available_bytes;
 use crate::tracker::{Choice, Tracker, TrackerError};
 
 /// The name of worker threads, and of their class in CPU figures.
@@ -57,12 +58,12 @@ pub enum GuestError {
     Memory(#[from] RegionError),
     /// Not enough memory free, seen before the kernel has to kill somebody.
     #[error(
-        "Guest memory of {asked} bytes does not fit: {available} bytes are available on this machine; choose a smaller guest.memory (both sides on one machine need twice as much), or prealloc = false"
+        "Guest memory of {asked} bytes does not fit: {available} bytes are available here; choose a smaller guest.memory, or guest.prealloc = false"
     )]
     NotEnough {
         /// What the guest needs.
         asked: u64,
-        /// What `/proc/meminfo` calls available.
+        /// What the machine and its cgroup leave.
         available: u64,
     },
     /// The page size is none of ours.
@@ -125,7 +126,7 @@ impl Guest {
         };
         if config.side == Side::Source {
             guest.fill();
-            guest.enlist(&CrewState::fresh(guest.spec.workers))?;
+            guest.enlist(&CrewState::fresh_for(&guest.spec))?;
         }
         Ok((guest, facts))
     }
@@ -231,12 +232,6 @@ fn preallocate(
 fn check_available(asked: u64) -> Result<(), GuestError> {
     let Some(available) = available_bytes() else { return Ok(()) };
     if asked > available { Err(GuestError::NotEnough { asked, available }) } else { Ok(()) }
-}
-
-fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 fn pages(bytes: u64) -> usize {

@@ -11,7 +11,7 @@ use sterna_wire::control::{
     Request, Verified,
 };
 
-use sterna_workload::Crew;
+use sterna_workload::{Crew, CrewError};
 
 use super::guest::{Guest, GuestError};
 use super::sampler::{Sampler, latency_summary};
@@ -322,6 +322,7 @@ impl Refusal {
                 GuestError::Memory(_)
                     | GuestError::NotEnough { .. }
                     | GuestError::Numa { .. }
+                    | GuestError::Crew(CrewError::Pin { .. })
                     | GuestError::Tracker(TrackerError::Unavailable(_))
             )
         )

@@ -19,6 +19,8 @@ pub struct Opening {
     pub sync_ns: u64,
     /// Distinct pages it found dirty.
     pub dirty_pages: u64,
+    /// Raw bytes that were pending just before it.
+    pub pending_bytes: u64,
     /// Writes of all workers just before it.
     pub writes: u64,
 }

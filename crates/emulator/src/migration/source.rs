@@ -317,8 +317,8 @@ impl Run<'_> {
         self.await_running()
     }
 
-    /// Everything before the stop; returns the number of the final phase.
-    fn send_live(&mut self) -> Result<u32, Stop> {
+    /// Everything before the stop; returns the pass that the stop will end.
+    fn send_live(&mut self) -> Result<PassMeter, Stop> {
         self.greet()?;
         let first = self.arm()?;
         self.iterate(first)
@@ -364,7 +364,7 @@ impl Run<'_> {
     }
 
     /// Passes, until so little is pending that the guest may be stopped, or a pause is ordered.
-    fn iterate(&mut self, first: PassMeter) -> Result<u32, Stop> {
+    fn iterate(&mut self, first: PassMeter) -> Result<PassMeter, Stop> {
         let mut pass = first;
         let mut next_sync_ns = 0;
         loop {
@@ -372,7 +372,7 @@ impl Run<'_> {
             self.connection.check()?;
             self.strike(Moment::Pass(pass.number()));
             if self.gate.wants_pause() {
-                return Ok(self.end_pass(pass));
+                return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
             let pending = self.ram.pending_bytes();
@@ -380,8 +380,8 @@ impl Run<'_> {
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
                 if self.decision.may_stop(self.ram.pending_bytes()) {
-                    // The exact amount fits: the pass that has just begun ends with the stop, before anything was sent in it.
-                    return Ok(pass.number());
+                    // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
+                    return Ok(pass);
                 }
                 next_sync_ns = monotonic_ns() + SYNC_SPACING_NS;
             }
@@ -394,12 +394,9 @@ impl Run<'_> {
 
     /// Ends a pass by a synchronisation and begins the next.
     fn next_pass(&mut self, pass: PassMeter) -> Result<PassMeter, Stop> {
-        let remaining = self.ram.pending_bytes();
         let opening = self.open_pass(Run::sync)?;
         let number = pass.number();
-        let record = pass.finish(opening.started_ns, remaining, opening.writes);
-        let length_ns = record.ended_ns.saturating_sub(record.started_ns).max(1);
-        self.progress.finish_pass(record);
+        let length_ns = self.finish_pass(pass, opening).max(1);
         let dirty_bytes = u128::from(opening.dirty_pages) * PAGE_BYTES as u128;
         let dirty_rate = (dirty_bytes * 1_000_000_000 / u128::from(length_ns)) as u64;
         self.progress.update(|it| {
@@ -410,16 +407,16 @@ impl Run<'_> {
         Ok(PassMeter::begin(number + 1, false, opening))
     }
 
-    /// Ends a pass that a pause cut short; its closing synchronisation is the final one.
-    fn end_pass(&mut self, pass: PassMeter) -> u32 {
-        let number = pass.number();
-        let record = pass.finish(monotonic_ns(), self.ram.pending_bytes(), self.writes());
+    /// Notes a pass that ended with the synchronisation which opened the next one; returns its length.
+    fn finish_pass(&self, pass: PassMeter, next: Opening) -> u64 {
+        let record = pass.finish(next.started_ns, next.pending_bytes, next.writes);
+        let length_ns = record.ended_ns.saturating_sub(record.started_ns);
         self.progress.finish_pass(record);
-        number + 1
+        length_ns
     }
 
     /// Stops the guest and sends all that is left.
-    fn send_rest(&mut self, number: u32) -> Result<(), Stop> {
+    fn send_rest(&mut self, last: PassMeter) -> Result<(), Stop> {
         if self.defects.contains(&Defect::SkipFinalSync) {
             // Long enough for writes that the missing synchronisation would have found.
             std::thread::sleep(Duration::from_millis(20));
@@ -436,6 +433,8 @@ impl Run<'_> {
             false => run.sync(),
         })?;
         self.progress.stamp(|it, now_ns| it.final_sync_done_ns = Some(now_ns));
+        let number = last.number() + 1;
+        self.finish_pass(last, opening);
         if self.defects.contains(&Defect::LosePage) {
             self.ram.lose_one_page();
         }
@@ -508,8 +507,10 @@ impl Run<'_> {
         sync: impl FnOnce(&mut Self) -> Result<u64, Stop>,
     ) -> Result<Opening, Stop> {
         let (started_ns, writes) = (monotonic_ns(), self.writes());
+        let pending_bytes = self.ram.pending_bytes();
         let dirty_pages = sync(self)?;
-        Ok(Opening { started_ns, sync_ns: monotonic_ns() - started_ns, dirty_pages, writes })
+        let sync_ns = monotonic_ns() - started_ns;
+        Ok(Opening { started_ns, sync_ns, dirty_pages, pending_bytes, writes })
     }
 
     fn sync(&mut self) -> Result<u64, Stop> {

@@ -3,11 +3,13 @@
 //! Everything is tried with the call that a run would make, on memory and sockets made for it, and given back at once.
 //! Texts of the kernel are read only for amounts, by pure functions over the text.
 
+mod cgroup;
 mod memory;
 mod network;
 mod processors;
 mod tracking;
 
+pub(crate) use memory::available_bytes;
 use sterna_pilot::{Availability, Finding};
 use sterna_scenario::Scenario;
 
@@ -42,14 +44,13 @@ fn default_run(findings: &[Finding]) -> Finding {
         .find_map(|it| it.availability.shortfall());
     let tracker = if untracked.is_none() { "wp-async" } else { "cooperative" };
     let (value, availability) = if !lacking.is_empty() {
-        let names = |it: &[&Finding]| {
-            it.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ")
-        };
+        let names =
+            |it: &[&Finding]| it.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ");
         let remedies = lacking.iter().filter_map(|it| it.availability.shortfall());
         let remedies: Vec<&str> = remedies.map(|it| it.remedy.as_str()).collect();
         (
-            format!("lacks {}", names(&lacking)),
-            Availability::missing("A bare `sterna run` does not work here", remedies.join("; ")),
+            format!("does not work: missing {}", names(&lacking)),
+            Availability::missing("The default scenario cannot be migrated", remedies.join("; ")),
         )
     } else if let Some(shortfall) = untracked {
         (
@@ -103,9 +104,14 @@ mod tests {
         check(&[missing(scan), ok(tcp).required()], "limited", cooperative, Some("cooperative"));
         check(&[ok(scan), missing("huge_pages_2mib")], "ok", kernel, Some("wp-async"));
         check(&[ok(scan), limited(tcp).required()], "ok", kernel, Some("wp-async"));
-        check(&[ok(scan), missing(tcp).required()], "missing", "lacks tcp_loopback", None);
+        check(
+            &[ok(scan), missing(tcp).required()],
+            "missing",
+            "does not work: missing tcp_loopback",
+            None,
+        );
         let both = [missing(tcp).required(), missing("guest_memory").required(), missing(scan)];
-        check(&both, "missing", "lacks tcp_loopback, guest_memory", None);
+        check(&both, "missing", "does not work: missing tcp_loopback, guest_memory", None);
         let remedy = default_run(&both).availability.shortfall().unwrap().remedy.clone();
         assert_eq!(remedy, "mend it; mend it");
     }

@@ -8,7 +8,7 @@ use sterna_sys::socket::set_zero_copy;
 use sterna_wire::control::Endpoint;
 
 use super::chain;
-use crate::transport::{Listener, Socket};
+use crate::transport::{Listener, Socket, TransportError};
 
 const GROUP: &str = "network";
 
@@ -63,7 +63,7 @@ fn zero_copy_send(tcp: Result<Socket, String>) -> Finding {
         Err(reason) => (
             reason,
             Availability::missing(
-                "Guest pages are always copied on their way out",
+                "migration.zero-copy cannot be used",
                 "Use Linux 4.14 or later, outside of sandboxes with a network stack of their own",
             ),
         ),
@@ -73,9 +73,11 @@ fn zero_copy_send(tcp: Result<Socket, String>) -> Finding {
 
 /// Connects as a migration does, and sends one byte.
 fn exchange(endpoint: &Endpoint) -> Result<Socket, String> {
-    let (listener, endpoint) = Listener::bind(endpoint).map_err(|error| chain(&error))?;
-    let mut source = Socket::connect(&endpoint, PATIENCE).map_err(|error| chain(&error))?;
-    let mut destination = listener.accept(PATIENCE, &|| true).map_err(|error| chain(&error))?;
+    // Their texts carry the system's reason already.
+    let told = |error: TransportError| error.to_string();
+    let (listener, endpoint) = Listener::bind(endpoint).map_err(told)?;
+    let mut source = Socket::connect(&endpoint, PATIENCE).map_err(told)?;
+    let mut destination = listener.accept(PATIENCE, &|| true).map_err(told)?;
     let arrived = || -> io::Result<bool> {
         destination.set_read_timeout(Some(PATIENCE))?;
         source.write_all(&[7])?;

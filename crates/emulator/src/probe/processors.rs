@@ -50,7 +50,9 @@ fn judge_cpus(cpus: Cpus, wanted: usize) -> Finding {
     } else if allowed.unwrap_or(online) < wanted {
         Availability::limited(
             "Workers and migration wait for each other, which shows in throughput, passes and downtime",
-            format!("Use {wanted} processors or more, or fewer with guest.vcpus and workload.workers"),
+            format!(
+                "Use {wanted} processors or more, or fewer with guest.vcpus and workload.workers"
+            ),
         )
     } else {
         Availability::Ok
@@ -68,12 +70,13 @@ fn numa_nodes() -> Finding {
     let availability = match bind_trial(ids.first().copied()) {
         Ok(()) => Availability::Ok,
         Err(reason) => Availability::missing(
-            format!("guest.source.numa-nodes and guest.destination.numa-nodes cannot be used ({reason})"),
+            format!(
+                "guest.source.numa-nodes and guest.destination.numa-nodes cannot be used ({reason})"
+            ),
             "Use a kernel built with NUMA, and allow the mbind system call in the seccomp profile of this container or service",
         ),
     };
-    Finding::new(GROUP, "numa_nodes", format!("{}", ids.len()), availability)
-        .fact("ids", ids)
+    Finding::new(GROUP, "numa_nodes", format!("{}", ids.len()), availability).fact("ids", ids)
 }
 
 /// Binds one page, since containers forbid it as often as kernels lack it.

@@ -77,7 +77,10 @@ fn user_mode_only(error: Option<&TrackingError>) -> Finding {
         None => ("no privilege is needed", Availability::Ok),
         Some(TrackingError::NoUserModeOnly) => (
             "not in this kernel",
-            Availability::missing(NOT_REAL, "Use Linux 5.11 or later, or one that has it backported"),
+            Availability::missing(
+                NOT_REAL,
+                "Use Linux 5.11 or later, or one that has it backported",
+            ),
         ),
         Some(_) => ("", Availability::missing(NOT_REAL, "Get `userfaultfd` first")),
     };

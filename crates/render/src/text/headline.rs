@@ -15,6 +15,9 @@ pub fn one_line(report: &Report) -> String {
         Verdict::Completed => "Completed",
         Verdict::CompletedForced => "Completed, but forced",
         Verdict::Cancelled => "Cancelled, the guest runs on at the source",
+        Verdict::Failed if never_began(report) => {
+            return "Failed before a migration began".to_owned();
+        }
         Verdict::Failed => "Failed, the guest runs on at the source",
         Verdict::Lost => "Lost, no side can run the guest",
         Verdict::Unsupported => return "Unsupported, nothing was started".to_owned(),
@@ -261,4 +264,9 @@ fn setting(report: &Report, table: &str, key: &str) -> Option<String> {
         Some(text) => Some(text.to_owned()),
         None => value.as_u64().map(|number| number.to_string()),
     }
+}
+
+/// Whether not even a status was polled, since the guest could not be built or started.
+fn never_began(report: &Report) -> bool {
+    report.timeline.is_empty() && report.summary.total_time_seconds.is_none()
 }

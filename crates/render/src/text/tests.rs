@@ -43,7 +43,7 @@ fn a_completed_run_is_told_in_full() {
     Memory and network
       integrity         verified: 65536 pages checked on the destination, 0 corrupt
       on the wire       85.6 MiB, 0.33 × guest memory
-      bandwidth         993 Mbit/s mean (983 Mbit/s to 1.02 Gbit/s in windows of 100 ms, limit 1Gbit/s)
+      bandwidth         993 Mbit/s mean (945 Mbit/s to 1.02 Gbit/s in windows of 100 ms, limit 1Gbit/s)
       pages             21774 sent, 49152 zero, 3930 sent again while the guest ran
       dirty rate        31.4 MiB/s, distinct pages, over 2 passes
       touch rate        31.7 MiB/s, repeats included
@@ -189,7 +189,7 @@ fn each_verdict_has_its_line() {
     Completed: memory unchecked, total time unknown, downtime unknown
     Completed, but forced: memory unchecked, total time unknown, downtime unknown
     Cancelled, the guest runs on at the source: memory unchecked, total time unknown, no switchover
-    Failed, the guest runs on at the source: memory unchecked, total time unknown, no switchover
+    Failed before a migration began
     Lost, no side can run the guest: memory unchecked, total time unknown, downtime unknown
     Unsupported, nothing was started
     Interrupted: memory unchecked, total time unknown, downtime unknown

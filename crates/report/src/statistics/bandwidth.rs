@@ -19,7 +19,8 @@ pub struct Bandwidth {
 
 /// Bandwidth between two moments, from the polls' `transferred_bytes`.
 ///
-/// The windows lie end to end from `from_seconds`; a shorter rest is left out. Between two polls
+/// The windows lie end to end from `from_seconds`; a shorter rest belongs to the last of them, so that
+/// the mean lies between the slowest and the fastest. Between two polls
 /// the counter is taken to grow evenly. Time before the first or after the last poll that knows
 /// the counter is not looked at. `None` when fewer than two polls at different times lie within.
 pub fn bandwidth(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Option<Bandwidth> {
@@ -33,7 +34,8 @@ pub fn bandwidth(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Option<B
     // A hair more than exact, so that 0.3 s are three windows of 0.1 s in binary too.
     let windows = ((to - from) / BANDWIDTH_WINDOW_SECONDS + 1e-9).floor() as usize;
     let edge = |i: usize| from + i as f64 * BANDWIDTH_WINDOW_SECONDS;
-    let rates = || (0..windows).map(|i| rate(edge(i), edge(i + 1)));
+    let end = |i: usize| if i + 1 == windows { to } else { edge(i + 1) };
+    let rates = || (0..windows).map(|i| rate(edge(i), end(i)));
     Some(Bandwidth {
         min: rates().min_by(f64::total_cmp),
         mean: rate(from, to),
@@ -99,10 +101,10 @@ mod tests {
     }
 
     #[test]
-    fn windows_lie_end_to_end_and_the_rest_is_left_out() {
+    fn windows_lie_end_to_end_and_the_last_takes_the_rest() {
         let points = [(0.0, 0), (0.1, 100), (0.2, 400), (0.3, 400), (0.35, 900)];
         check(&points, 0.0, 0.3, Some((Some(0.0), 1333.0, Some(3000.0))));
-        check(&points, 0.0, 0.35, Some((Some(0.0), 2571.0, Some(3000.0))));
+        check(&points, 0.0, 0.35, Some((Some(1000.0), 2571.0, Some(3333.0))));
     }
 
     #[test]

@@ -151,6 +151,8 @@ mod tests {
             ("workload.rate", "32MiB/s"),
             ("workload.seed", "1"),
             ("workload.latency", "true"),
+            ("workload.catch-up", "false"),
+            ("workload.repeat", "false"),
             ("migration.transport", "tcp"),
             ("migration.max-bandwidth", "1Gbit/s"),
             ("migration.downtime-limit", "300ms"),
@@ -234,7 +236,7 @@ mod tests {
         assert_eq!(find("guest.prealloc").unwrap().kind(), Kind::Boolean);
         assert_eq!(find("guest.memory").unwrap().kind(), Kind::Text);
         assert_eq!(find("limits.then").unwrap().choices(), ["cancel", "pause", "postcopy"]);
-        assert_eq!(find("workload.pattern").unwrap().choices(), ["sequential", "random"]);
+        assert!(find("workload.pattern").unwrap().choices().is_empty(), "it may have parameters");
         assert!(find("guest.memory").unwrap().choices().is_empty());
     }
 }

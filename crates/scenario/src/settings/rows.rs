@@ -132,15 +132,36 @@ pub(super) const SETTINGS: &[Setting] = &[
         workload.workers,
         "How many threads write; by default as many as virtual processors"
     ),
-    plain!("workload.pattern", workload.pattern, "In which order pages are written"),
-    plain!("workload.method", workload.method, "What a write does to its page"),
+    plain!(
+        "workload.pattern",
+        workload.pattern,
+        "In which order pages are written: sequential, random, zipf(0.99), hot-set(10%,90%), stride(7) or once"
+    ),
+    plain!(
+        "workload.method",
+        workload.method,
+        "What a write does to its page: touch, write64, write64nt, write1024, zero, xor-random, fill-random, compressible(3) or counter"
+    ),
     plain!(
         "workload.rate",
         workload.rate,
-        "How fast all workers together write, each page counted as 4 KiB, or unlimited"
+        "How fast all workers together write, each page counted as 4 KiB, as in 32MiB/s, 5000pages/s, 25% (of what is reached without a limit), or unlimited or idle"
     ),
     plain!("workload.seed", workload.seed, "Decides page order and content"),
     plain!("workload.latency", workload.latency, "Whether each write is timed"),
+    plain!(
+        "workload.catch-up",
+        workload.catch_up,
+        "Whether writes that a stall or a pause kept back are made up for in a burst"
+    ),
+    maybe!(
+        "workload.phases",
+        workload.phases,
+        "at=0s,for=4s,rate=10MB/s;at=4s,for=1s,pattern=random,rate=100MB/s..200MB/s,memory=50%",
+        Some("none"),
+        "What to do instead at certain times; the same as tables [[workload.phase]]"
+    ),
+    plain!("workload.repeat", workload.repeat, "Whether the phases begin anew after the last"),
     plain!("migration.transport", migration.transport, "What carries the stream"),
     maybe!(
         "migration.max-bandwidth",

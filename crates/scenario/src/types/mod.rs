@@ -3,7 +3,7 @@
 mod migration;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
-use sterna_workload::{Method, Pace, Pattern, Spec};
+use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use migration::{
     AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Multifd,
@@ -97,6 +97,12 @@ pub struct Workload {
     pub seed: u64,
     /// Whether each write is timed.
     pub latency: bool,
+    /// Whether writes that a stall or a pause kept back are made up for in a burst.
+    pub catch_up: bool,
+    /// What to do instead at certain times.
+    pub phases: Option<Phases>,
+    /// Whether the phases begin anew after the last.
+    pub repeat: bool,
 }
 
 /// An emulated wire.
@@ -157,8 +163,12 @@ impl Scenario {
 
     /// The workload with its size resolved, in the form that every engine takes.
     pub fn workload_spec(&self) -> Spec {
-        let Workload { memory: _, workers, pattern, method, rate, seed, latency } = self.workload;
-        Spec { memory: self.workload_bytes(), workers, pattern, method, pace: rate, seed, latency }
+        let Workload { workers, pattern, method, seed, latency, catch_up, .. } = self.workload;
+        let (memory, pace) = (self.workload_bytes(), self.workload.rate);
+        let phases = self.workload.phases.clone().unwrap_or_default();
+        // Validation refuses to repeat nothing.
+        let phases = phases.clone().repeated(self.workload.repeat).unwrap_or(phases);
+        Spec { memory, workers, pattern, method, pace, seed, latency, catch_up, phases }
     }
 }
 
@@ -187,6 +197,9 @@ impl Default for Workload {
             rate: Pace::BytesPerSecond(Rate::from_bytes_per_second(32 << 20)),
             seed: 1,
             latency: true,
+            catch_up: false,
+            phases: None,
+            repeat: false,
         }
     }
 }

@@ -21,6 +21,21 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
     }
     memory(scenario, found);
     shares(scenario, found);
+    phases(scenario, found);
+}
+
+fn phases(scenario: &Scenario, found: &mut Findings) {
+    let phases = scenario.workload.phases.clone().unwrap_or_default();
+    let whole = scenario.workload_bytes();
+    if let Err(error) = phases.check_memory(whole) {
+        let fields = ["workload.phases", "workload.memory"];
+        found.refuse_if(true, &fields, || format!("Field `workload.phases` does not fit: {error}"));
+    }
+    let fields = ["workload.repeat", "workload.phases"];
+    found.refuse_if(scenario.workload.repeat && phases.is_empty(), &fields, || {
+        "Field `workload.repeat` is true, but there are no `workload.phases` to repeat; give some, or leave it false"
+            .to_owned()
+    });
 }
 
 fn memory(scenario: &Scenario, found: &mut Findings) {

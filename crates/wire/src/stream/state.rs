@@ -5,14 +5,14 @@ use super::{FrameError, Kind};
 /// The guest's state apart from its RAM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Writes each worker has made; with the seed, all there is to know of the workload.
+    /// Writes each worker has made, and what else its workload needs to go on; with the seed, all there is to know of it.
     pub counts: Vec<u64>,
     /// Stands for the state of the virtual devices; only its size matters.
     pub device: Vec<u8>,
 }
 
-/// Most workers a state may name, as the scenario allows.
-const MAX_WORKERS: usize = 1024;
+/// Most numbers a state may hold: the scenario's most workers, each with its position in many phases.
+const MAX_COUNTS: usize = 1 << 20;
 
 impl State {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -31,15 +31,15 @@ impl State {
         let Some((&[a, b, c, d, e, f, g, h], rest)) = bytes.split_first_chunk::<8>() else {
             return Err(malformed(format!("{} bytes are too few", bytes.len())));
         };
-        let workers = u32::from_le_bytes([a, b, c, d]) as usize;
+        let counts = u32::from_le_bytes([a, b, c, d]) as usize;
         let device_bytes = u32::from_le_bytes([e, f, g, h]) as usize;
-        if workers > MAX_WORKERS || workers * 8 + device_bytes != rest.len() {
+        if counts > MAX_COUNTS || counts * 8 + device_bytes != rest.len() {
             return Err(malformed(format!(
-                "{workers} workers and {device_bytes} bytes of device state do not make {} bytes",
+                "{counts} counts and {device_bytes} bytes of device state do not make {} bytes",
                 rest.len()
             )));
         }
-        let (counts, device) = rest.split_at(workers * 8);
+        let (counts, device) = rest.split_at(counts * 8);
         let counts =
             counts.as_chunks::<8>().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         Ok(State { counts, device: device.to_vec() })

@@ -1,24 +1,28 @@
 //! The emulator as the pilot flies it.
 
+mod configure;
+mod mapping;
+mod unsupported;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use sterna_pilot::{
-    Action, ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, Interrupt,
-    LatencyPair, Moments, PassRow, Progress, Samples, Settled, State, Status, Unsupported,
+    Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
+    Settled, Status, Unsupported,
 };
-use sterna_report::{CorruptPage, Engine, IntegrityDetail, Latency, PeerVersions, Side, Word};
-use sterna_report::{Tracker, Warning};
-use sterna_scenario::{LimitAction, Placement, Scenario, TlsMode, Transport, ZeroPage};
+use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
+use sterna_scenario::{Scenario, Transport};
 use sterna_sys::clock::monotonic_ns;
+use sterna_units::human_bytes;
 use sterna_wire::clock::Offset;
-use sterna_wire::control::{
-    self, Act, Endpoint, HostConfig, HostSamples, HostStatus, LatencySummary, PassRecord, Phase,
-    Prepared, Reply, Request, Verified,
-};
+use sterna_wire::control::{self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request};
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
+use crate::probe::available_bytes;
+use configure::prepare;
+use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -139,7 +143,7 @@ impl Hypervisor for Emulator {
     }
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
-        unsupported(scenario)
+        unsupported::unsupported(scenario)
     }
 
     fn boot(
@@ -148,6 +152,7 @@ impl Hypervisor for Emulator {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
+        check_memory(scenario)?;
         self.transport = scenario.migration.transport;
         let mut hosts = Hosts {
             source: HostProcess::start(&self.options.host_command, control::Side::Source)?,
@@ -239,8 +244,10 @@ impl Hypervisor for Emulator {
         let reason = loop {
             match status_of(&mut hosts.destination, 0) {
                 Ok(status) if status.phase == Phase::Completed => {
-                    let source = status_of(&mut hosts.source, usize::MAX)?;
-                    let mut moments = source_moments(&source, &hosts.source);
+                    // A source that is gone by now has told its moments before.
+                    let mut moments = status_of(&mut hosts.source, usize::MAX)
+                        .map(|source| source_moments(&source, &hosts.source))
+                        .unwrap_or_default();
                     add_destination(&mut moments, &status, &hosts.destination);
                     return Ok(Settled::Running(Box::new(moments)));
                 }
@@ -289,9 +296,13 @@ impl Hypervisor for Emulator {
         Ok(samples)
     }
 
-    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError> {
+    fn verify(
+        &mut self,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<IntegrityDetail, EngineError> {
         let host = self.host(side)?;
-        match host.order(&Request::Verify, None, &mut |_| {})? {
+        match host.order(&Request::Verify, Some(interrupt), &mut |_| {})? {
             Reply::Verified(found) => Ok(integrity_detail(side, &found)),
             other => Err(host.unexpected(&other)),
         }
@@ -349,79 +360,21 @@ impl Hypervisor for Emulator {
     }
 }
 
-/// What the emulator cannot do, field by field.
-fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
-    let migration = &scenario.migration;
-    let later = "this technique is not available on the emulator in this version; remove it";
-    let table = [
-        (migration.postcopy.is_some(), "migration.postcopy", later),
-        (migration.auto_converge.is_some(), "migration.auto-converge", later),
-        (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
-        (migration.multifd.is_some(), "migration.multifd", later),
-        (migration.xbzrle.is_some(), "migration.xbzrle", later),
-        (migration.hold.is_some(), "migration.hold", later),
-        (migration.zero_copy, "migration.zero-copy", later),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
-        (
-            migration.zero_page == ZeroPage::Multifd,
-            "migration.zero-page",
-            "zero pages are found by the main thread here; use \"main\" or \"off\"",
-        ),
-        (
-            scenario.limits.then == LimitAction::Postcopy,
-            "limits.then",
-            "there is no post-copy on the emulator in this version; use \"cancel\" or \"pause\"",
-        ),
-        (
-            scenario.workload.workers != scenario.guest.vcpus,
-            "workload.workers",
-            "each worker stands for a vCPU here; give guest.vcpus the same number",
-        ),
-    ];
-    table
-        .into_iter()
-        .filter(|(is_asked_for, ..)| *is_asked_for)
-        .map(|(_, field, reason)| Unsupported {
-            field: field.to_owned(),
-            reason: reason.to_owned(),
-        })
-        .collect()
-}
-
-fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: control::Side) -> Request {
-    let Scenario { guest, migration, link, timing, .. } = scenario;
-    let placement = match side {
-        control::Side::Source => &guest.source,
-        control::Side::Destination => &guest.destination,
-    };
-    let Placement { cpus, numa_nodes } = placement;
-    let ids = |set: &Option<sterna_scenario::IdSet>| {
-        set.as_ref().map(|it| it.iter().map(|id| id as usize).collect()).unwrap_or_default()
-    };
-    Request::Prepare(Box::new(HostConfig {
-        side,
-        memory_bytes: guest.memory.0,
-        ballast_bytes: scenario.ballast_bytes().0,
-        workload: scenario.workload_spec().to_string(),
-        huge_pages: guest.huge_pages.to_string(),
-        prealloc: guest.prealloc,
-        locked: guest.locked,
-        cpus: ids(cpus),
-        numa_nodes: ids(numa_nodes),
-        tracker: options.tracker.clone(),
-        sample_interval_ns: timing.sample_interval.0.as_nanos() as u64,
-        max_bandwidth_bytes_per_second: migration.max_bandwidth.map(|it| it.bytes_per_second()),
-        limit_in_switchover: migration.limit_in_switchover,
-        downtime_limit_ns: migration.first_downtime_limit().0.as_nanos() as u64,
-        zero_page: migration.zero_page == ZeroPage::Main,
-        device_state_bytes: DEVICE_STATE_BYTES,
-        link_latency_ns: link.as_ref().map_or(0, |it| it.latency.0.as_nanos() as u64),
-        link_bytes_per_second: link
-            .as_ref()
-            .and_then(|it| it.bandwidth)
-            .map(|it| it.bytes_per_second()),
-        breakage: options.breakage.clone(),
-    }))
+/// Both sides take their memory here at the same time, so each alone would find enough, and the kernel's OOM killer would end one of them.
+fn check_memory(scenario: &Scenario) -> Result<(), EngineError> {
+    let needed = scenario.guest.memory.0.saturating_mul(2);
+    match available_bytes() {
+        Some(available) if scenario.guest.prealloc && needed > available => {
+            Err(EngineError::Unsupported(format!(
+                "guest.memory = {}: both sides on this machine need {}, and {} are available; choose at most {}, or guest.prealloc = false",
+                scenario.guest.memory,
+                human_bytes(needed as f64),
+                human_bytes(available as f64),
+                human_bytes(available as f64 / 2.0),
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {
@@ -440,133 +393,5 @@ fn status_of(host: &mut HostProcess, passes_seen: usize) -> Result<HostStatus, E
     match host.ask(&Request::Status { passes_seen })? {
         Reply::Status(status) => Ok(*status),
         other => Err(host.unexpected(&other)),
-    }
-}
-
-fn source_moments(status: &HostStatus, source: &HostProcess) -> Moments {
-    let stamps = &status.stamps;
-    let map = |ns: Option<u64>| ns.map(|it| source.to_ours(it));
-    let claimed = stamps.stopped_ns.zip(stamps.ended_ns).filter(|_| stamps.go_ns.is_some());
-    Moments {
-        setup_done_ns: map(stamps.setup_done_ns),
-        stopped_ns: map(stamps.stopped_ns),
-        final_sync_done_ns: map(stamps.final_sync_done_ns),
-        ready_ns: map(stamps.ready_ns),
-        resumed_ns: None,
-        ended_ns: map(stamps.ended_ns),
-        restored_ns: map(stamps.restored_ns),
-        // As a source sees it: from the stop to hearing RUNNING.
-        claimed_downtime_ns: claimed.map(|(stopped, ended)| ended.saturating_sub(stopped)),
-    }
-}
-
-fn add_destination(moments: &mut Moments, theirs: &HostStatus, destination: &HostProcess) {
-    moments.resumed_ns = theirs.stamps.resumed_ns.map(|it| destination.to_ours(it));
-    moments.ended_ns = moments.ended_ns.max(moments.resumed_ns);
-}
-
-fn to_status(status: &HostStatus, moments: Moments, source: &HostProcess) -> Status {
-    let rate = status.bandwidth_bytes_per_second;
-    let expected = rate.filter(|it| *it > 0).map(|it| status.remaining_bytes as f64 / it as f64);
-    Status {
-        at_ns: source.to_ours(status.at_ns),
-        state: state(status.phase),
-        reason: status.error.clone(),
-        pass: Some(u64::from(status.pass)).filter(|it| *it > 0),
-        remaining_bytes: Some(status.remaining_bytes),
-        transferred_bytes: Some(status.transferred_bytes),
-        bandwidth_bytes_per_second: rate.map(|it| it as f64),
-        dirty_rate_bytes_per_second: status.dirty_rate_bytes_per_second.map(|it| it as f64),
-        threshold_bytes: status.threshold_bytes,
-        expected_downtime_seconds: expected,
-        throttle_percent: None,
-        pages_sent: Some(status.pages_sent),
-        zero_pages: Some(status.zero_pages),
-        pages_resent: Some(status.pages_resent),
-        new_passes: status.passes.iter().map(|it| pass_row(it, source)).collect(),
-        moments,
-    }
-}
-
-fn pass_row(pass: &PassRecord, source: &HostProcess) -> PassRow {
-    PassRow {
-        number: u64::from(pass.number),
-        is_final: pass.is_final,
-        started_ns: source.to_ours(pass.started_ns),
-        ended_ns: Some(source.to_ours(pass.ended_ns)),
-        sync_ns: Some(pass.sync_ns),
-        dirty_pages: Some(pass.dirty_pages),
-        pages_sent: Some(pass.pages_sent),
-        zero_pages: Some(pass.zero_pages),
-        pages_resent: Some(pass.pages_resent),
-        wire_bytes: Some(pass.wire_bytes),
-        remaining_bytes: Some(pass.remaining_bytes),
-        guest_writes: Some(pass.writes_at_end.saturating_sub(pass.writes_at_start)),
-    }
-}
-
-fn state(phase: Phase) -> State {
-    match phase {
-        Phase::Idle | Phase::Setup => State::Setup,
-        Phase::Active => State::Active,
-        Phase::Switchover => State::Switchover,
-        Phase::Committed => State::Committed,
-        Phase::Completed => State::Completed,
-        Phase::Cancelled => State::Cancelled,
-        Phase::Failed => State::Failed,
-        Phase::Undecided => State::Undecided,
-    }
-}
-
-fn add_samples(to: &mut Samples, side: Side, theirs: HostSamples, host: &HostProcess) {
-    for sample in theirs.samples {
-        let at_ns = host.to_ours(sample.at_ns);
-        to.cpu.push(CpuPoint {
-            side,
-            at_ns,
-            classes: sample.cpu_ns.into_iter().collect(),
-            resident_bytes: sample.resident_bytes,
-        });
-        to.guest.push(GuestPoint {
-            side,
-            at_ns,
-            counts: sample.counts,
-            latency: sample.latency.map(latency),
-        });
-    }
-    to.gaps.extend(theirs.gaps.iter().map(|gap| GapSpan {
-        side,
-        worker: gap.worker,
-        start_ns: host.to_ours(gap.start_ns),
-        end_ns: host.to_ours(gap.end_ns),
-    }));
-    let pair = LatencyPair {
-        before: theirs.latency_before.map(latency),
-        since: theirs.latency_since.map(latency),
-    };
-    to.latency.push((side, pair));
-    to.resident_peak_bytes.extend(theirs.resident_peak_bytes.map(|bytes| (side, bytes)));
-}
-
-fn latency(summary: LatencySummary) -> Latency {
-    let LatencySummary { count, p50_ns, p99_ns, p999_ns, max_ns } = summary;
-    Latency { samples: count, p50_ns, p99_ns, p999_ns, max_ns }
-}
-
-fn integrity_detail(side: Side, found: &Verified) -> IntegrityDetail {
-    IntegrityDetail {
-        side,
-        pages_checked: found.pages_checked,
-        corrupt_pages: found.corrupt_pages,
-        first: found
-            .first
-            .iter()
-            .map(|it| CorruptPage {
-                page: it.page,
-                offset_bytes: it.offset_bytes,
-                expected: Word(it.expected),
-                found: Word(it.found),
-            })
-            .collect(),
     }
 }

@@ -1,0 +1,144 @@
+//! What was seen of the workers, between two looks and in all.
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_sys::{PAGE_BYTES, process};
+use sterna_workload::{Crew, CrewState, Gap, Histogram, Spec, distinct_pages};
+
+/// What the workers' threads are called.
+pub const THREADS: &str = "dirty";
+
+/// What happened in a stretch of time.
+#[derive(Clone, Debug)]
+pub struct Stretch {
+    /// When it began, since the workers were released.
+    pub start_seconds: f64,
+    /// When it ended.
+    pub end_seconds: f64,
+    /// Pages written, with repeats.
+    pub touched_pages: u64,
+    /// Different pages written.
+    pub distinct_pages: u64,
+    /// Processor time of all workers; None where the kernel does not tell.
+    pub cpu_ns: Option<u64>,
+    /// How many workers there were.
+    pub workers: u32,
+    /// The times of its writes; empty when they are not timed.
+    pub latency: Histogram,
+    /// Times without progress that ended in it.
+    pub gaps: Vec<Gap>,
+}
+
+impl Stretch {
+    /// How long it was.
+    pub fn seconds(&self) -> f64 {
+        self.end_seconds - self.start_seconds
+    }
+
+    /// Pages per second, with repeats.
+    pub fn touch_rate(&self) -> Option<f64> {
+        per_second(self.touched_pages, self.seconds())
+    }
+
+    /// Different pages per second.
+    pub fn dirty_rate(&self) -> Option<f64> {
+        per_second(self.distinct_pages, self.seconds())
+    }
+
+    /// The share of the time in which a worker had a processor, from 0 to 1, as the mean of all workers.
+    pub fn load(&self) -> Option<f64> {
+        let all_ns = self.seconds() * 1e9 * f64::from(self.workers);
+        self.cpu_ns.filter(|_| all_ns > 0.0).map(|cpu_ns| (cpu_ns as f64 / all_ns).min(1.0))
+    }
+
+    /// The longest time that a worker made no progress although work was due.
+    pub fn longest_gap_ns(&self) -> Option<u64> {
+        self.gaps.iter().map(Gap::length_ns).max()
+    }
+}
+
+/// Events per second; None in no time.
+pub fn per_second(count: u64, seconds: f64) -> Option<f64> {
+    (seconds > 0.0).then(|| count as f64 / seconds)
+}
+
+/// Bytes of so many pages.
+pub fn bytes(pages: f64) -> f64 {
+    pages * PAGE_BYTES as f64
+}
+
+/// Looks at a crew again and again.
+pub struct Observer<'a> {
+    crew: &'a Crew,
+    spec: &'a Spec,
+    first: Look,
+    last: Look,
+}
+
+/// The crew's counters at one time.
+#[derive(Clone)]
+struct Look {
+    at_ns: u64,
+    touched: u64,
+    state: CrewState,
+    cpu_ns: Option<u64>,
+    latency: Histogram,
+}
+
+impl Look {
+    fn at(crew: &Crew, at_ns: u64) -> Look {
+        Look {
+            at_ns,
+            touched: crew.counts().iter().sum(),
+            state: crew.state(),
+            cpu_ns: cpu_ns(),
+            latency: crew.latency(),
+        }
+    }
+}
+
+impl<'a> Observer<'a> {
+    /// Begins with a crew that was released at `start_ns`.
+    pub fn new(crew: &'a Crew, spec: &'a Spec, start_ns: u64) -> Observer<'a> {
+        let first = Look {
+            at_ns: start_ns,
+            touched: 0,
+            state: CrewState::fresh_for(spec),
+            cpu_ns: cpu_ns(),
+            latency: Histogram::default(),
+        };
+        Observer { crew, spec, last: first.clone(), first }
+    }
+
+    /// What happened since the look before; now is when the crew stopped, if it has.
+    pub fn next(&mut self, stopped_ns: Option<u64>) -> Stretch {
+        let now = Look::at(self.crew, stopped_ns.unwrap_or_else(monotonic_ns));
+        let stretch = self.between(&self.last, &now, self.crew.take_gaps());
+        self.last = now;
+        stretch
+    }
+
+    /// What happened up to the last look, without its gaps.
+    pub fn all(&self) -> Stretch {
+        self.between(&self.first, &self.last, Vec::new())
+    }
+
+    fn between(&self, then: &Look, now: &Look, gaps: Vec<Gap>) -> Stretch {
+        let seconds = |ns: u64| ns.saturating_sub(self.first.at_ns) as f64 / 1e9;
+        Stretch {
+            start_seconds: seconds(then.at_ns),
+            end_seconds: seconds(now.at_ns),
+            touched_pages: now.touched.saturating_sub(then.touched),
+            distinct_pages: distinct_pages(self.spec, &then.state.counts, &now.state.counts),
+            cpu_ns: now.cpu_ns.zip(then.cpu_ns).map(|(now, then)| now.saturating_sub(then)),
+            workers: self.spec.workers,
+            latency: now.latency.since(&then.latency),
+            gaps,
+        }
+    }
+}
+
+fn cpu_ns() -> Option<u64> {
+    let threads = process::thread_cpu_ns(std::process::id()).ok()?;
+    let is_worker = |name: &str| name.strip_prefix(THREADS).is_some_and(|it| it.starts_with('-'));
+    Some(threads.iter().filter(|it| is_worker(&it.name)).map(|it| it.cpu_ns).sum())
+}

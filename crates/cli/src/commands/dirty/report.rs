@@ -1,0 +1,130 @@
+//! All that is known of a run, at its end or in the middle.
+
+use sterna_workload::{Gap, TimingCost, Verification};
+
+use super::look::Stretch;
+use super::plan::Plan;
+
+/// Less than this share of the rate that was asked for is not that rate.
+const REACHED: f64 = 0.99;
+
+/// A run that is short may also lack what this time would have brought, which a single late wake-up takes.
+const LATE_SECONDS: f64 = 0.02;
+
+/// A run so far.
+pub struct Report<'a> {
+    /// What was to be done.
+    pub plan: &'a Plan,
+    /// When the workers were released, as RFC 3339.
+    pub started_at: &'a str,
+    /// The same on CLOCK_MONOTONIC.
+    pub released_ns: u64,
+    /// Why it ended; None while it goes on.
+    pub ending: Option<Ending>,
+    /// All of it.
+    pub all: Stretch,
+    /// Its intervals.
+    pub intervals: &'a [Stretch],
+    /// Single long writes that were noted, and those that were lost because there were too many; None when not looked for.
+    pub stalls: Option<Stalls>,
+    /// Pages per second without a limit, where a share of it was asked for.
+    pub full_speed: Option<u64>,
+    /// What the checks found; None when there were none.
+    pub verification: Option<Verification>,
+    /// How many times smaller zstd makes a sample of the memory.
+    pub compressibility: Option<f64>,
+    /// What timing each write costs; None when they are not timed.
+    pub timing: Option<TimingCost>,
+    /// What does not hold for the numbers above.
+    pub warnings: Vec<String>,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its time was over.
+    Duration,
+    /// A signal came, as was expected without a duration.
+    Signal,
+    /// A signal came before its time was over.
+    Interrupted,
+    /// Nobody reads its output any more.
+    Unread,
+}
+
+/// How many single writes were long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls {
+    /// Those that were noted.
+    pub noted: u64,
+    /// Those that came too fast to be noted.
+    pub lost: u64,
+}
+
+impl Ending {
+    /// As JSON says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ending::Duration => "duration",
+            Ending::Signal => "signal",
+            Ending::Interrupted => "interrupted",
+            Ending::Unread => "unread",
+        }
+    }
+}
+
+impl Report<'_> {
+    /// Different pages per second within an interval, as the mean over all whole intervals.
+    ///
+    /// The last one is left out when it is shorter than the others: within a shorter time, more of the pages are new.
+    pub fn dirty_rate(&self) -> Option<f64> {
+        let longest = self.intervals.iter().map(Stretch::seconds).fold(0.0, f64::max);
+        let whole = self.intervals.iter().filter(|it| it.seconds() > longest * 0.9);
+        let (pages, seconds) = whole.fold((0, 0.0), |(pages, seconds), it| {
+            (pages + it.distinct_pages, seconds + it.seconds())
+        });
+        super::look::per_second(pages, seconds)
+    }
+
+    /// The rate that was asked for, in pages per second.
+    pub fn asked(&self) -> Option<f64> {
+        self.plan.asked_pages_per_second(self.full_speed)
+    }
+
+    /// Whether the rate that was asked for was reached; None if none was.
+    pub fn is_rate_reached(&self) -> Option<bool> {
+        let (pages, seconds) = (self.all.touched_pages as f64, self.all.seconds());
+        let share = REACHED.min(1.0 - LATE_SECONDS / seconds);
+        Some(pages >= self.asked()? * seconds * share)
+    }
+
+    /// Times without progress, longest first.
+    pub fn gaps(&self) -> Vec<Gap> {
+        let mut gaps: Vec<Gap> = self.intervals.iter().flat_map(|it| &it.gaps).copied().collect();
+        gaps.sort_by_key(|gap| (std::cmp::Reverse(gap.length_ns()), gap.start_ns));
+        gaps
+    }
+
+    /// `verified`, `corrupt` or `unchecked`.
+    pub fn integrity(&self) -> &'static str {
+        match &self.verification {
+            None => "unchecked",
+            Some(found) if !found.is_clean() => "corrupt",
+            Some(found) if found.pages_checked == 0 => "unchecked",
+            Some(_) => "verified",
+        }
+    }
+
+    /// What the process says when it exits.
+    pub fn exit_code(&self, strict_rate: bool) -> u8 {
+        if self.integrity() == "corrupt" {
+            4
+        } else if self.ending == Some(Ending::Interrupted) {
+            super::signals::INTERRUPTED
+        } else if strict_rate && self.is_rate_reached() == Some(false) {
+            4
+        } else {
+            0
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Who is told what, when, and in which form.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::look::Stretch;
+use super::plan::Plan;
+use super::report::Report;
+use super::{json, text};
+use crate::args::{DirtyOptions, Format, Telling};
+use crate::output::Output;
+
+/// Tells in the form that was asked for.
+pub struct Teller {
+    output: Output,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    Stream,
+}
+
+impl Teller {
+    /// As the options say.
+    pub fn new(telling: &Telling, output: Output) -> Teller {
+        let form = match telling.format {
+            _ if telling.json_stream => Form::Stream,
+            Format::Json => Form::Json,
+            Format::Text => Form::Text,
+        };
+        Teller { output, form }
+    }
+
+    /// Metrics are served; the port may have been left to the kernel.
+    pub fn metrics(&self, address: SocketAddr) {
+        self.output.progress(&format!("Metrics at http://{address}/metrics\n"));
+    }
+
+    /// The workers are about to be released.
+    pub fn start(&self, plan: &Plan, options: &DirtyOptions, started_at: &str) -> Result<()> {
+        match self.form {
+            Form::Text => self.output.result(&text::start(plan, options))?,
+            Form::Json => {}
+            Form::Stream => {
+                self.event("start", json::start(plan, options, started_at))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An interval is over; says whether anybody still reads.
+    pub fn interval(&self, stretch: &Stretch) -> Result<bool> {
+        match self.form {
+            Form::Text => Ok(self.output.line(&text::interval(stretch))?),
+            Form::Json => Ok(true),
+            Form::Stream => self.event("interval", json::interval(stretch)),
+        }
+    }
+
+    /// Somebody asked how it goes.
+    pub fn summary(&self, report: &Report<'_>) -> Result<()> {
+        match self.form {
+            Form::Text => self.output.result(&text::summary(report, None))?,
+            // The result is one document, so what comes before it goes elsewhere.
+            Form::Json => self.output.note(&text::summary(report, None)),
+            Form::Stream => {
+                self.event("summary", json::summary(report))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// It is over.
+    pub fn end(&self, report: &Report<'_>, options: &DirtyOptions) -> Result<()> {
+        let document = json::report(report, options);
+        if let Some(path) = &options.telling.report {
+            json::write(&document, path)?;
+        }
+        match self.form {
+            Form::Text => self.output.result(&text::summary(report, options.telling.buckets))?,
+            Form::Json => self.output.result(&json::pretty(&document))?,
+            Form::Stream => {
+                self.event("report", document)?;
+            }
+        }
+        report.warnings.iter().for_each(|it| self.output.warn(it));
+        Ok(())
+    }
+
+    fn event(&self, name: &str, data: Value) -> Result<bool> {
+        let event = serde_json::json!({ "event": name, "data": data });
+        Ok(self.output.line(&format!("{event}\n"))?)
+    }
+}

@@ -1,0 +1,43 @@
+//! From a scenario to what a host is told.
+
+use sterna_scenario::{IdSet, Placement, Scenario, ZeroPage};
+use sterna_wire::control::{HostConfig, Request, Side};
+
+use super::{DEVICE_STATE_BYTES, EmulatorOptions};
+
+/// The request that builds one side.
+pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Request {
+    let Scenario { guest, migration, link, timing, .. } = scenario;
+    let placement = match side {
+        Side::Source => &guest.source,
+        Side::Destination => &guest.destination,
+    };
+    let Placement { cpus, numa_nodes } = placement;
+    let ids = |set: &Option<IdSet>| {
+        set.as_ref().map(|it| it.iter().map(|id| id as usize).collect()).unwrap_or_default()
+    };
+    Request::Prepare(Box::new(HostConfig {
+        side,
+        memory_bytes: guest.memory.0,
+        ballast_bytes: scenario.ballast_bytes().0,
+        workload: scenario.workload_spec().to_string(),
+        huge_pages: guest.huge_pages.to_string(),
+        prealloc: guest.prealloc,
+        locked: guest.locked,
+        cpus: ids(cpus),
+        numa_nodes: ids(numa_nodes),
+        tracker: options.tracker.clone(),
+        sample_interval_ns: timing.sample_interval.0.as_nanos() as u64,
+        max_bandwidth_bytes_per_second: migration.max_bandwidth.map(|it| it.bytes_per_second()),
+        limit_in_switchover: migration.limit_in_switchover,
+        downtime_limit_ns: migration.first_downtime_limit().0.as_nanos() as u64,
+        zero_page: migration.zero_page == ZeroPage::Main,
+        device_state_bytes: DEVICE_STATE_BYTES,
+        link_latency_ns: link.as_ref().map_or(0, |it| it.latency.0.as_nanos() as u64),
+        link_bytes_per_second: link
+            .as_ref()
+            .and_then(|it| it.bandwidth)
+            .map(|it| it.bytes_per_second()),
+        breakage: options.breakage.clone(),
+    }))
+}

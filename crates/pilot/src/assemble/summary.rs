@@ -1,0 +1,173 @@
+//! The headline numbers.
+
+use std::collections::BTreeMap;
+
+use sterna_report::statistics;
+use sterna_report::{
+    CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict, WriteLatency,
+};
+
+use super::{Seen, Time, pages_to_bytes, resumed_ns};
+use crate::{GapSpan, LatencyPair, Record, Status};
+
+pub(super) fn summary(seen: &Seen) -> Summary {
+    let Seen { record, baseline, .. } = *seen;
+    let mut summary = Summary {
+        verdict: record.verdict,
+        verdict_reason: record.reason.clone(),
+        integrity: integrity(record),
+        integrity_detail: record.verified.clone(),
+        passes: record.completed_passes(),
+        baseline_pages_per_second: baseline,
+        baseline_bytes_per_second: baseline.map(pages_to_bytes),
+        resident_peak_bytes: resident_peak(seen),
+        write_latency: write_latency(&record.latency),
+        ..Summary::default()
+    };
+    if record.accepted_ns.is_some() {
+        add_times(seen, &mut summary);
+        add_guest(seen, &mut summary);
+        add_transfer(seen, &mut summary);
+        add_cpu(seen, &mut summary);
+    }
+    summary
+}
+
+fn add_times(seen: &Seen, summary: &mut Summary) {
+    let Seen { record, time, passes, timeline, .. } = *seen;
+    let moments = &record.moments;
+    let resumed_ns = resumed_ns(record);
+    let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
+    let between = |from: Option<u64>, to: Option<u64>| Some((to? as f64 - from? as f64) / 1e9);
+    summary.total_time_seconds = at(moments.ended_ns);
+    summary.setup_seconds = at(moments.setup_done_ns);
+    summary.downtime_seconds = between(moments.stopped_ns, resumed_ns);
+    summary.downtime_uncertainty_seconds = summary.downtime_seconds.and(uncertainty(record));
+    summary.downtime_claimed_seconds =
+        moments.claimed_downtime_ns.filter(|_| resumed_ns.is_some()).map(|it| it as f64 / 1e9);
+    summary.final_sync_seconds = between(moments.stopped_ns, moments.final_sync_done_ns);
+    summary.final_transfer_seconds = between(moments.final_sync_done_ns, moments.ready_ns);
+    summary.resume_seconds = between(moments.ready_ns, resumed_ns);
+
+    let by_itself = at(moments.stopped_ns).filter(|_| !record.was_forced() && resumed_ns.is_some());
+    let convergence = by_itself.and_then(|it| statistics::convergence(passes, timeline, it));
+    summary.convergence_pass = convergence.map(|it| it.pass);
+    summary.convergence_seconds = convergence.map(|it| it.seconds);
+}
+
+fn add_guest(seen: &Seen, summary: &mut Summary) {
+    let Seen { record, time, guest, throughput, baseline, passes, .. } = *seen;
+    let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
+    let (stopped, ended) = (at(record.moments.stopped_ns), at(record.moments.ended_ns));
+    let resumed = at(resumed_ns(record));
+    summary.blackout_seconds = blackout(record, time);
+    summary.blackout_resolution_seconds = record.gap_resolution_ns.map(|it| it as f64 / 1e9);
+    if let Some(running) = resumed {
+        summary.resumption = statistics::resumption(guest, baseline, running);
+    }
+    let settled = resumed.or(ended);
+    if let Some(lost) = settled.and_then(|it| statistics::lost_work(throughput, baseline, it)) {
+        summary.lost_work_seconds = Some(lost.seconds);
+        summary.lost_work_lower_bound = Some(lost.lower_bound);
+    }
+    let live_end = stopped.or(ended).or(seen.last_poll_seconds());
+    let touch = live_end.and_then(|end| throughput.mean(0.0, end));
+    summary.touch_rate_pages_per_second = touch;
+    summary.touch_rate_bytes_per_second = touch.map(pages_to_bytes);
+    summary.dirty_rate_bytes_per_second = statistics::mean_dirty_rate(passes);
+}
+
+fn add_transfer(seen: &Seen, summary: &mut Summary) {
+    let Seen { record, time, timeline, guest_bytes, .. } = *seen;
+    // The last good value: what a poll no longer knows was true when one knew it.
+    let last = |value: fn(&Status) -> Option<u64>| record.polls.iter().rev().find_map(value);
+    summary.pages_sent = last(|it| it.pages_sent);
+    summary.zero_pages = last(|it| it.zero_pages);
+    summary.pages_resent = last(|it| it.pages_resent);
+    summary.wire_bytes = last(|it| it.transferred_bytes);
+    summary.amplification = summary
+        .wire_bytes
+        .filter(|_| guest_bytes > 0)
+        .map(|bytes| bytes as f64 / guest_bytes as f64);
+    let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
+    let from = at(record.moments.setup_done_ns);
+    let to = at(record.moments.ready_ns).or(seen.last_poll_seconds());
+    if let Some((from, to)) = from.zip(to)
+        && let Some(bandwidth) = statistics::bandwidth(timeline, from, to)
+    {
+        summary.bandwidth_min_bytes_per_second = bandwidth.min;
+        summary.bandwidth_mean_bytes_per_second = Some(bandwidth.mean);
+        summary.bandwidth_max_bytes_per_second = bandwidth.max;
+    }
+}
+
+fn add_cpu(seen: &Seen, summary: &mut Summary) {
+    let ended = seen.record.moments.ended_ns.map(|it| seen.time.seconds(it));
+    let Some(end) = ended.or(seen.last_poll_seconds()) else { return };
+    let of = |side| statistics::cpu_by_class(seen.cpu, side, 0.0, end);
+    summary.cpu = CpuBySide { source: of(Side::Source), destination: of(Side::Destination) };
+}
+
+impl Seen<'_> {
+    fn last_poll_seconds(&self) -> Option<f64> {
+        self.timeline.last().map(|it| it.t_seconds)
+    }
+}
+
+fn integrity(record: &Record) -> Integrity {
+    match &record.verified {
+        None => Integrity::Unchecked,
+        Some(detail) if detail.corrupt_pages == 0 => Integrity::Verified,
+        Some(_) => Integrity::Corrupt,
+    }
+}
+
+/// The downtime runs from one clock to the other, so both errors are in it; with a clock that nobody compared it is unknown.
+fn uncertainty(record: &Record) -> Option<f64> {
+    let of = |side| record.clocks.iter().find(|it| it.side == side).map(|it| it.uncertainty_ns);
+    Some((of(Side::Source)? + of(Side::Destination)?) as f64 / 1e9)
+}
+
+fn write_latency(latency: &BTreeMap<Side, LatencyPair>) -> WriteLatency {
+    let since = latency.values().filter_map(|it| it.since);
+    let during = since.max_by_key(|it: &Latency| it.samples);
+    WriteLatency { baseline: latency.get(&Side::Source).and_then(|it| it.before), during }
+}
+
+fn resident_peak(seen: &Seen) -> ResidentPeak {
+    let sampled = statistics::resident_peak(seen.cpu);
+    let told = |side| seen.record.resident_peak_bytes.get(&side).copied();
+    ResidentPeak {
+        source: sampled.source.max(told(Side::Source)),
+        destination: sampled.destination.max(told(Side::Destination)),
+    }
+}
+
+/// From the workers' gaps, and from the switchover in any case: an engine may not be able to tell the gap across it, and no blackout is shorter than the downtime.
+///
+/// A standstill that was not seen to end has no length, and it would be the longest.
+fn blackout(record: &Record, time: Time) -> Option<f64> {
+    let moments = &record.moments;
+    let went_on_ns = moments.restored_ns.or(moments.resumed_ns);
+    let stands_still = moments.stopped_ns.is_some() && went_on_ns.is_none();
+    if stands_still || record.verdict == Verdict::Lost {
+        return None;
+    }
+    record.gap_resolution_ns?;
+    let accepted_ns = record.accepted_ns?;
+    let workers = record.guest.iter().map(|it| it.counts.len()).max().filter(|it| *it > 0)?;
+    let standstill = moments.stopped_ns.zip(went_on_ns).map(|it| gap(it.0, it.1, time));
+    let mut by_worker = vec![Vec::from_iter(standstill); workers];
+    let counts = |gap: &&GapSpan| gap.end_ns > accepted_ns.max(gap.start_ns);
+    for it in record.gaps.iter().filter(counts) {
+        if let Some(log) = by_worker.get_mut(it.worker as usize) {
+            log.push(gap(it.start_ns.max(accepted_ns), it.end_ns, time));
+        }
+    }
+    statistics::blackout_seconds(&by_worker)
+}
+
+fn gap(start_ns: u64, end_ns: u64, time: Time) -> statistics::Gap {
+    let length_seconds = end_ns.saturating_sub(start_ns) as f64 / 1e9;
+    statistics::Gap { start_seconds: time.seconds(start_ns), length_seconds }
+}

@@ -1,0 +1,194 @@
+//! The flight itself.
+//!
+//! ```text
+//!  check ─ boot ─ warm up ─ migrate ─ settle ─ cool down ─ verify ─ shut down
+//!    │       │        │         │        │         │          │
+//!    └───────┴────────┴─────────┴── any error or interrupt ───┘
+//!                                            │
+//!                                        end early
+//! ```
+//!
+//! What happens on the error path is told in `ending`: what was seen is kept, the guest is put where it belongs and verified there, and everything is shut down.
+
+mod ending;
+mod watch;
+
+use std::time::Duration;
+
+use sterna_report::{EventSide, Side};
+use sterna_scenario::Scenario;
+
+use crate::record::RecordedEvent;
+use crate::{Clock, EngineError, Hypervisor, Interrupt, Notice, Phase, Record, Unsupported};
+
+/// Time between two fetches of samples; they are stamped where they are taken, so this is no resolution.
+const FETCH_INTERVAL_NS: u64 = 200_000_000;
+
+/// One flight of one scenario.
+pub struct Pilot<'a> {
+    /// What to do.
+    pub scenario: &'a Scenario,
+    /// With what.
+    pub hypervisor: &'a mut dyn Hypervisor,
+    /// In which time.
+    pub clock: &'a dyn Clock,
+    /// The user's wish to stop.
+    pub interrupt: &'a Interrupt,
+    /// Who is told.
+    pub observer: &'a mut dyn FnMut(Notice),
+}
+
+impl Pilot<'_> {
+    /// Flies, and returns what was seen, however it ended. Nothing of the run is left behind.
+    pub fn fly(self) -> Record {
+        let record = Record {
+            scenario: self.scenario.clone(),
+            began_ns: self.clock.now_ns(),
+            ..Record::default()
+        };
+        let phase = Phase::Boot;
+        Flight { pilot: self, record, phase, home: None, cancelled_ns: None, interrupted_in: None }
+            .fly()
+    }
+}
+
+/// A pilot in the air.
+struct Flight<'a> {
+    pilot: Pilot<'a>,
+    record: Record,
+    phase: Phase,
+    /// Where the guest is, once the migration has ended and that is known.
+    home: Option<Side>,
+    /// When a cancel was accepted.
+    cancelled_ns: Option<u64>,
+    /// The phase that an interrupt ended, where it is not the present one.
+    interrupted_in: Option<Phase>,
+}
+
+/// Why a flight ends early.
+enum Stop {
+    Unsupported(String),
+    Interrupted,
+    Engine(EngineError),
+    /// The migration was cancelled and does not end.
+    Stuck,
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Stop {
+        match error {
+            EngineError::Interrupted => Stop::Interrupted,
+            EngineError::Unsupported(text) => Stop::Unsupported(text),
+            error => Stop::Engine(error),
+        }
+    }
+}
+
+impl Flight<'_> {
+    fn fly(mut self) -> Record {
+        if let Err(stop) = self.phases() {
+            self.end_early(stop);
+        }
+        self.enter(Phase::Shutdown);
+        // After the shutdown there is nobody left to ask.
+        let hypervisor = &mut self.pilot.hypervisor;
+        self.record.engine = hypervisor.facts();
+        self.record.clocks = hypervisor.clocks();
+        self.record.warnings = hypervisor.warnings();
+        hypervisor.shutdown();
+        self.record
+    }
+
+    fn phases(&mut self) -> Result<(), Stop> {
+        self.check()?;
+        self.boot()?;
+        self.warm_up()?;
+        self.migrate()?;
+        self.settle();
+        // A guest that no side can run has nothing more to show.
+        let Some(side) = self.home else { return Ok(()) };
+        self.cool_down()?;
+        self.verify(side)
+    }
+
+    fn check(&mut self) -> Result<(), Stop> {
+        let Pilot { hypervisor, scenario, .. } = &self.pilot;
+        let unsupported = hypervisor.unsupported(scenario);
+        if unsupported.is_empty() {
+            return Ok(());
+        }
+        let say = |it: &Unsupported| format!("{}: {}", it.field, it.reason);
+        let list = unsupported.iter().map(say).collect::<Vec<_>>().join("; ");
+        let name = hypervisor.name();
+        Err(Stop::Unsupported(format!("The engine {name} cannot do this scenario. {list}")))
+    }
+
+    fn boot(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::Boot);
+        let Pilot { hypervisor, observer, scenario, interrupt, .. } = &mut self.pilot;
+        hypervisor.boot(scenario, interrupt, &mut |it| observer(Notice::Progress(it)))?;
+        self.record.booted_ns = Some(self.now_ns());
+        Ok(())
+    }
+
+    fn warm_up(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::WarmUp);
+        self.watch_guest(self.pilot.scenario.timing.warmup.0)
+    }
+
+    fn cool_down(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::CoolDown);
+        self.watch_guest(self.pilot.scenario.timing.cooldown.0)
+    }
+
+    /// Lets time pass and fetches samples.
+    fn watch_guest(&mut self, length: Duration) -> Result<(), Stop> {
+        let end_ns = self.now_ns() + length.as_nanos() as u64;
+        loop {
+            if self.pilot.interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            self.fetch()?;
+            let now_ns = self.now_ns();
+            if now_ns >= end_ns {
+                return Ok(());
+            }
+            self.pilot.clock.sleep_until_ns(end_ns.min(now_ns + FETCH_INTERVAL_NS));
+        }
+    }
+
+    fn verify(&mut self, side: Side) -> Result<(), Stop> {
+        self.enter(Phase::Verify);
+        let interrupt = self.pilot.interrupt.next();
+        self.record.verified = Some(self.pilot.hypervisor.verify(side, &interrupt)?);
+        // The last samples and gaps of the guest, which has now been stopped; the verification stands without them.
+        let _ = self.fetch();
+        Ok(())
+    }
+
+    fn fetch(&mut self) -> Result<(), EngineError> {
+        let samples = self.pilot.hypervisor.samples()?;
+        self.record.add_samples(samples);
+        Ok(())
+    }
+
+    fn note(&mut self, at_ns: u64, kind: &'static str, text: String) {
+        let elapsed_seconds = self.record.accepted_ns.map(|it| seconds_between(it, at_ns));
+        (self.pilot.observer)(Notice::Event { elapsed_seconds, kind, text: text.clone() });
+        let (side, kind) = (EventSide::Pilot, kind.to_owned());
+        self.record.events.push(RecordedEvent { at_ns, side, kind, text });
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        (self.pilot.observer)(Notice::Phase(phase));
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.pilot.clock.now_ns()
+    }
+}
+
+fn seconds_between(from_ns: u64, to_ns: u64) -> f64 {
+    (to_ns as f64 - from_ns as f64) / 1e9
+}

@@ -1,0 +1,156 @@
+//! From the migrate command to a terminal state: poll, decide, act.
+
+use super::{FETCH_INTERVAL_NS, Flight, Stop, seconds_between};
+use crate::policy::{Decision, Policy, Situation};
+use crate::{Action, EngineError, Notice, Phase, State, Status};
+
+/// Time between two status polls while a migration runs: 40 Hz, so that 20 Hz are kept on a machine that is late.
+const POLL_INTERVAL_NS: u64 = 25_000_000;
+
+/// How long a cancelled migration may take to end; then its engine counts as stuck.
+pub(super) const CANCEL_TIMEOUT_NS: u64 = 15_000_000_000;
+
+/// How long an engine may wait for an answer past the commit point; then the destination is asked.
+const COMMIT_TIMEOUT_NS: u64 = 30_000_000_000;
+
+/// The state of watching one migration.
+struct Watch {
+    policy: Policy,
+    accepted_ns: u64,
+    committed_ns: Option<u64>,
+    next_poll_ns: u64,
+    next_fetch_ns: u64,
+    last_state: Option<State>,
+}
+
+impl Flight<'_> {
+    pub(super) fn migrate(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::Migrate);
+        let accepted_ns = self.pilot.hypervisor.migrate()?;
+        self.record.accepted_ns = Some(accepted_ns);
+        self.note(accepted_ns, "migrate", "The migrate command was accepted".to_owned());
+        let mut watch = Watch {
+            policy: Policy::new(self.pilot.scenario),
+            accepted_ns,
+            committed_ns: None,
+            next_poll_ns: self.now_ns(),
+            next_fetch_ns: 0,
+            last_state: None,
+        };
+        loop {
+            let state = self.poll(&mut watch)?;
+            if state.is_terminal() || self.is_silent(&mut watch, state) {
+                self.end_of_migration();
+                return Ok(());
+            }
+            self.steer(&mut watch, state)?;
+            if self.now_ns() >= watch.next_fetch_ns {
+                watch.next_fetch_ns = self.now_ns() + FETCH_INTERVAL_NS;
+                self.fetch()?;
+            }
+            // Polls are due at fixed moments, so that the time they take does not make them fewer; missed ones are not made up for.
+            watch.next_poll_ns = (watch.next_poll_ns + POLL_INTERVAL_NS).max(self.now_ns());
+            self.pilot.clock.sleep_until_ns(watch.next_poll_ns);
+        }
+    }
+
+    /// The last samples that belong to the migration. If they cannot be had, the cool-down will meet the reason.
+    pub(super) fn end_of_migration(&mut self) {
+        let _ = self.fetch();
+        self.record.is_migration_over = true;
+    }
+
+    fn poll(&mut self, watch: &mut Watch) -> Result<State, Stop> {
+        let status = self.pilot.hypervisor.status()?;
+        self.record.add_status(&status);
+        self.note_progress(watch, &status);
+        let state = status.state;
+        let elapsed_seconds = seconds_between(watch.accepted_ns, status.at_ns);
+        (self.pilot.observer)(Notice::Status { elapsed_seconds, status: Box::new(status) });
+        Ok(state)
+    }
+
+    /// Notes what a status tells of the course of the migration.
+    fn note_progress(&mut self, watch: &mut Watch, status: &Status) {
+        for pass in &status.new_passes {
+            let Some(ended_ns) = pass.ended_ns.filter(|_| !pass.is_final) else { continue };
+            self.note(ended_ns, "pass", format!("Pass {} ended", pass.number));
+        }
+        if watch.last_state != Some(status.state) {
+            watch.last_state = Some(status.state);
+            let text = match &status.reason {
+                Some(reason) => format!("State {}: {reason}", status.state.as_str()),
+                None => format!("State {}", status.state.as_str()),
+            };
+            self.note(status.at_ns, "state", text);
+        }
+    }
+
+    /// Whether the engine has waited too long past the commit point.
+    fn is_silent(&mut self, watch: &mut Watch, state: State) -> bool {
+        if state != State::Committed {
+            return false;
+        }
+        let now_ns = self.now_ns();
+        let since_ns = *watch.committed_ns.get_or_insert(now_ns);
+        let is_silent = now_ns - since_ns > COMMIT_TIMEOUT_NS;
+        if is_silent {
+            let seconds = COMMIT_TIMEOUT_NS / 1_000_000_000;
+            let text = format!("No answer for {seconds} s past the commit point");
+            self.note(now_ns, "silence", text);
+        }
+        is_silent
+    }
+
+    /// Interrupts, limits, and what the scenario wants in the middle of a migration.
+    fn steer(&mut self, watch: &mut Watch, state: State) -> Result<(), Stop> {
+        if self.pilot.interrupt.urgent() {
+            return Err(Stop::Interrupted);
+        }
+        let now_ns = self.now_ns();
+        if let Some(since_ns) = self.cancelled_ns {
+            // A cancel that came too late is no cancel, and the silence past the commit point has its own limit.
+            let is_committed = matches!(state, State::Committed | State::Postcopy);
+            let is_stuck = !is_committed && now_ns - since_ns > CANCEL_TIMEOUT_NS;
+            return if is_stuck { Err(Stop::Stuck) } else { Ok(()) };
+        }
+        if self.pilot.interrupt.requested() && self.interrupted_in.is_none() {
+            self.interrupted_in = Some(Phase::Migrate);
+            let text = "Interrupted by the user".to_owned();
+            return self.act(Decision { action: Action::Cancel, kind: "interrupt", text });
+        }
+        if matches!(state, State::Committed | State::Postcopy) {
+            return Ok(());
+        }
+        let situation = Situation {
+            elapsed_ns: now_ns.saturating_sub(watch.accepted_ns),
+            passes: self.record.completed_passes(),
+            guest_runs: state != State::Switchover,
+        };
+        watch.policy.decide(situation).map_or(Ok(()), |decision| self.act(decision))
+    }
+
+    /// Does what was decided. The engine may refuse, above all a cancel past the commit point; then the migration goes on.
+    fn act(&mut self, decision: Decision) -> Result<(), Stop> {
+        let Decision { action, kind, text } = decision;
+        let now_ns = self.now_ns();
+        match self.pilot.hypervisor.act(action) {
+            Ok(()) => {}
+            Err(EngineError::Failed(refusal)) => {
+                self.note(now_ns, kind, format!("{text}, but the migration goes on: {refusal}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.note(now_ns, kind, text.clone());
+        match action {
+            Action::Cancel => self.cancelled_ns = Some(now_ns),
+            Action::Pause => self.record.forced_ns = Some(now_ns),
+            // What the scenario itself asked for is no force; what a limit brought about is.
+            Action::StartPostcopy if kind == "limit" => self.record.forced_ns = Some(now_ns),
+            Action::StartPostcopy | Action::SetDowntimeLimit(_) => return Ok(()),
+        }
+        self.record.reason = Some(text);
+        Ok(())
+    }
+}
