@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
 use sterna_report::{
-    Clock, CpuBySide, CpuSample, Engine, Event, GuestSample, Host, Integrity, Pass, PassKind, Poll,
-    Report, ResidentPeak, Side, Summary, Tool, Warning, WriteLatency,
+    Clock, CpuBySide, CpuSample, Direction, Engine, Event, GuestSample, Host, Integrity, Outage,
+    Pass, PassKind, Poll, Probe, Report, ResidentPeak, Side, Summary, Tool, Warning, WriteLatency,
 };
 
-use crate::{ClockOffset, CpuPoint, GapSpan, GuestPoint, PassRow, Record, Status};
+use crate::{ClockOffset, CpuPoint, GapSpan, GuestPoint, PassRow, ProbeSeen, Record, Status};
 
 /// What a report says besides what was seen.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub fn assemble(identity: Identity, record: &Record) -> Report {
     report.guest = guest;
     report.cpu = cpu;
     report.events = events(record, time);
+    report.probes = record.probes.iter().map(|it| probe(it, time)).collect();
     report.clocks = clocks.iter().map(clock).collect();
     report.warnings = warnings;
     report
@@ -348,6 +349,22 @@ fn moments(record: &Record, time: Time) -> impl Iterator<Item = Event> {
         let t_seconds = time.seconds(ns?);
         Some(Event { t_seconds, side, kind: kind.to_owned(), text: text.to_owned() })
     })
+}
+
+fn probe(seen: &ProbeSeen, time: Time) -> Probe {
+    let outages = seen.outages.iter().map(|it| Outage {
+        start_seconds: time.seconds(it.start_ns),
+        length_seconds: it.end_ns.saturating_sub(it.start_ns) as f64 / 1e9,
+        lost: Some(it.lost),
+        direction: Direction::RoundTrip,
+    });
+    Probe {
+        kind: seen.kind.clone(),
+        interval_seconds: Some(seen.interval_ns as f64 / 1e9),
+        sent: Some(seen.sent),
+        received: Some(seen.received),
+        outages: outages.collect(),
+    }
 }
 
 fn clock(offset: &ClockOffset) -> Clock {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sterna_report::{EventSide, IntegrityDetail, Side, Verdict};
 
-use crate::{CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, Samples, Status};
+use crate::{
+    CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, ProbeSeen, Samples, Status,
+};
 
 /// Everything seen in a flight, stamps in nanoseconds of the pilot's clock.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Record {
     pub latency: BTreeMap<Side, LatencyPair>,
     /// Highest resident memory by side.
     pub resident_peak_bytes: BTreeMap<Side, u64>,
+    /// What probes saw.
+    pub probes: Vec<ProbeSeen>,
     /// What happened.
     pub events: Vec<RecordedEvent>,
     /// The outcome of the verification.
@@ -66,6 +70,9 @@ impl Record {
         self.latency.extend(samples.latency);
         self.resident_peak_bytes.extend(samples.resident_peak_bytes);
         self.events.extend(samples.events);
+        if !samples.probes.is_empty() {
+            self.probes = samples.probes;
+        }
     }
 
     /// Takes in a status poll.
