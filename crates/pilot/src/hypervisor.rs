@@ -308,6 +308,34 @@ pub struct Samples {
     pub resident_peak_bytes: Vec<(Side, u64)>,
     /// What the engine's own parts told, beyond what the pilot notes itself.
     pub events: Vec<RecordedEvent>,
+    /// What probes have seen so far; replaces what came before.
+    pub probes: Vec<ProbeSeen>,
+}
+
+/// One observer of the guest from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeSeen {
+    /// What it observes, for example `udp`.
+    pub kind: String,
+    /// Time between two messages.
+    pub interval_ns: u64,
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that came back, each counted once.
+    pub received: u64,
+    /// Silences.
+    pub outages: Vec<OutageSpan>,
+}
+
+/// A time in which a probe heard nothing although it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutageSpan {
+    /// The last message before.
+    pub start_ns: u64,
+    /// The first message after.
+    pub end_ns: u64,
+    /// Messages that never came.
+    pub lost: u64,
 }
 
 /// The workload's progress at one moment.

@@ -22,7 +22,8 @@ pub use clock::{Clock, RealClock, SimulatedClock};
 pub use flight::Pilot;
 pub use hypervisor::{
     Action, ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair,
-    Moments, PassRow, Progress, Samples, Settled, State, Status, Unsupported,
+    Moments, OutageSpan, PassRow, ProbeSeen, Progress, Samples, Settled, State, Status,
+    Unsupported,
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};

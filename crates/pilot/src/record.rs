@@ -6,7 +6,8 @@ use sterna_report::{Engine, EventSide, IntegrityDetail, Side, Verdict, Warning};
 use sterna_scenario::Scenario;
 
 use crate::{
-    ClockOffset, CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, Samples, Status,
+    ClockOffset, CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, ProbeSeen, Samples,
+    Status,
 };
 
 /// Everything seen in a flight, stamps in nanoseconds of the pilot's clock.
@@ -44,6 +45,8 @@ pub struct Record {
     pub latency: BTreeMap<Side, LatencyPair>,
     /// Highest resident memory by side.
     pub resident_peak_bytes: BTreeMap<Side, u64>,
+    /// What probes saw.
+    pub probes: Vec<ProbeSeen>,
     /// What happened.
     pub events: Vec<RecordedEvent>,
     /// The outcome of the verification.
@@ -79,6 +82,9 @@ impl Record {
         self.gaps.extend(samples.gaps);
         self.gap_resolution_ns = samples.gap_resolution_ns.or(self.gap_resolution_ns);
         self.events.extend(samples.events);
+        if !samples.probes.is_empty() {
+            self.probes = samples.probes;
+        }
         for (side, pair) in samples.latency {
             self.add_latency(side, pair);
         }

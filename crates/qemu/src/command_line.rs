@@ -9,6 +9,7 @@ use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
 use crate::guest_image::GuestImage;
+use crate::network::GUEST_MAC;
 
 /// Everything that decides how one side is started.
 pub(crate) struct Start<'a> {
@@ -19,6 +20,8 @@ pub(crate) struct Start<'a> {
     pub machine: &'a str,
     pub accelerator: &'static str,
     pub files: Files,
+    /// Where the guest's network card is plugged in, if it has one.
+    pub network: Option<PathBuf>,
 }
 
 /// The files of one side in the run's private directory.
@@ -68,6 +71,13 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-chardev", guest_line);
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
+    if let Some(socket) = &start.network {
+        let netdev = "stream,id=net,server=off,addr.type=unix,addr.path=";
+        line.pair("-netdev", with_path(netdev, socket));
+        let mac = GUEST_MAC.map(|it| format!("{it:02x}")).join(":");
+        // Without a ROM to boot from the network, which would have to be found first.
+        line.pair("-device", format!("virtio-net-pci,netdev=net,mac={mac},romfile="));
+    }
     line.pair("-chardev", "socket,id=qmp,fd=0");
     line.pair("-mon", "chardev=qmp,mode=control");
     match side {
@@ -174,6 +184,7 @@ mod tests {
             machine: "pc",
             accelerator: "tcg",
             files: Files::of(side, Path::new("/run,x")),
+            network: None,
         });
         words.iter().map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }

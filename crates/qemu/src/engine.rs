@@ -14,16 +14,17 @@ use sterna_scenario::{Scenario, Transport};
 use sterna_sys::clock::monotonic_ns;
 use tempfile::TempDir;
 
-use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
 use crate::launch::{self, Launched, Plan, last_words};
+use crate::network::Prober;
 use crate::process::QemuProcess;
 use crate::qmp::Event;
 use crate::settings;
 use crate::trace::Trace;
 use crate::warnings;
+use crate::{Network, QemuOptions};
 
 /// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
 const EVENT_UNCERTAINTY_NS: u64 = 2_000;
@@ -54,6 +55,7 @@ pub struct Qemu {
     runtime: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
+    prober: Option<Prober>,
     trace: Trace,
     hold: Option<Hold>,
     nonce: u64,
@@ -76,6 +78,7 @@ impl Qemu {
             runtime: None,
             sides: None,
             costs: None,
+            prober: None,
             trace: Trace::default(),
             hold: None,
             nonce: 0,
@@ -321,12 +324,19 @@ impl Hypervisor for Qemu {
         self.nonce = random()?;
         let runtime = runtime_directory()
             .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
+        let failed =
+            |error| EngineError::Failed(format!("No switch for the guest's network: {error}"));
+        self.prober = match self.options.network {
+            Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
+            Network::None => None,
+        };
         let plan = Plan {
             scenario,
             options: &self.options,
             directory: runtime.path(),
             nonce: self.nonce,
             interrupt,
+            network: self.prober.as_ref().map(Prober::paths),
         };
         let launched = launch::launch(&plan, progress);
         self.runtime = Some(runtime);
@@ -466,6 +476,7 @@ impl Hypervisor for Qemu {
             samples.cpu = costs.take();
         }
         samples.events = std::mem::take(&mut self.events);
+        samples.probes = self.prober.as_ref().and_then(Prober::seen).into_iter().collect();
         let has_begun = self.has_migration_begun;
         let sides = self.sides()?;
         if let Some(reason) = sides.guest.fatal() {
@@ -479,7 +490,11 @@ impl Hypervisor for Qemu {
         Ok(samples)
     }
 
-    fn verify(&mut self, side: Side) -> Result<IntegrityDetail, EngineError> {
+    fn verify(
+        &mut self,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<IntegrityDetail, EngineError> {
         self.drain_events();
         let limit = VERIFY_TIMEOUT + Duration::from_secs(self.scenario.guest.memory.0 >> 24);
         let Launched { source, destination, guest, consoles, .. } = self.sides()?;
@@ -492,7 +507,7 @@ impl Hypervisor for Qemu {
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
-        guest.verify(side, limit, None, &mut is_gone)
+        guest.verify(side, limit, Some(interrupt), &mut is_gone)
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -507,6 +522,7 @@ impl Hypervisor for Qemu {
     /// The facts outlive the processes: only what runs is ended here.
     fn shutdown(&mut self) {
         self.costs = None;
+        self.prober = None;
         if let Some(sides) = &mut self.sides {
             sides.source.end();
             sides.destination.end();

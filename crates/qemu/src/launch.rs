@@ -15,6 +15,7 @@ use crate::command_line::{self, Files, Start};
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
+use crate::network;
 use crate::process::QemuProcess;
 use crate::qmp::Schema;
 use crate::settings::{self, Wish};
@@ -52,6 +53,8 @@ pub(crate) struct Plan<'a> {
     pub directory: &'a Path,
     pub nonce: u64,
     pub interrupt: &'a Interrupt,
+    /// The switch's ports for the guest's network card, source and destination.
+    pub network: Option<[PathBuf; 2]>,
 }
 
 /// Boots with the best accelerator that works.
@@ -85,6 +88,8 @@ fn image(plan: &Plan) -> Result<GuestImage, EngineError> {
     config.gap_threshold_ns = GAP_RESOLUTION_NS;
     config.nonce = plan.nonce;
     config.serial = None;
+    config.address = plan.network.as_ref().map(|_| network::GUEST_ADDRESS);
+    config.echo_port = plan.network.as_ref().map(|_| network::ECHO_PORT);
     let options = ImageOptions {
         kernel: plan.options.kernel.as_deref(),
         agent: plan.options.guest_agent.as_deref(),
@@ -104,6 +109,7 @@ fn attempt(
 ) -> Result<Launched, EngineError> {
     let start = |side: Side| {
         let files = Files::of(side, plan.directory);
+        let network = plan.network.as_ref().map(|it| it[side as usize].clone());
         let arguments = command_line::arguments(&Start {
             side,
             scenario: plan.scenario,
@@ -112,6 +118,7 @@ fn attempt(
             machine,
             accelerator: accelerator.name,
             files,
+            network,
         });
         let program = match side {
             Side::Source => &plan.options.source,

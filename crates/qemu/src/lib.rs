@@ -21,6 +21,7 @@ mod initramfs;
 mod kernel;
 mod launch;
 mod modules;
+mod network;
 mod options;
 mod process;
 pub mod qmp;
@@ -31,4 +32,4 @@ mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
-pub use options::{Accelerator, DEFAULT_PROGRAM, QemuOptions};
+pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};

@@ -22,6 +22,8 @@ pub struct QemuOptions {
     pub cpu: Option<String>,
     /// Further arguments for both QEMUs.
     pub extra_arguments: Vec<OsString>,
+    /// How the guest is reached for probes.
+    pub network: Network,
     /// A defect to commit on purpose, to see that the report tells.
     pub breakage: Option<String>,
 }
@@ -38,6 +40,16 @@ pub enum Accelerator {
     Tcg,
 }
 
+/// How the guest is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// By Sterna's own Ethernet switch, without privileges.
+    #[default]
+    Switch,
+    /// Not at all.
+    None,
+}
+
 /// What `--engine qemu` runs when nothing else is said.
 pub const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 
@@ -52,6 +64,7 @@ impl Default for QemuOptions {
             machine: None,
             cpu: None,
             extra_arguments: Vec::new(),
+            network: Network::Switch,
             breakage: None,
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
-use sterna_qemu::{Accelerator, DEFAULT_PROGRAM, QemuOptions};
+use sterna_qemu::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
 
 /// The flags.
 pub fn args() -> Vec<Arg> {
@@ -34,6 +34,10 @@ pub fn args() -> Vec<Arg> {
             "The machine type, such as pc-i440fx-7.2 [default: the newest that both QEMUs have]",
         ),
         word("cpu", "MODEL").help("The processor model [default: host with KVM, else qemu64]"),
+        word("network", "KIND")
+            .value_parser(["switch", "none"])
+            .default_value("switch")
+            .help("How the guest is reached by a probe: by a switch inside Sterna, or not at all"),
         Arg::new("qemu-arg")
             .long("qemu-arg")
             .value_name("ARGUMENT")
@@ -63,6 +67,10 @@ pub fn options(matches: &ArgMatches) -> QemuOptions {
         machine: text("machine"),
         cpu: text("cpu"),
         extra_arguments: matches.get_many("qemu-arg").into_iter().flatten().cloned().collect(),
+        network: match text("network").as_deref() {
+            Some("none") => Network::None,
+            _ => Network::Switch,
+        },
         breakage: None,
     }
 }

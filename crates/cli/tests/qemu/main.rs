@@ -2,6 +2,7 @@
 //!
 //! `STERNA_TEST_QEMU` names another program than the distribution's; without it the one that `cargo xtask qemu` has fetched is taken first.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+#![allow(clippy::print_stderr, reason = "a test that skips says why, also in its helpers")]
 
 mod faults;
 #[path = "../run/harness.rs"]

@@ -8,9 +8,11 @@ mod tests;
 
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
-use sterna_report::{Clock, CpuSample, Event, GuestSample, Host, Pass, Poll, Report, Tool};
+use sterna_report::{
+    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report, Tool,
+};
 
-use crate::{ClockOffset, CpuPoint, Record, Status, warnings};
+use crate::{ClockOffset, CpuPoint, ProbeSeen, Record, Status, warnings};
 
 /// What a report says besides what was seen.
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ pub fn assemble(identity: Identity, record: &Record) -> Report {
     report.passes = passes;
     report.guest = guest;
     report.events = events(record, time);
+    report.probes = record.probes.iter().map(|it| probe(it, time)).collect();
     report.clocks = record.clocks.iter().map(clock).collect();
     report.warnings = record.warnings.clone();
     let ours = warnings::warnings(record, &report);
@@ -139,6 +142,22 @@ fn moments(record: &Record, time: Time) -> impl Iterator<Item = Event> {
         let t_seconds = time.seconds(ns?);
         Some(Event { t_seconds, side, kind: kind.to_owned(), text: text.to_owned() })
     })
+}
+
+fn probe(seen: &ProbeSeen, time: Time) -> Probe {
+    let outages = seen.outages.iter().map(|it| Outage {
+        start_seconds: time.seconds(it.start_ns),
+        length_seconds: it.end_ns.saturating_sub(it.start_ns) as f64 / 1e9,
+        lost: Some(it.lost),
+        direction: Direction::RoundTrip,
+    });
+    Probe {
+        kind: seen.kind.clone(),
+        interval_seconds: Some(seen.interval_ns as f64 / 1e9),
+        sent: Some(seen.sent),
+        received: Some(seen.received),
+        outages: outages.collect(),
+    }
 }
 
 fn clock(offset: &ClockOffset) -> Clock {
