@@ -415,6 +415,9 @@ impl Hypervisor for Scripted {
                 self.cancelled_ns = self.cancelled_ns.or(Some(now));
             }
             Action::Pause => self.paused_ns = Some(now),
+            Action::StartPostcopy => {
+                return Err(EngineError::Failed("This engine has no post-copy".to_owned()));
+            }
             Action::Cancel | Action::SetDowntimeLimit(_) => {}
         }
         Ok(())
