@@ -18,4 +18,4 @@ mod tracker;
 mod transport;
 
 pub use engine::{Emulator, EmulatorOptions};
-pub use probe::{DEFAULT_RUN, probe_host};
+pub use probe::{DEFAULT_RUN, available_bytes, probe_host};

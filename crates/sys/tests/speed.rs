@@ -46,6 +46,9 @@ mod tests {
             measure(&format!("{name} copy_out"), &region, |page| {
                 assert!(region.copy_out(page, &mut to));
             });
+            measure(&format!("{name} copy_out_summed"), &region, |page| {
+                assert!(region.copy_out_summed(page, &mut to, 0).0);
+            });
             measure(&format!("{name} copy_out_run (4 pages)"), &region, |page| {
                 if page % 4 == 0 {
                     region.copy_out_run(page, 4, black_box(&mut run));

@@ -127,12 +127,13 @@ impl RamSender {
         self.batch.count.resent += u64::from(!self.sent_before.insert(page));
         let at = HEAD_BYTES + self.batch.pages * PAGE_BYTES;
         let copy = &mut self.staging[at..at + PAGE_BYTES];
-        let is_zero = self.region.copy_out(page, copy);
+        let (is_zero, content_crc) =
+            self.region.copy_out_summed(page, copy, self.batch.content_crc);
         if is_zero && self.detect_zero {
             extend(&mut self.batch.zero_runs, page);
             self.batch.count.zero_pages += 1;
         } else {
-            self.batch.content_crc = crc32c(self.batch.content_crc, copy);
+            self.batch.content_crc = content_crc;
             extend(&mut self.batch.runs, page);
             self.batch.pages += 1;
             self.batch.count.pages += 1;

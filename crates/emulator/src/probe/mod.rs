@@ -9,7 +9,7 @@ mod network;
 mod processors;
 mod tracking;
 
-pub(crate) use memory::available_bytes;
+pub use memory::available_bytes;
 use sterna_pilot::{Availability, Finding};
 use sterna_scenario::Scenario;
 

@@ -82,7 +82,7 @@ fn update_by_table(crc: u32, bytes: impl Iterator<Item = u8>) -> u32 {
 /// product of two reversed numbers is one place short, therefore the constant for n bits is x^(n -
 /// 33).
 #[cfg(target_arch = "x86_64")]
-mod hardware {
+pub(super) mod hardware {
     use std::arch::{asm, x86_64::*};
 
     use super::times_x;
@@ -96,7 +96,7 @@ mod hardware {
     const SHORT_SHIFTS: [u32; 2] = [shift_constant(2 * SHORT), shift_constant(SHORT)];
 
     /// x^(8 × bytes - 33) modulo the polynomial.
-    const fn shift_constant(bytes: usize) -> u32 {
+    pub(in super::super) const fn shift_constant(bytes: usize) -> u32 {
         let mut power = 0x8000_0000; // x^0
         let mut left = 8 * bytes - 33;
         while left > 0 {
@@ -162,7 +162,7 @@ mod hardware {
     /// Carry-less product of two remainders; not yet reduced.
     #[inline]
     #[target_feature(enable = "pclmulqdq")]
-    fn multiply(crc: u64, constant: u32) -> u64 {
+    pub(in super::super) fn multiply(crc: u64, constant: u32) -> u64 {
         let product = _mm_clmulepi64_si128::<0>(
             _mm_cvtsi64_si128(crc.cast_signed()),
             _mm_cvtsi64_si128(i64::from(constant)),

@@ -8,6 +8,7 @@
 pub(crate) mod crc;
 pub(crate) mod page;
 mod portable;
+pub(crate) mod summed;
 pub(crate) mod write;
 #[cfg(target_arch = "x86_64")]
 mod x86;

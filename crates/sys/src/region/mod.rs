@@ -17,7 +17,7 @@ use self::map::Mapping;
 pub use crate::kernel::crc::crc32c;
 use crate::{
     PAGE_BYTES, WORDS_PER_PAGE,
-    kernel::{crc, page},
+    kernel::{crc, page, summed},
     tracking::UffdSlot,
 };
 
@@ -139,6 +139,15 @@ impl Region {
         let from = self.page(page);
         // SAFETY: both are one page long, and `to` is borrowed exclusively.
         unsafe { page::copy_out(from.as_ptr(), to.as_mut_ptr()) }
+    }
+
+    /// As [`Region::copy_out`], and gives the CRC-32C of the copy, continuing from `seed` (0 to
+    /// start); all in the same pass.
+    pub fn copy_out_summed(&self, page: usize, to: &mut [u8], seed: u32) -> (bool, u32) {
+        assert_eq!(to.len(), PAGE_BYTES, "copy_out_summed takes one page");
+        let from = self.page(page);
+        // SAFETY: both are one page long, and `to` is borrowed exclusively.
+        unsafe { summed::copy_out(from.as_ptr(), to.as_mut_ptr(), seed) }
     }
 
     /// Copies `pages` pages from `first` on to `to`; panics if the range or the length of `to` is

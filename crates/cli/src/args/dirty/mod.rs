@@ -256,3 +256,33 @@ fn telling_args() -> Vec<Arg> {
     ];
     args.into_iter().map(|it| it.help_heading(HEADING)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_in_the_document_is_understood() {
+        let document = include_str!("../../../../../docs/coming-from.md");
+        let commands = document.lines().filter_map(|it| it.strip_prefix("$ sterna "));
+        let mut count = 0;
+        for line in commands {
+            let matches = command().try_get_matches_from(line.split_whitespace());
+            let options = options(&matches.unwrap_or_else(|error| panic!("{line}: {error}")));
+            assert_eq!(options.telling.progress, ProgressKind::Auto, "{line}");
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn every_method_of_the_document_is_known() {
+        let document = include_str!("../../../../../docs/coming-from.md");
+        let rows = document.lines().filter_map(|it| it.strip_prefix("| `--vm-method "));
+        for row in rows {
+            let name = row.split(['`', ',']).next().unwrap_or_default();
+            let given = ["dirty", "--vm-method", name];
+            assert!(command().try_get_matches_from(given).is_ok(), "{name}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sterna_workload::{Stall, hdr};
 
-use super::look::Stretch;
+use super::look::Seen;
 use super::report::Stalls;
 use crate::args::Telling;
 use crate::usage;
@@ -63,13 +63,14 @@ impl Files {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn interval(&mut self, stretch: &Stretch, stalls: &[Stall]) -> Result<()> {
+    pub fn interval(&mut self, seen: &Seen, stalls: &[Stall]) -> Result<()> {
         if let Some(log) = &mut self.stalls {
             stalls.iter().try_for_each(|it| log.add(it))?;
             log.log.flush()?;
         }
         if let Some(log) = &mut self.histograms {
-            log.write(&hdr::log_line(stretch.start_seconds, stretch.seconds(), &stretch.latency))?;
+            let stretch = &seen.stretch;
+            log.write(&hdr::log_line(stretch.start_seconds, stretch.seconds(), &seen.latency))?;
             log.flush()?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sterna_sys::region::HugePages;
 use sterna_workload::{Corruption, Histogram, Pace};
 
-use super::look::{Stretch, bytes};
+use super::look::{PERCENTILES, Stretch, Times, bytes};
 use super::plan::Plan;
 use super::report::Report;
 use crate::args::DirtyOptions;
@@ -17,9 +17,6 @@ use crate::machine;
 const SCHEMA: &str = "sterna-dirty";
 /// Additions raise the second number; nothing is renamed within the first.
 const SCHEMA_VERSION: &str = "1.0";
-/// So many gaps are listed, the longest; all of them are counted.
-const GAPS_LISTED: usize = 100;
-
 /// What is about to begin.
 pub fn start(plan: &Plan, options: &DirtyOptions, started_at: &str) -> Value {
     json!({
@@ -45,16 +42,15 @@ pub fn interval(stretch: &Stretch) -> Value {
         "dirty_rate_pages_per_second": stretch.dirty_rate(),
         "dirty_rate_bytes_per_second": stretch.dirty_rate().map(bytes),
         "load": stretch.load(),
-        "gaps": stretch.gaps.len(),
-        "longest_gap_ns": stretch.longest_gap_ns(),
-        "latency": latency(&stretch.latency),
+        "gaps": stretch.gaps,
+        "longest_gap_ns": stretch.longest_gap_ns,
+        "latency": stretch.times.map(latency),
     })
 }
 
 /// The numbers in all.
 pub fn summary(report: &Report<'_>) -> Value {
     let all = &report.all;
-    let gaps = report.gaps();
     json!({
         "ended_by": report.ending.map(|it| it.as_str()),
         "duration_seconds": all.seconds(),
@@ -70,15 +66,15 @@ pub fn summary(report: &Report<'_>) -> Value {
         "dirty_rate_bytes_per_second": report.dirty_rate().map(bytes),
         "load": all.load(),
         "cpu_seconds": all.cpu_ns.map(|it| it as f64 / 1e9),
-        "gaps": gaps.len(),
-        "longest_gap_ns": gaps.first().map(|it| it.length_ns()),
+        "gaps": all.gaps,
+        "longest_gap_ns": all.longest_gap_ns,
         "stalls_noted": report.stalls.map(|it| it.noted),
         "stalls_lost": report.stalls.map(|it| it.lost),
         "compressibility": report.compressibility,
         "integrity": report.integrity(),
         "pages_checked": report.verification.as_ref().map(|it| it.pages_checked),
         "corrupt_pages": report.verification.as_ref().map(|it| it.corrupt_pages),
-        "latency": latency(&all.latency),
+        "latency": all.times.map(latency),
         "timing_clock_ns": report.timing.map(|it| it.clock_ns),
         "timing_record_ns": report.timing.map(|it| it.record_ns),
     })
@@ -94,8 +90,8 @@ pub fn report(report: &Report<'_>, options: &DirtyOptions) -> Value {
     add("summary", summary(report));
     add("intervals", report.intervals.iter().map(interval).collect());
     add("gaps", gaps(report));
-    add("latency_cells", cells(&report.all.latency));
-    let buckets = (report.all.latency.count() > 0).then(|| report.all.latency.mig_mon_buckets());
+    add("latency_cells", cells(report.latency));
+    let buckets = report.all.times.map(|_| report.latency.mig_mon_buckets());
     add("latency_mig_mon_buckets", json!(buckets));
     let corrupt = report.verification.iter().flat_map(|it| &it.corrupt);
     add("corruptions", corrupt.map(corruption).collect());
@@ -159,21 +155,15 @@ fn spec(plan: &Plan, options: &DirtyOptions) -> Value {
     })
 }
 
-/// Null when nothing was timed.
-fn latency(histogram: &Histogram) -> Value {
-    if histogram.count() == 0 {
-        return Value::Null;
+fn latency(times: Times) -> Value {
+    let mut object = Map::new();
+    object.insert("count".to_owned(), json!(times.count));
+    object.insert("mean_ns".to_owned(), json!(times.mean_ns));
+    for ((name, _), ns) in PERCENTILES.iter().zip(times.percentiles_ns) {
+        object.insert(format!("{}_ns", name.replace('.', "_")), json!(ns));
     }
-    json!({
-        "count": histogram.count(),
-        "mean_ns": histogram.mean_ns(),
-        "p50_ns": histogram.percentile_ns(50.0),
-        "p90_ns": histogram.percentile_ns(90.0),
-        "p99_ns": histogram.percentile_ns(99.0),
-        "p99_9_ns": histogram.percentile_ns(99.9),
-        "p99_99_ns": histogram.percentile_ns(99.99),
-        "max_ns": histogram.max_ns(),
-    })
+    object.insert("max_ns".to_owned(), json!(times.max_ns));
+    Value::Object(object)
 }
 
 fn cells(histogram: &Histogram) -> Value {
@@ -185,7 +175,7 @@ fn cells(histogram: &Histogram) -> Value {
 
 fn gaps(report: &Report<'_>) -> Value {
     let start_ns = report.released_ns;
-    let gaps = report.gaps().into_iter().take(GAPS_LISTED);
+    let gaps = report.longest_gaps.iter();
     gaps.map(|gap| {
         let start_seconds = gap.start_ns.saturating_sub(start_ns) as f64 / 1e9;
         json!({ "worker": gap.worker, "start_seconds": start_seconds, "length_ns": gap.length_ns() })

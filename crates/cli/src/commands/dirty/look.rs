@@ -7,8 +7,18 @@ use sterna_workload::{Crew, CrewState, Gap, Histogram, Spec, distinct_pages};
 /// What the workers' threads are called.
 pub const THREADS: &str = "dirty";
 
-/// What happened in a stretch of time.
-#[derive(Clone, Debug)]
+/// The percentiles that are told, and their names.
+pub const PERCENTILES: [(&str, f64); 6] = [
+    ("p50", 50.0),
+    ("p90", 90.0),
+    ("p99", 99.0),
+    ("p99.9", 99.9),
+    ("p99.99", 99.99),
+    ("p99.999", 99.999),
+];
+
+/// What happened in a stretch of time; small, because all of a long run are kept.
+#[derive(Clone, Copy, Debug)]
 pub struct Stretch {
     /// When it began, since the workers were released.
     pub start_seconds: f64,
@@ -22,10 +32,50 @@ pub struct Stretch {
     pub cpu_ns: Option<u64>,
     /// How many workers there were.
     pub workers: u32,
-    /// The times of its writes; empty when they are not timed.
+    /// The times of its writes; None when they are not timed, or there were none.
+    pub times: Option<Times>,
+    /// How many times without progress ended in it.
+    pub gaps: u64,
+    /// How long these were together.
+    pub gap_ns: u64,
+    /// The longest of them.
+    pub longest_gap_ns: Option<u64>,
+}
+
+/// How long writes took.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How many there were.
+    pub count: u64,
+    /// Their mean.
+    pub mean_ns: Option<f64>,
+    /// In the order of [`PERCENTILES`].
+    pub percentiles_ns: [Option<u64>; PERCENTILES.len()],
+    /// The longest.
+    pub max_ns: Option<u64>,
+}
+
+/// A stretch, with what is too large to be kept.
+pub struct Seen {
+    /// Its numbers.
+    pub stretch: Stretch,
+    /// The times of its writes.
     pub latency: Histogram,
     /// Times without progress that ended in it.
     pub gaps: Vec<Gap>,
+}
+
+impl Times {
+    /// What a histogram says; None when it is empty.
+    pub fn of(histogram: &Histogram) -> Option<Times> {
+        let count = histogram.count();
+        (count > 0).then(|| Times {
+            count,
+            mean_ns: histogram.mean_ns(),
+            percentiles_ns: PERCENTILES.map(|(_, percent)| histogram.percentile_ns(percent)),
+            max_ns: histogram.max_ns(),
+        })
+    }
 }
 
 impl Stretch {
@@ -48,11 +98,6 @@ impl Stretch {
     pub fn load(&self) -> Option<f64> {
         let all_ns = self.seconds() * 1e9 * f64::from(self.workers);
         self.cpu_ns.filter(|_| all_ns > 0.0).map(|cpu_ns| (cpu_ns as f64 / all_ns).min(1.0))
-    }
-
-    /// The longest time that a worker made no progress although work was due.
-    pub fn longest_gap_ns(&self) -> Option<u64> {
-        self.gaps.iter().map(Gap::length_ns).max()
     }
 }
 
@@ -110,20 +155,33 @@ impl<'a> Observer<'a> {
     }
 
     /// What happened since the look before; now is when the crew stopped, if it has.
-    pub fn next(&mut self, stopped_ns: Option<u64>) -> Stretch {
+    pub fn next(&mut self, stopped_ns: Option<u64>) -> Seen {
         let now = Look::at(self.crew, stopped_ns.unwrap_or_else(monotonic_ns));
-        let stretch = self.between(&self.last, &now, self.crew.take_gaps());
+        let gaps = self.crew.take_gaps();
+        let latency = now.latency.since(&self.last.latency);
+        let stretch = self.between(&self.last, &now, &latency, &gaps);
         self.last = now;
-        stretch
+        Seen { stretch, latency, gaps }
     }
 
-    /// What happened up to the last look, without its gaps.
-    pub fn all(&self) -> Stretch {
-        self.between(&self.first, &self.last, Vec::new())
+    /// What happened up to the last look; its gaps are those of `intervals`.
+    pub fn all(&self, intervals: &[Stretch]) -> Stretch {
+        Stretch {
+            gaps: intervals.iter().map(|it| it.gaps).sum(),
+            gap_ns: intervals.iter().map(|it| it.gap_ns).sum(),
+            longest_gap_ns: intervals.iter().filter_map(|it| it.longest_gap_ns).max(),
+            ..self.between(&self.first, &self.last, &self.last.latency, &[])
+        }
     }
 
-    fn between(&self, then: &Look, now: &Look, gaps: Vec<Gap>) -> Stretch {
+    /// The times of all writes up to the last look.
+    pub fn latency(&self) -> &Histogram {
+        &self.last.latency
+    }
+
+    fn between(&self, then: &Look, now: &Look, latency: &Histogram, gaps: &[Gap]) -> Stretch {
         let seconds = |ns: u64| ns.saturating_sub(self.first.at_ns) as f64 / 1e9;
+        let lengths = gaps.iter().map(Gap::length_ns);
         Stretch {
             start_seconds: seconds(then.at_ns),
             end_seconds: seconds(now.at_ns),
@@ -131,8 +189,10 @@ impl<'a> Observer<'a> {
             distinct_pages: distinct_pages(self.spec, &then.state.counts, &now.state.counts),
             cpu_ns: now.cpu_ns.zip(then.cpu_ns).map(|(now, then)| now.saturating_sub(then)),
             workers: self.spec.workers,
-            latency: now.latency.since(&then.latency),
-            gaps,
+            times: Times::of(latency),
+            gaps: gaps.len() as u64,
+            gap_ns: lengths.clone().sum(),
+            longest_gap_ns: lengths.max(),
         }
     }
 }

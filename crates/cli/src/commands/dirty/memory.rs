@@ -19,13 +19,6 @@ use crate::progress::Watcher;
 /// Between two looks at how far it has come.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What may still be taken without hurting others; None where the kernel does not say.
-pub fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
 /// Maps the plan's memory, lets every page exist, and fills it, so that the first writes meet no faults.
 ///
 /// Pages that are given back after each round are left to come by faults from the beginning.

@@ -46,8 +46,8 @@ impl Metrics {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.dirty_rate_bytes_per_second = stretch.dirty_rate().map(bytes);
         seen.load = stretch.load();
-        seen.gaps += stretch.gaps.len() as u64;
-        seen.gap_seconds += stretch.gaps.iter().map(|it| it.length_ns() as f64 / 1e9).sum::<f64>();
+        seen.gaps += stretch.gaps;
+        seen.gap_seconds += stretch.gap_ns as f64 / 1e9;
     }
 
     /// The page; None when the run is over.

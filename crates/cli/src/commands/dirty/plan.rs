@@ -1,6 +1,7 @@
 //! From options to what will really be done on this machine.
 
 use anyhow::{Result, anyhow};
+use sterna_emulator::available_bytes;
 use sterna_scenario::{Builder, IdSet, Origin};
 use sterna_sys::PAGE_BYTES;
 use sterna_sys::numa;
@@ -8,7 +9,6 @@ use sterna_sys::region::{HugePages, RegionOptions};
 use sterna_units::{Bytes, Size, human_bytes};
 use sterna_workload::{CrewOptions, Pace, Pattern, Phases, Spec};
 
-use super::memory::available_bytes;
 use crate::args::DirtyOptions;
 use crate::usage;
 

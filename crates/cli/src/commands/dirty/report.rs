@@ -1,6 +1,6 @@
 //! All that is known of a run, at its end or in the middle.
 
-use sterna_workload::{Gap, TimingCost, Verification};
+use sterna_workload::{Gap, Histogram, TimingCost, Verification};
 
 use super::look::Stretch;
 use super::plan::Plan;
@@ -23,6 +23,10 @@ pub struct Report<'a> {
     pub ending: Option<Ending>,
     /// All of it.
     pub all: Stretch,
+    /// The times of all writes; empty when they are not timed.
+    pub latency: &'a Histogram,
+    /// The longest times without progress, longest first.
+    pub longest_gaps: &'a [Gap],
     /// Its intervals.
     pub intervals: &'a [Stretch],
     /// Single long writes that were noted, and those that were lost because there were too many; None when not looked for.
@@ -76,10 +80,13 @@ impl Ending {
 impl Report<'_> {
     /// Different pages per second within an interval, as the mean over all whole intervals.
     ///
-    /// The last one is left out when it is shorter than the others: within a shorter time, more of the pages are new.
+    /// Those that an end or a summary cut short are left out: within a shorter time, more of the pages are new.
     pub fn dirty_rate(&self) -> Option<f64> {
-        let longest = self.intervals.iter().map(Stretch::seconds).fold(0.0, f64::max);
-        let whole = self.intervals.iter().filter(|it| it.seconds() > longest * 0.9);
+        const WHOLE: f64 = 0.5;
+        let mut lengths: Vec<f64> = self.intervals.iter().map(Stretch::seconds).collect();
+        lengths.sort_by(f64::total_cmp);
+        let median = lengths.get(lengths.len() / 2)?;
+        let whole = self.intervals.iter().filter(|it| it.seconds() > median * WHOLE);
         let (pages, seconds) = whole.fold((0, 0.0), |(pages, seconds), it| {
             (pages + it.distinct_pages, seconds + it.seconds())
         });
@@ -96,13 +103,6 @@ impl Report<'_> {
         let (pages, seconds) = (self.all.touched_pages as f64, self.all.seconds());
         let share = REACHED.min(1.0 - LATE_SECONDS / seconds);
         Some(pages >= self.asked()? * seconds * share)
-    }
-
-    /// Times without progress, longest first.
-    pub fn gaps(&self) -> Vec<Gap> {
-        let mut gaps: Vec<Gap> = self.intervals.iter().flat_map(|it| &it.gaps).copied().collect();
-        gaps.sort_by_key(|gap| (std::cmp::Reverse(gap.length_ns()), gap.start_ns));
-        gaps
     }
 
     /// `verified`, `corrupt` or `unchecked`.

@@ -1,5 +1,6 @@
 //! The run itself: release the workers, look at them at every interval, stop them, check what they left.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sterna_sys::cpu;
 use sterna_sys::region::Region;
-use sterna_workload::{Crew, CrewError, CrewState, Layout, TimingCost, Verification, verify};
+use sterna_workload::{Crew, CrewError, CrewState, Gap, Layout, TimingCost, Verification, verify};
 
 use super::files::Files;
-use super::look::{Observer, Stretch};
+use super::look::{Observer, Seen, Stretch};
 use super::metrics::{self, Metrics};
 use super::plan::Plan;
 use super::report::{Ending, Report};
@@ -42,8 +43,19 @@ struct Record {
     started_at: String,
     released_ns: u64,
     intervals: Vec<Stretch>,
+    longest_gaps: Vec<Gap>,
     timing: Option<TimingCost>,
     metrics: Option<Arc<Metrics>>,
+}
+
+impl Record {
+    /// Keeps the longest, so that a run may last as long as it likes.
+    fn note_gaps(&mut self, gaps: Vec<Gap>) {
+        const KEPT: usize = 100;
+        self.longest_gaps.extend(gaps);
+        self.longest_gaps.sort_by_key(|gap| (Reverse(gap.length_ns()), gap.start_ns));
+        self.longest_gaps.truncate(KEPT);
+    }
 }
 
 impl Session<'_> {
@@ -60,7 +72,14 @@ impl Session<'_> {
         let metrics = self.serve_metrics(&crew)?;
         let released_ns = crew.resume();
         self.files.begin(released_ns)?;
-        let mut record = Record { started_at, released_ns, intervals: Vec::new(), timing, metrics };
+        let mut record = Record {
+            started_at,
+            released_ns,
+            intervals: Vec::new(),
+            longest_gaps: Vec::new(),
+            timing,
+            metrics,
+        };
         let mut observer = Observer::new(&crew, spec, released_ns);
         let ending = self.watch(&crew, &mut observer, &mut record)?;
         let stopped_ns = crew.pause();
@@ -124,27 +143,24 @@ impl Session<'_> {
     }
 
     /// Says whether anybody still reads.
-    fn tell_interval(
-        &mut self,
-        crew: &Crew,
-        stretch: Stretch,
-        record: &mut Record,
-    ) -> Result<bool> {
+    fn tell_interval(&mut self, crew: &Crew, seen: Seen, record: &mut Record) -> Result<bool> {
+        let stretch = seen.stretch;
         // What is left after the last whole interval may be nothing.
         if stretch.seconds() < 1e-3 && stretch.touched_pages == 0 && !record.intervals.is_empty() {
             return Ok(true);
         }
-        self.files.interval(&stretch, &crew.take_stalls())?;
+        self.files.interval(&seen, &crew.take_stalls())?;
         record.metrics.iter().for_each(|it| it.interval(&stretch));
         let is_read = self.teller.interval(&stretch)?;
         record.intervals.push(stretch);
+        record.note_gaps(seen.gaps);
         Ok(is_read)
     }
 
     fn report<'r>(
         &'r self,
         crew: &Crew,
-        observer: &Observer<'_>,
+        observer: &'r Observer<'_>,
         record: &'r Record,
     ) -> Report<'r> {
         Report {
@@ -152,7 +168,9 @@ impl Session<'_> {
             started_at: &record.started_at,
             released_ns: record.released_ns,
             ending: None,
-            all: observer.all(),
+            all: observer.all(&record.intervals),
+            latency: observer.latency(),
+            longest_gaps: &record.longest_gaps,
             intervals: &record.intervals,
             stalls: self.files.stalls(crew.lost_stalls()),
             full_speed: crew.full_speed_pages_per_second(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sterna_units::{Bytes, human_bytes, human_bytes_per_second};
 use sterna_workload::Histogram;
 
-use super::look::{Stretch, bytes};
+use super::look::{PERCENTILES, Stretch, bytes};
 use super::plan::Plan;
 use super::report::{Ending, Report};
 use crate::args::{Buckets, DirtyOptions};
@@ -13,9 +13,8 @@ use crate::args::{Buckets, DirtyOptions};
 /// What an unknown number looks like.
 const UNKNOWN: &str = "–";
 
-/// The percentiles that are shown.
-pub const PERCENTILES: [(&str, f64); 4] =
-    [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9)];
+/// So many of the percentiles are told for each interval.
+const IN_INTERVALS: usize = 4;
 
 /// What is about to begin.
 pub fn start(plan: &Plan, options: &DirtyOptions) -> String {
@@ -39,7 +38,7 @@ pub fn start(plan: &Plan, options: &DirtyOptions) -> String {
         "time", "touch rate", "dirty rate", "load", "stall"
     );
     if spec.latency {
-        PERCENTILES.iter().for_each(|(name, _)| {
+        PERCENTILES.iter().take(IN_INTERVALS).for_each(|(name, _)| {
             let _ = write!(text, "  {name:>8}");
         });
         let _ = write!(text, "  {:>8}", "max");
@@ -56,14 +55,12 @@ pub fn interval(stretch: &Stretch) -> String {
         time = stretch.end_seconds,
         dirty = rate(stretch.dirty_rate()),
         load = load(stretch.load()),
-        stall = stretch.longest_gap_ns().map_or(UNKNOWN.to_owned(), time),
+        stall = stretch.longest_gap_ns.map_or(UNKNOWN.to_owned(), time),
     );
-    let latency = &stretch.latency;
-    if latency.count() > 0 {
-        for (_, percent) in PERCENTILES {
-            let _ = write!(text, "  {:>8}", optional_time(latency.percentile_ns(percent)));
+    if let Some(times) = stretch.times {
+        for ns in times.percentiles_ns.into_iter().take(IN_INTERVALS).chain([times.max_ns]) {
+            let _ = write!(text, "  {:>8}", optional_time(ns));
         }
-        let _ = write!(text, "  {:>8}", optional_time(latency.max_ns()));
     }
     text + "\n"
 }
@@ -111,7 +108,7 @@ pub fn summary(report: &Report<'_>, buckets: Option<Buckets>) -> String {
     text += &corrupt_pages(report);
     text += &latency(report);
     if buckets == Some(Buckets::MigMon) {
-        text += &mig_mon(&all.latency);
+        text += &mig_mon(report.latency);
     }
     text
 }
@@ -151,9 +148,9 @@ fn load(load: Option<f64>) -> String {
 }
 
 fn gaps(report: &Report<'_>) -> String {
-    let gaps = report.gaps();
-    let longest = gaps.first().map_or("none of 2 ms or more".to_owned(), |gap| {
-        format!("{} of 2 ms or more, the longest {}", gaps.len(), time(gap.length_ns()))
+    let all = &report.all;
+    let longest = all.longest_gap_ns.map_or("none of 2 ms or more".to_owned(), |ns| {
+        format!("{} of 2 ms or more, the longest {}", all.gaps, time(ns))
     });
     let noted = report.stalls.map(|it| {
         let lost =
@@ -192,23 +189,13 @@ fn corrupt_pages(report: &Report<'_>) -> String {
 }
 
 fn latency(report: &Report<'_>) -> String {
-    let latency = &report.all.latency;
-    if latency.count() == 0 {
-        return String::new();
-    }
-    let mut text = format!(
-        "\n{:<16}{} writes, mean {:.1} ns\n",
-        "latency",
-        latency.count(),
-        latency.mean_ns().unwrap_or(0.0)
-    );
-    let mut row = |name: &str, ns: Option<u64>| {
+    let Some(times) = report.all.times else { return String::new() };
+    let mean = times.mean_ns.unwrap_or_default();
+    let mut text = format!("\n{:<16}{} writes, mean {mean:.1} ns\n", "latency", times.count);
+    let names = PERCENTILES.iter().map(|it| it.0).chain(["max"]);
+    for (name, ns) in names.zip(times.percentiles_ns.into_iter().chain([times.max_ns])) {
         let _ = writeln!(text, "  {name:<14}{:>10}", optional_time(ns));
-    };
-    for (name, percent) in PERCENTILES.into_iter().chain([("p99.99", 99.99), ("p99.999", 99.999)]) {
-        row(name, latency.percentile_ns(percent));
     }
-    row("max", latency.max_ns());
     if let Some(cost) = report.timing {
         let _ = writeln!(
             text,
