@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sterna_pilot::{
-    Action, ClockOffset, EngineError, Hypervisor, Interrupt, Progress, RecordedEvent, Samples,
-    Settled, State, Status, Unsupported,
+    Action, ClockOffset, EngineError, Hypervisor, Interrupt, ProbeSeen, Progress, RecordedEvent,
+    Samples, Settled, State, Status, Unsupported,
 };
 use sterna_report::{Engine, EventSide, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
 use sterna_scenario::{Scenario, Transport};
@@ -56,6 +56,7 @@ pub struct Qemu {
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
+    probe_seen: Option<ProbeSeen>,
     trace: Trace,
     hold: Option<Hold>,
     nonce: u64,
@@ -79,6 +80,7 @@ impl Qemu {
             sides: None,
             costs: None,
             prober: None,
+            probe_seen: None,
             trace: Trace::default(),
             hold: None,
             nonce: 0,
@@ -476,7 +478,8 @@ impl Hypervisor for Qemu {
             samples.cpu = costs.take();
         }
         samples.events = std::mem::take(&mut self.events);
-        samples.probes = self.prober.as_ref().and_then(Prober::seen).into_iter().collect();
+        self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
+        samples.probes = self.probe_seen.clone().into_iter().collect();
         let has_begun = self.has_migration_begun;
         let sides = self.sides()?;
         if let Some(reason) = sides.guest.fatal() {
@@ -514,7 +517,8 @@ impl Hypervisor for Qemu {
         let mut found = std::mem::take(&mut self.warnings);
         if let Some(sides) = &self.sides {
             let (evidence, hold) = (&self.evidence, self.hold.as_ref());
-            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, sides));
+            let probe = self.probe_seen.as_ref();
+            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, probe, sides));
         }
         found
     }

@@ -6,9 +6,7 @@
 use serde_json::{Value, json};
 use sterna_pilot::{EngineError, Unsupported};
 use sterna_report::Side;
-use sterna_scenario::{
-    Compression, LimitAction, Multifd, Postcopy, Scenario, TlsMode, Transport, ZeroPage,
-};
+use sterna_scenario::{Compression, Multifd, Scenario, TlsMode, Transport, ZeroPage};
 
 use crate::process::{QemuProcess, side_name};
 use crate::qmp::{QmpError, Schema};
@@ -73,7 +71,7 @@ pub(crate) fn wishes(scenario: &Scenario) -> Vec<Wish> {
     let mut list = List::default();
     list.may("engine", "events");
     list.may("engine", "return-path");
-    if let Some(postcopy) = postcopy(scenario) {
+    if let Some(postcopy) = &migration.postcopy {
         list.capability("migration.postcopy", "postcopy-ram");
         list.may("migration.postcopy", "postcopy-blocktime");
         if postcopy.preempt {
@@ -118,13 +116,6 @@ pub(crate) fn wishes(scenario: &Scenario) -> Vec<Wish> {
     let downtime = milliseconds(migration.first_downtime_limit().0.as_nanos() as u64);
     list.parameter("migration.downtime-limit", "downtime-limit", downtime);
     list.wishes
-}
-
-/// The post-copy that the scenario asks for, also where only a limit leads there.
-pub(crate) fn postcopy(scenario: &Scenario) -> Option<Postcopy> {
-    let is_last_resort = scenario.limits.then == LimitAction::Postcopy;
-    let asked = scenario.migration.postcopy.clone();
-    asked.or_else(|| is_last_resort.then(Postcopy::default))
 }
 
 /// Sets everything on one side, and tells what was left out.
@@ -296,7 +287,7 @@ mod tests {
             ],
         );
         check(
-            "[limits]\nmax-passes = 2\nthen = \"postcopy\"",
+            "[migration.postcopy]\n[limits]\nmax-passes = 2\nthen = \"postcopy\"",
             &["postcopy-ram", "postcopy-blocktime", "postcopy-preempt", "max-postcopy-bandwidth=0"],
         );
         check(

@@ -1,5 +1,6 @@
 //! Where QEMU's numbers or settings mislead, said with what was seen in this run.
 
+use sterna_pilot::{OutageSpan, ProbeSeen};
 use sterna_report::Warning;
 use sterna_scenario::{Compression, Scenario};
 
@@ -14,9 +15,11 @@ pub(crate) fn of(
     evidence: &Evidence,
     trace: &Trace,
     hold: Option<&Hold>,
+    probe: Option<&ProbeSeen>,
     sides: &Launched,
 ) -> Vec<Warning> {
     let mut found = Vec::new();
+    found.extend(probe.and_then(|it| network_longer_than_downtime(it, trace)));
     emulation_forgets(trace, sides, &mut found);
     if hold.is_some_and(|it| it.is_holding()) {
         found.push(unproven());
@@ -103,6 +106,28 @@ fn compressed_threshold(scenario: &Scenario, trace: &Trace, found: &mut Vec<Warn
         ),
         Some("Raise the downtime limit by the compression's factor, or set avail-switchover-bandwidth where QEMU has it (8.2 and later)"),
     ));
+}
+
+/// A switch learns of the move when the destination first sends something; QEMU announces it 50 ms after it runs, and a guest may be faster or slower.
+fn network_longer_than_downtime(probe: &ProbeSeen, trace: &Trace) -> Option<Warning> {
+    let moments = trace.moments();
+    let (stopped_ns, resumed_ns) = moments.stopped_ns.zip(moments.resumed_ns)?;
+    let around =
+        |it: &&OutageSpan| it.end_ns > stopped_ns && it.start_ns < resumed_ns + 100_000_000;
+    let outage = probe.outages.iter().filter(around).max_by_key(|it| it.end_ns - it.start_ns)?;
+    let outage_ns = outage.end_ns - outage.start_ns;
+    let downtime_ns = resumed_ns.saturating_sub(stopped_ns);
+    (outage_ns > downtime_ns + 50_000_000).then(|| {
+        warning(
+            "network-outage",
+            format!(
+                "The network was silent for {:.0} ms around the switchover, the guest stood still for {:.0} ms; the rest went by until a switch could know that the guest had moved",
+                outage_ns as f64 / 1e6,
+                downtime_ns as f64 / 1e6
+            ),
+            Some("QEMU announces the move 50 ms after it, by default; real switches may take longer"),
+        )
+    })
 }
 
 /// Versions before 9.0 clear the bitmap of dirty pages without telling the translator, which then goes on writing without setting it. Seen with 7.2 in every migration of two passes and more, as a guest that panics or memory that is wrong; never with 10.0.

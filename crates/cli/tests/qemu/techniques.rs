@@ -19,6 +19,8 @@ fn a_guest_arrives_with_all_of_its_memory() {
     let blackout = number(outcome.summary("blackout_seconds"));
     assert!(blackout > downtime - 0.01, "{blackout} s of blackout in {downtime} s of downtime");
     assert!(number(outcome.summary("baseline_pages_per_second")) > 100.0);
+    let probe = &outcome.report()["probes"][0];
+    assert!(number(&probe["received"]) > 50.0, "{probe}");
     let cpu = outcome.report()["summary"]["cpu"]["source"].to_string();
     assert!(cpu.contains("vcpu") && cpu.contains("migration"), "{cpu}");
 }
@@ -95,6 +97,10 @@ fn a_pause_forces_completion() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--pause-after-passes", "1"]].concat());
     outcome.assert_ended(0, "completed-forced", "verified");
+    let downtime = number(outcome.summary("downtime_seconds"));
+    let outages = outcome.report()["probes"][0]["outages"].as_array().unwrap().clone();
+    let longest = outages.iter().map(|it| number(&it["length_seconds"])).fold(0.0, f64::max);
+    assert!((longest - downtime).abs() < 0.3, "{longest} s of silence, {downtime} s of downtime");
 }
 
 #[test]

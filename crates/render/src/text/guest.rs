@@ -1,6 +1,6 @@
 //! What the guest felt.
 
-use sterna_report::{Latency, Report, Side};
+use sterna_report::{Latency, Probe, Report, Side};
 use sterna_units::human_bytes_per_second;
 
 use crate::{
@@ -27,6 +27,7 @@ pub fn section(report: &Report, page: &mut Page) {
     let during = rate(summary.touch_rate_pages_per_second, summary.touch_rate_bytes_per_second);
     page.row("during", &format!("{during}{}", dip(report)));
     page.row("blackout", &blackout(report));
+    report.probes.iter().for_each(|it| page.row("network", &network(it)));
     page.row("lost work", &lost_work(report));
     page.row("back after", &back_after(report));
     latency(report, page);
@@ -62,6 +63,22 @@ fn blackout(report: &Report) -> String {
         }
         (blackout, _) => or_unknown(blackout, seconds),
     }
+}
+
+fn network(probe: &Probe) -> String {
+    let after_start = probe.outages.iter().filter(|it| it.start_seconds + it.length_seconds > 0.0);
+    let longest = after_start.map(|it| it.length_seconds).max_by(f64::total_cmp);
+    let longest =
+        longest.map_or("no outage".to_owned(), |it| format!("longest outage {}", seconds(it)));
+    let lost = match (probe.sent, probe.received) {
+        (Some(sent), Some(received)) => {
+            format!(", {} of {sent} messages lost", sent.saturating_sub(received))
+        }
+        _ => String::new(),
+    };
+    let every =
+        probe.interval_seconds.map(|it| format!(" every {}", seconds(it))).unwrap_or_default();
+    format!("{longest}{lost} ({}{every})", probe.kind)
 }
 
 fn lost_work(report: &Report) -> String {
