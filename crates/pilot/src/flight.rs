@@ -295,8 +295,15 @@ impl Pilot<'_> {
                     let reason =
                         record.reason.take().map(|it| format!("{it}; ")).unwrap_or_default();
                     record.reason = Some(format!("{reason}after the migration: {text}"));
+                    // A guest that arrived and then died with its side did not survive the migration.
+                    if matches!(error, EngineError::SideGone { .. }) {
+                        record.verdict = Verdict::Lost;
+                    }
                 } else {
-                    record.verdict = Verdict::Failed;
+                    // In mid-migration the guest lives on the source, and dies with it.
+                    let is_source = matches!(error, EngineError::SideGone { side: "source", .. });
+                    let took_guest = is_source && record.accepted_ns.is_some();
+                    record.verdict = if took_guest { Verdict::Lost } else { Verdict::Failed };
                     record.reason = Some(text);
                     self.rescue(record);
                 }
