@@ -130,7 +130,7 @@ fn network_longer_than_downtime(probe: &ProbeSeen, trace: &Trace) -> Option<Warn
     })
 }
 
-/// Versions before 9.0 clear the bitmap of dirty pages without telling the translator, which then goes on writing without setting it. Seen with 7.2 in every migration of two passes and more, as a guest that panics or memory that is wrong; never with 10.0.
+/// Old versions clear bits of the bitmap of dirty pages without telling the translator, which then goes on writing without setting them again; QEMU's own history places the repair in 9.0. Seen here with 7.2 in nearly every migration of two passes and more, as a guest that panics on arrival; never with 10.0.
 fn emulation_forgets(trace: &Trace, sides: &Launched, found: &mut Vec<Warning>) {
     let version = &sides.source.greeting().version;
     let major = version.split('.').next().and_then(|it| it.parse::<u32>().ok());
@@ -139,8 +139,8 @@ fn emulation_forgets(trace: &Trace, sides: &Launched, found: &mut Vec<Warning>) 
     }
     found.push(warning(
         "emulation-forgets-writes",
-        format!("QEMU {version} loses writes of an emulated guest once memory is synchronised more than once; a guest that was damaged by that is no fault of the settings"),
-        Some("Use QEMU 9.0 or later for guests under TCG, or KVM"),
+        format!("QEMU {version} may lose writes of an emulated guest once memory is synchronised more than once; a guest that was damaged by that is no fault of the settings"),
+        Some("Use a newer QEMU for guests under TCG (10.0 was not seen to lose any), or KVM"),
     ));
 }
 
