@@ -30,6 +30,16 @@ fn long_writes_are_noted_with_their_pages() {
 }
 
 #[test]
+fn what_is_long_may_be_a_flag_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("stalls.csv");
+    let log = ["--stalls", path.to_str().unwrap(), "--stalls-over", "10s"];
+    let report = report(&[&["--memory", "4MiB", "--duration", "50ms"], &log[..]].concat());
+    assert_eq!(report["summary"]["stalls_noted"], 0);
+    assert_eq!(read_to_string(path).unwrap().lines().count(), 1);
+}
+
+#[test]
 fn the_histogram_log_is_read_by_its_reference_implementation() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("latency.hlog");

@@ -1,6 +1,6 @@
 //! What is printed, and in which form.
 
-use crate::harness::{dirty, number, report};
+use crate::harness::{dirty, number, report, start};
 
 #[test]
 fn text_has_a_line_for_each_interval_and_a_summary() {
@@ -62,4 +62,11 @@ fn the_report_file_is_the_report() {
     let outcome =
         dirty(&["--memory", "4MiB", "--duration", "50ms", "--format", "json", "-o", path]);
     assert_eq!(std::fs::read_to_string(path).unwrap(), outcome.stdout);
+}
+
+#[test]
+fn it_ends_when_nobody_reads_any_more() {
+    let mut running = start(&["--memory", "4MiB", "--rate", "1MiB/s", "--interval", "20ms"]);
+    drop(running.child().stdout.take());
+    assert_eq!(running.outcome().code, Some(0));
 }

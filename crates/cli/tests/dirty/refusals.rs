@@ -50,3 +50,13 @@ fn huge_pages_that_are_not_reserved_are_not_supported_here() {
         Err(error) => eprintln!("skipped: this machine has no huge pages of 1 GiB ({error})"),
     }
 }
+
+#[test]
+fn a_rate_that_cannot_be_reached_is_told_and_under_strict_rate_a_failure() {
+    let options = ["--memory", "4MiB", "--method", "fill-random", "--rate", "100TB/s"];
+    let options = [&options[..], &["--duration", "100ms"]].concat();
+    let outcome = dirty(&options);
+    assert_eq!(outcome.code, Some(0));
+    assert!(outcome.stderr.contains("was not reached; this machine made"), "{}", outcome.stderr);
+    assert_eq!(dirty(&[&options[..], &["--strict-rate"]].concat()).code, Some(4));
+}

@@ -234,7 +234,7 @@ fn telling_args() -> Vec<Arg> {
             .num_args(1..=2)
             .value_names([">TIME", "FILE"])
             .value_parser(values::stalls_value),
-        value("stalls-over", "TIME", "What a long write is [default: 1ms]").value_parser(values::interval).requires("stalls"),
+        value("stalls-over", "TIME", "What a long write is [default: 1ms]").value_parser(values::threshold).requires("stalls"),
         value("histogram", "FILE", "Write a log of histograms, one for each interval, that HdrHistogram's tools read; implies --latency")
             .value_parser(value_parser!(PathBuf)),
         flag("compressibility", "Compress a sample of the memory with zstd at the end, and print the ratio"),
