@@ -9,7 +9,7 @@ use super::{Bench, NEVER_ENDING};
 fn what_qemu_refuses_is_refused_in_its_own_words_before_the_guest_boots() {
     let Some(bench) = Bench::new() else { return };
     // It needs KVM's dirty ring in every version.
-    let outcome = bench.outcome(&["--dirty-limit", "on", "--accelerator", "tcg"]);
+    let outcome = bench.outcome(&["--dirty-limit", "--accelerator", "tcg"]);
     outcome.assert_ended(5, "unsupported", "unchecked");
     outcome.assert_reason_has("migration.dirty-limit: ");
     outcome.assert_reason_has("(QEMU ");

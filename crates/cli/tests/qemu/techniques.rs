@@ -36,8 +36,8 @@ fn post_copy_fetches_what_the_guest_asks_for() {
 #[test]
 fn passes_are_held_until_memory_is_sent_again() {
     let Some(bench) = Bench::new() else { return };
-    for more in [&[][..], &["--multifd", "on"]] {
-        let outcome = bench.outcome(&[&["--hold", "on"], more].concat());
+    for more in [&[][..], &["--multifd"]] {
+        let outcome = bench.outcome(&[&["--hold"], more].concat());
         outcome.assert_ended(0, "completed", "verified");
         assert_eq!(detail(&outcome, "/hold/proven"), true);
         assert!(number(outcome.summary("pages_resent")) > 0.0);
@@ -51,7 +51,7 @@ fn passes_are_held_until_memory_is_sent_again() {
 #[test]
 fn without_the_marker_nothing_is_proven() {
     let Some(bench) = Bench::new() else { return };
-    let outcome = bench.outcome(&["--hold", "on", "--x-break", "no-marker", "--max-time", "4s"]);
+    let outcome = bench.outcome(&["--hold", "--x-break", "no-marker", "--max-time", "4s"]);
     outcome.assert_ended(3, "cancelled", "verified");
     assert_eq!(detail(&outcome, "/hold/proven"), false);
     assert!(outcome.report()["warnings"].to_string().contains("hold-unproven"));
@@ -60,8 +60,7 @@ fn without_the_marker_nothing_is_proven() {
 #[test]
 fn differences_are_sent_where_xbzrle_is_asked_for() {
     let Some(bench) = Bench::new() else { return };
-    let outcome =
-        bench.outcome(&["--xbzrle", "on", "--rate", "100MiB/s", "--max-bandwidth", "50MB/s"]);
+    let outcome = bench.outcome(&["--xbzrle", "--rate", "100MiB/s", "--max-bandwidth", "50MB/s"]);
     outcome.assert_ended(0, "completed", "verified");
     assert!(number(detail(&outcome, "/source_counters/xbzrle_pages")) > 0.0);
 }
@@ -69,7 +68,7 @@ fn differences_are_sent_where_xbzrle_is_asked_for() {
 #[test]
 fn an_encrypted_stream_carries_several_channels() {
     let Some(bench) = Bench::new() else { return };
-    let outcome = bench.outcome(&["--tls", "on", "--multifd-compression", "zstd"]);
+    let outcome = bench.outcome(&["--tls", "--multifd-compression", "zstd"]);
     outcome.assert_ended(0, "completed", "verified");
     let events = outcome.report()["events"].to_string();
     assert!(events.contains("qemu-pass") && events.contains("qemu-resume"), "{events}");
@@ -80,7 +79,6 @@ fn a_guest_that_writes_too_fast_is_slowed_down() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&[
         "--auto-converge",
-        "on",
         "--rate",
         "unlimited",
         "--auto-converge-initial",

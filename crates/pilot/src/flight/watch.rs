@@ -136,6 +136,13 @@ impl Flight<'_> {
         let now_ns = self.now_ns();
         match self.pilot.hypervisor.act(action) {
             Ok(()) => {}
+            // A limit must end the migration one way or the other.
+            Err(EngineError::Failed(refusal))
+                if action == Action::StartPostcopy && kind == "limit" =>
+            {
+                let text = format!("{text}; post-copy was refused: {refusal}");
+                return self.act(Decision { action: Action::Cancel, kind, text });
+            }
             Err(EngineError::Failed(refusal)) => {
                 self.note(now_ns, kind, format!("{text}, but the migration goes on: {refusal}"));
                 return Ok(());
