@@ -46,6 +46,9 @@ fn steps() -> Vec<Command> {
         fuzz_targets("clippy", &["--no-default-features", "--", "-D", "warnings"]),
         doc,
         cargo(&["build", "--release"]),
+        // The short forms of the long counts.
+        cargo(&["xtask", "soak", "migrations", "--short"]),
+        cargo(&["xtask", "soak", "downtime", "--short"]),
     ]
 }
 

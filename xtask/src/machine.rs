@@ -17,9 +17,14 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
+    Tool {
+        program: "qemu-system-x86_64",
+        debian_package: "qemu-system-x86",
+        used_for: "migrations of real guests",
+    },
     Tool { program: "jq", debian_package: "jq", used_for: "reading reports as a script would" },
     Tool { program: "iperf3", debian_package: "iperf3", used_for: "a figure beside benchmarks" },
 ];

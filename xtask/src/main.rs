@@ -11,14 +11,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod closing;
 mod dist;
 mod elf;
+mod flight;
 mod machine;
 mod process;
 mod qemu;
+mod release;
 mod skips;
+mod soak;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The chores of the workspace")]
@@ -33,6 +37,16 @@ enum Chore {
     Ci(ci::Options),
     /// Build the static release of `sterna` and prove that it is static
     Dist,
+    /// Measure: medians of pairs, with their spread
+    Bench(bench::Options),
+    /// Many runs in a row, which must all end well
+    Soak(soak::Options),
+    /// One half of the plain walker, which the benchmark starts
+    #[command(hide = true)]
+    Walker(bench::walker::Options),
+    /// Workers without anybody who watches them, which the benchmark starts
+    #[command(hide = true)]
+    Crew(bench::guest_cost::CrewOptionsArgs),
     /// Fetch a newer QEMU than the distribution's into a cache, and print its program
     Qemu,
 }
@@ -41,6 +55,10 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().chore {
         Chore::Ci(options) => ci::run(&options),
         Chore::Dist => dist::run().map(|()| ExitCode::SUCCESS),
+        Chore::Bench(options) => bench::run(&options),
+        Chore::Soak(options) => soak::run(&options),
+        Chore::Walker(options) => bench::walker::run(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Crew(options) => bench::guest_cost::run_crew(&options).map(|()| ExitCode::SUCCESS),
         Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

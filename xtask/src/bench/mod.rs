@@ -1,0 +1,96 @@
+//! Benchmarks: medians of interleaved pairs with their spread, never a single figure.
+//!
+//! What is compared runs next to each other and in turn first, so that a busy machine slows both
+//! down; the conditions are told before and after. Nothing here fails because a figure is bad: a
+//! figure depends on the machine, and a person has to look at it.
+
+mod conditions;
+mod costs;
+mod first_pass;
+pub mod guest_cost;
+mod samples;
+mod sync;
+mod table;
+pub mod walker;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+use sterna_units::Bytes;
+
+use crate::flight::Flights;
+use crate::process::exit_code;
+use crate::release;
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Which engine
+    engine: Engine,
+    /// Pairs measured next to each other; below 7 a median says little
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Guest memory
+    #[arg(long, default_value = "1GiB")]
+    memory: Bytes,
+    /// Only this part
+    #[arg(long)]
+    only: Option<Part>,
+    /// A release build of sterna; without it one is made
+    #[arg(long)]
+    sterna: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    Emulator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Throughput of the first pass, and memory that the hosts need
+    FirstPass,
+    /// Time of a synchronisation
+    Sync,
+    /// What watching costs the guest
+    GuestCost,
+}
+
+/// Measures, in a release build of this program: what runs in its own process counts, too.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let sterna = match &options.sterna {
+        Some(sterna) => sterna.clone(),
+        None => release::sterna()?,
+    };
+    if cfg!(debug_assertions) {
+        let status = Command::new(release::xtask()?)
+            .args(std::env::args_os().skip(1))
+            .arg("--sterna")
+            .arg(sterna)
+            .status();
+        return Ok(exit_code(status.context("Cannot start the release build of xtask")?));
+    }
+    let Engine::Emulator = options.engine;
+    let flights = Flights::of(sterna)?;
+    let wants = |part| options.only.is_none_or(|it| it == part);
+    conditions::tell("Before");
+    if wants(Part::FirstPass) {
+        first_pass::run(options, &flights)?;
+    }
+    if wants(Part::Sync) {
+        sync::run(options)?;
+    }
+    if wants(Part::GuestCost) {
+        guest_cost::run(options, &flights)?;
+    }
+    println!();
+    conditions::tell("After");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says whether a figure reaches its target.
+fn target(what: &str, found: &str, wanted: &str, is_met: bool) {
+    let word = if is_met { "met" } else { "MISSED" };
+    println!("{what}: {found}, target {wanted}: {word}");
+}
