@@ -62,9 +62,9 @@ pub enum TrackingError {
     /// A tracker is attached to the region already; two would steal each other's dirty pages.
     #[error("Region is tracked already: drop its other tracker first")]
     AlreadyTracked,
-    /// Write protection could not be set or taken away.
+    /// Write protection could not be taken away.
     #[error(
-        "Cannot change the write protection of {bytes} bytes: free some memory for page tables"
+        "Cannot take away the write protection of {bytes} bytes: free some memory for page tables"
     )]
     Protect {
         /// Size of the region.

@@ -285,14 +285,11 @@ impl Uffd {
         })
     }
 
-    /// Arms or disarms the whole region.
-    pub(super) fn write_protect(&self, protect: bool) -> Result<(), TrackingError> {
-        // Bit 0 is UFFDIO_WRITEPROTECT_MODE_WP, which bindgen does not see.
-        let mut argument =
-            abi::uffdio_writeprotect { range: self.whole_range(), mode: u64::from(protect) };
+    /// Makes the whole region writable without faults.
+    pub(super) fn end_write_protection(&self) -> Result<(), TrackingError> {
+        let mut argument = abi::uffdio_writeprotect { range: self.whole_range(), mode: 0 };
         loop {
-            // SAFETY: the range is that of the region; protection changes no content, and a write
-            // to a protected page is let through by the kernel (asynchronous mode).
+            // SAFETY: the range is that of the region, and protection changes no content.
             match unsafe { abi::call(self.as_fd(), &abi::WRITEPROTECT, &mut argument) } {
                 Err(error) if is_transient(&error) => {}
                 Err(source) => return Err(TrackingError::Protect { bytes: self.bytes, source }),
