@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn a_package_with_two_tools_is_installed_once() {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
-        assert_eq!(packages(&tools), ["iproute2", "jq", "iperf3"]);
+        assert_eq!(packages(&tools), ["iproute2", "qemu-system-x86", "jq", "iperf3"]);
     }
 }
