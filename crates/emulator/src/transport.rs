@@ -7,7 +7,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use sterna_sys::socket;
 use sterna_wire::control::Endpoint;
+
+/// The congestion control of connections within this machine.
+///
+/// Loopback cannot be congested, and the wire of a scenario is emulated elsewhere.
+/// A system's default may act as if it could: bbr paces by what it believes the path to carry, and lets the flow dry up for 200 ms every 10 s to measure it anew.
+/// Such gaps would be taken for the migration's own, so loopback uses the control that every system has and that only reacts to losses, of which there are none.
+const LOOPBACK_CONTROL: &str = "reno";
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +185,10 @@ impl Socket {
         match self {
             Socket::Tcp(it) => {
                 it.set_nonblocking(false)?;
+                if it.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+                    // A system without it has other peculiarities, and the migration works the same.
+                    let _ = socket::set_congestion_control(it, LOOPBACK_CONTROL);
+                }
                 // GO and READY are a few bytes that must not wait for more.
                 it.set_nodelay(true)
             }

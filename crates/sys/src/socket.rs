@@ -51,6 +51,15 @@ pub fn set_linger(socket: impl AsFd, time: Option<Duration>) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(&socket, time)?)
 }
 
+/// Chooses the congestion control of a TCP connection. `reno` is open to everybody; a system may
+/// reserve the others.
+///
+/// # Errors
+/// Not a TCP socket, or a name that this system does not know or does not allow.
+pub fn set_congestion_control(socket: impl AsFd, name: &str) -> io::Result<()> {
+    Ok(sockopt::set_tcp_congestion(&socket, name)?)
+}
+
 /// Lets the kernel ask an idle TCP peer whether it is still there: after `idle`, then every
 /// `interval`, `probes` times.
 ///
@@ -137,6 +146,15 @@ mod tests {
         set_zero_copy(&client, false).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(set_zero_copy(file, true).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+    }
+
+    #[test]
+    fn congestion_control_reaches_the_kernel() {
+        let (client, _server) = connected();
+        set_congestion_control(&client, "reno").unwrap();
+        assert_eq!(sockopt::tcp_congestion(&client).unwrap(), "reno");
+        let error = set_congestion_control(&client, "no-such-control").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
