@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::socket;
-use sterna_wire::control::{Endpoint, HostConfig, Phase};
+use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{
     Hello, HelloAck, Message, MessageWriter, OLDEST_VERSION, PAGE_BYTES, ReadError, State, VERSION,
     negotiate,
@@ -34,7 +34,7 @@ use super::ram::RamSender;
 use super::replies::Replies;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
-use crate::transport::Socket;
+use crate::transport::{Socket, Target};
 
 /// Longest wait for a greeting or for RUNNING: long for any network, short for a person.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,8 +64,8 @@ pub struct Source {
     pub gate: Arc<Gate>,
     /// The host's configuration.
     pub config: Arc<HostConfig>,
-    /// The destination.
-    pub endpoint: Endpoint,
+    /// The destination, and how to connect to it.
+    pub target: Target,
     /// Names the migration.
     pub session: [u8; 16],
     /// What goes wrong on purpose.
@@ -95,13 +95,13 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
+        let Source { guest, progress, gate, config, target, session, defects, on_connect } = self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
-        let connection = Connection::open(&endpoint, &config, on_connect);
+        let connection = Connection::open(&target, &config, on_connect);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),
@@ -190,11 +190,11 @@ struct Connection {
 
 impl Connection {
     fn open(
-        endpoint: &Endpoint,
+        target: &Target,
         config: &HostConfig,
         on_connect: Box<dyn FnOnce(Socket) + Send>,
     ) -> Result<Connection, Stop> {
-        let socket = Socket::connect(endpoint, ANSWER_TIMEOUT)
+        let socket = target.connect(ANSWER_TIMEOUT)
             .map_err(|error| Stop::Failed(error.to_string()))?;
         socket.set_write_timeout(Some(STALL_TIMEOUT))?;
         size_send_buffer(&socket, config)?;
