@@ -120,10 +120,7 @@ enum Listening {
 
 impl Listener {
     /// Listens, and says where: port 0 and an empty path are filled in.
-    pub fn bind(
-        endpoint: &Endpoint,
-        protection: Protection,
-    ) -> Result<(Listener, Endpoint), TransportError> {
+    pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Endpoint), TransportError> {
         let fail = |at: &str, error: io::Error| TransportError::Listen {
             endpoint: at.to_owned(),
             reason: match error.kind() {
@@ -144,7 +141,13 @@ impl Listener {
                 (Listening::Unix(listener, path.into()), endpoint.clone())
             }
         };
-        Ok((Listener { listening, protection }, bound))
+        Ok((Listener { listening, protection: Protection::Clear }, bound))
+    }
+
+    /// The same, and every connection that it accepts is protected.
+    pub fn protected_by(mut self, protection: Protection) -> Listener {
+        self.protection = protection;
+        self
     }
 
     /// Waits for the source, as long as `keep_waiting` says so and at most `limit`. A peer that fails the handshake is not the source, and is passed over.
@@ -205,6 +208,11 @@ impl Drop for Listener {
 }
 
 impl Target {
+    /// A destination whose connections are not protected.
+    pub fn clear(endpoint: Endpoint) -> Target {
+        Target { endpoint, protection: Protection::Clear }
+    }
+
     /// Makes one connection, within about `limit`.
     pub fn connect(&self, limit: Duration) -> Result<Socket, TransportError> {
         let (at, found) = match &self.endpoint {
@@ -270,7 +278,11 @@ impl Socket {
     }
 
     /// Either the one or the other, for what both can do.
-    fn family<R>(&self, tcp: impl FnOnce(&TcpStream) -> R, unix: impl FnOnce(&UnixStream) -> R) -> R {
+    fn family<R>(
+        &self,
+        tcp: impl FnOnce(&TcpStream) -> R,
+        unix: impl FnOnce(&UnixStream) -> R,
+    ) -> R {
         match self {
             Socket::Tcp(it) => tcp(it),
             Socket::Unix(it) => unix(it),

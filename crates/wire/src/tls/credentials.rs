@@ -73,6 +73,14 @@ impl Credentials {
         self.server.as_ref().map(|_| ()).ok_or_else(|| self.missing(SERVER_CERTIFICATE))
     }
 
+    /// Whether connections can be made with these.
+    ///
+    /// # Errors
+    /// The client's certificate is not in the directory.
+    pub fn check_client(&self) -> Result<(), TlsError> {
+        self.client.as_ref().map(|_| ()).ok_or_else(|| self.missing(CLIENT_CERTIFICATE))
+    }
+
     fn missing(&self, file: &str) -> TlsError {
         let reason = "there is no such file".to_owned();
         TlsError::File { path: self.directory.join(file), reason }
