@@ -121,14 +121,22 @@ enum Listening {
 impl Listener {
     /// Listens, and says where: port 0 and an empty path are filled in.
     pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Endpoint), TransportError> {
-        let fail = |at: &str, error: io::Error| TransportError::Listen {
+        let fail = |at: &str, error: io::Error| {
+            TransportError::Listen {
             endpoint: at.to_owned(),
             reason: match error.kind() {
+                io::ErrorKind::AddrInUse if matches!(endpoint, Endpoint::Unix(_)) => {
+                    "a file of that name exists; remove it if nobody listens there, or choose another".to_owned()
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    "this machine has no such address; --migration-address chooses another".to_owned()
+                }
                 io::ErrorKind::AddrInUse => {
                     "the address is in use; choose another port, or port 0 for any".to_owned()
                 }
                 _ => error.to_string(),
             },
+        }
         };
         let (listening, bound) = match endpoint {
             Endpoint::Tcp(address) => {
@@ -182,6 +190,16 @@ impl Listener {
         }
     }
 
+    /// The next connection, if one is there, as it comes: without a handshake.
+    pub fn try_next(&self) -> io::Result<Option<Socket>> {
+        self.set_nonblocking()?;
+        match self.try_accept() {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn set_nonblocking(&self) -> io::Result<()> {
         match &self.listening {
             Listening::Tcp(it) => it.set_nonblocking(true),
@@ -196,6 +214,15 @@ impl Listener {
         };
         socket.set_up()?;
         Ok(socket)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.listening {
+            Listening::Tcp(it) => it.as_fd(),
+            Listening::Unix(it, _) => it.as_fd(),
+        }
     }
 }
 

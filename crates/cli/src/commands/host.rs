@@ -10,6 +10,6 @@ pub fn run() -> Result<u8> {
         .context("Standard input is no control connection; `sterna run` starts hosts by itself")?;
     let token = std::env::var("STERNA_HOST_TOKEN").context("STERNA_HOST_TOKEN is not set")?;
     let tls_directory = std::env::var_os("STERNA_TLS_DIR").map(Into::into);
-    host::serve(control, &HostOptions { token, tls_directory })?;
+    host::serve(control, &HostOptions { token: Some(token), tls_directory })?;
     Ok(0)
 }
