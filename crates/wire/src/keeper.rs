@@ -68,7 +68,10 @@ pub enum KeeperRequest {
     /// Whether QEMU runs.
     State,
     /// Kill QEMU and wait until it is gone.
-    Kill,
+    Kill {
+        /// Its number; another one is left alone.
+        pid: u32,
+    },
 }
 
 /// An answer of the keeper.
@@ -81,6 +84,8 @@ pub enum KeeperReply {
     Refused {
         /// Why.
         error: String,
+        /// Whether something is missing on the machine, which somebody could install.
+        is_unsupported: bool,
     },
     /// To [`KeeperRequest::Hello`].
     Hello(KeeperHello),

@@ -24,8 +24,9 @@ use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
-use crate::launch::{Launched, last_words};
+use crate::launch::Launched;
 use crate::network::Prober;
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings;
 use crate::trace::Trace;
@@ -42,6 +43,7 @@ pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
     runtime: Option<TempDir>,
+    places: Vec<Place>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
@@ -66,6 +68,7 @@ impl Qemu {
             options,
             scenario: Scenario::default(),
             runtime: None,
+            places: Vec::new(),
             sides: None,
             costs: None,
             prober: None,
@@ -92,12 +95,17 @@ impl Qemu {
         self.sides().map(|it| &mut it.source)
     }
 
+    fn place(&self, side: Side) -> Result<&Place, EngineError> {
+        let place = self.places.get(side as usize);
+        place.ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
+    }
+
     fn is_broken(&self, defect: &str) -> bool {
         self.options.breakage.as_deref() == Some(defect)
     }
 
     fn console(&self, side: Side) -> String {
-        self.sides.as_ref().map(|it| last_words(&it.consoles[side as usize])).unwrap_or_default()
+        self.sides.as_ref().map(|it| it.consoles[side as usize].last_words()).unwrap_or_default()
     }
 }
 
@@ -107,7 +115,9 @@ impl Hypervisor for Qemu {
     }
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
-        settings::impossible(scenario)
+        let mut found = settings::impossible(scenario);
+        found.extend(self.options.remotes.impossible(scenario));
+        found
     }
 
     fn boot(
@@ -164,6 +174,9 @@ impl Hypervisor for Qemu {
         if let Some(costs) = &self.costs {
             samples.cpu = costs.take();
         }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            samples.cpu.extend(keeper.costs());
+        }
         samples.events = std::mem::take(&mut self.events);
         self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
         samples.probes = self.probe_seen.clone().into_iter().collect();
@@ -193,7 +206,7 @@ impl Hypervisor for Qemu {
             Side::Destination => destination,
         };
         let mut is_gone = || {
-            let words = last_words(&consoles[side as usize]);
+            let words = consoles[side as usize].last_words();
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
@@ -217,6 +230,9 @@ impl Hypervisor for Qemu {
         if let Some(sides) = &mut self.sides {
             sides.source.end();
             sides.destination.end();
+        }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            keeper.end();
         }
         self.runtime = None;
     }
