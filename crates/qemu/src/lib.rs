@@ -31,6 +31,7 @@ pub mod qmp;
 mod settings;
 mod tls;
 mod trace;
+mod transport;
 mod unpack;
 mod warnings;
 

@@ -1,6 +1,7 @@
 //! Where one side runs: on this machine, or on another where a keeper looks after it.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,6 +97,28 @@ impl Place {
             Place::There(keeper) => keeper.reach(socket, name),
         }
     }
+}
+
+/// The destination's address as the source sees it: that by which ssh came in, or went out.
+pub(crate) fn stream_address(
+    asked: Option<&str>,
+    places: &[Place; 2],
+) -> Result<String, EngineError> {
+    let known = match places {
+        [_, Place::There(keeper)] => keeper.hello().server_address.clone(),
+        [Place::There(keeper), Place::Here(_)] => keeper.hello().client_address.clone(),
+        _ => Some("127.0.0.1".to_owned()),
+    };
+    let address = asked.map(str::to_owned).or(known).ok_or_else(|| {
+        EngineError::Failed(
+            "ssh does not tell by which address it came in; say by --migration-address where the destination shall listen".to_owned(),
+        )
+    })?;
+    let is_ipv6 = address
+        .split('%')
+        .next()
+        .is_some_and(|it| it.parse::<IpAddr>().is_ok_and(|it| it.is_ipv6()));
+    Ok(if is_ipv6 { format!("[{address}]") } else { address })
 }
 
 /// Connects to a socket that may not be there yet.

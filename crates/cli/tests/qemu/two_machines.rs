@@ -82,7 +82,7 @@ fn a_machine_that_does_not_let_us_in_is_told_in_sshs_words() {
     machine.lock_out();
     let outcome = to(&bench, &machine, &[]);
     outcome.assert_ended(5, "unsupported", "unchecked");
-    outcome.assert_reason_has("Permission denied (publickey)");
+    outcome.assert_reason_has("Permission denied (");
     machine.forget();
     let outcome = to(&bench, &machine, &[]);
     outcome.assert_ended(5, "unsupported", "unchecked");

@@ -94,11 +94,13 @@ impl Running {
     }
 
     /// What marks the processes of this run.
+    #[allow(dead_code, reason = "not every test binary looks for processes")]
     pub fn mark(&self) -> String {
         self.mark.clone()
     }
 
     /// The directory that holds the report and the run's temporary files.
+    #[allow(dead_code, reason = "not every test binary looks for files")]
     pub fn directory(&self) -> PathBuf {
         self.directory.path().to_owned()
     }

@@ -36,6 +36,7 @@ impl Qemu {
             Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
             Network::None => None,
         };
+        self.stream_directory = self.stream_directory()?;
         self.places = vec![Place::Here(runtime.path().to_owned()); 2];
         self.runtime = Some(runtime);
         for side in [Side::Source, Side::Destination] {
@@ -49,11 +50,12 @@ impl Qemu {
         let [Some(source), Some(destination)] = [self.places.first(), self.places.get(1)] else {
             return Err(EngineError::Failed("There are not two places".to_owned()));
         };
-        let directory = self.runtime.as_ref().map(|it| it.path()).unwrap_or(Path::new(""));
+        let directory = self.runtime.as_ref().map_or(Path::new(""), TempDir::path);
         let plan = Plan {
             scenario,
             options: &self.options,
             directory,
+            stream_directory: self.stream_directory.as_ref().map_or(directory, TempDir::path),
             places: [source.clone(), destination.clone()],
             nonce: self.nonce,
             interrupt,
@@ -67,6 +69,18 @@ impl Qemu {
         sides.guest.start();
         self.sides = Some(sides);
         Ok(())
+    }
+
+    /// A private place for a stream that is a file, where one was asked for.
+    fn stream_directory(&self) -> Result<Option<TempDir>, EngineError> {
+        let Some(place) = &self.options.stream_directory else { return Ok(None) };
+        let made = tempfile::Builder::new().prefix("sterna-").tempdir_in(place);
+        made.map(Some).map_err(|error| {
+            EngineError::Unsupported(format!(
+                "No stream can be written to {}: {error}",
+                place.display()
+            ))
+        })
     }
 }
 

@@ -11,7 +11,6 @@ use sterna_wire::clock::Offset;
 use super::Qemu;
 use crate::place::Place;
 use crate::process::QemuProcess;
-use crate::settings;
 
 /// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
 const EVENT_UNCERTAINTY_NS: u64 = 2_000;
@@ -31,7 +30,7 @@ impl Qemu {
             tracker: sides.map(|it| Tracker::Other(it.accelerator.name.to_owned())),
             tracker_reason: sides.map(|it| it.accelerator.reason.clone()),
             tracking_page_bytes: sides.map(|_| sterna_report::PAGE_BYTES),
-            transport: Some(settings::transport_word(self.scenario.migration.transport).to_owned()),
+            transport: Some(self.scenario.migration.transport.to_string()),
             peer_versions: PeerVersions {
                 source: sides.map(|it| version(&it.source)),
                 destination: sides.map(|it| version(&it.destination)),
@@ -78,6 +77,9 @@ impl Qemu {
                 });
                 add(&format!("machine_{side}"), machine);
             }
+        }
+        if let Some(uri) = &self.stream_uri {
+            add("stream_uri", uri.clone().into());
         }
         add("left_out", sides.left_out.clone().into());
         if let Some(freeze) = sides.guest.freeze() {

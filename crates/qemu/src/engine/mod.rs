@@ -1,13 +1,12 @@
 //! QEMU as the pilot flies it.
 //!
-//! The files follow the flight: [`boot`], [`listen`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+//! The files follow the flight: [`boot`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
 
 mod act;
 mod boot;
 mod ending;
 mod facts;
 mod follow;
-mod listen;
 
 use std::time::Duration;
 
@@ -44,6 +43,7 @@ pub struct Qemu {
     scenario: Scenario,
     runtime: Option<TempDir>,
     places: Vec<Place>,
+    stream_directory: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
@@ -56,7 +56,11 @@ pub struct Qemu {
     has_migration_begun: bool,
     is_paused_by_us: bool,
     is_restored: bool,
+    is_file_loading: bool,
+    stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
+    /// Why the destination's machine does not answer any more.
+    lost_machine: Option<String>,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -69,6 +73,7 @@ impl Qemu {
             scenario: Scenario::default(),
             runtime: None,
             places: Vec::new(),
+            stream_directory: None,
             sides: None,
             costs: None,
             prober: None,
@@ -81,7 +86,10 @@ impl Qemu {
             has_migration_begun: false,
             is_paused_by_us: false,
             is_restored: false,
+            is_file_loading: false,
+            stream_uri: None,
             completed_since_ns: None,
+            lost_machine: None,
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -93,11 +101,6 @@ impl Qemu {
 
     fn source(&mut self) -> Result<&mut QemuProcess, EngineError> {
         self.sides().map(|it| &mut it.source)
-    }
-
-    fn place(&self, side: Side) -> Result<&Place, EngineError> {
-        let place = self.places.get(side as usize);
-        place.ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
     }
 
     fn is_broken(&self, defect: &str) -> bool {
@@ -235,5 +238,6 @@ impl Hypervisor for Qemu {
             keeper.end();
         }
         self.runtime = None;
+        self.stream_directory = None;
     }
 }

@@ -242,6 +242,11 @@ impl Keeper {
         }
     }
 
+    /// Why nobody answers over there any more, as far as that is known by now; nothing is asked for it.
+    pub fn is_lost(&self) -> Option<String> {
+        lock(&self.asking).end.clone()
+    }
+
     /// Gives QEMU time to end by itself; whether it did.
     pub fn wait(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

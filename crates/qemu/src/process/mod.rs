@@ -2,11 +2,12 @@
 
 mod local;
 
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 
@@ -81,6 +82,16 @@ impl QemuProcess {
     /// Gives a command.
     pub fn try_execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         self.qmp.execute(command, arguments)
+    }
+
+    /// Hands QEMU an open file, which it then knows by this name; that works on this machine only.
+    pub fn give_descriptor(
+        &mut self,
+        name: &str,
+        descriptor: BorrowedFd,
+    ) -> Result<(), EngineError> {
+        let given = self.qmp.execute_with(descriptor, "getfd", json!({ "fdname": name }));
+        given.map(|_| ()).map_err(|error| self.explain(error))
     }
 
     /// What has happened since the last time.
