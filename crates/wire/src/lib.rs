@@ -6,6 +6,7 @@
 //! - [`mux`]: several streams over one, for a session with another machine; and `keeper`, what is said in it about a QEMU there, behind the same feature as `control`.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
+//! - `tls`: encrypted connections on which both ends show a certificate, and how such certificates are made. Behind the feature of that name.
 //! - [`guest_config`]: what the agent is told before that.
 //!
 //! Encoding and decoding are pure: bytes in, values out, and a peer that lies gets an error and never an allocation of its choosing.
@@ -21,3 +22,5 @@ pub mod guest_line;
 pub mod keeper;
 pub mod mux;
 pub mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
