@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sterna_sys::socket;
+use sterna_sys::{interface, socket};
 use sterna_wire::control::Endpoint;
 use sterna_wire::tls::{Credentials, TlsError, TlsStream};
 
@@ -121,6 +121,7 @@ enum Listening {
 impl Listener {
     /// Listens, and says where: port 0 and an empty path are filled in.
     pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Endpoint), TransportError> {
+        let endpoint = &without_interface(endpoint);
         let fail = |at: &str, error: io::Error| {
             TransportError::Listen {
             endpoint: at.to_owned(),
@@ -357,6 +358,19 @@ fn set_up_tcp(stream: &TcpStream) -> io::Result<()> {
     }
     // GO and READY are a few bytes that must not wait for more.
     stream.set_nodelay(true)
+}
+
+/// An interface in place of an address becomes its address; everything else stays as it is.
+fn without_interface(endpoint: &Endpoint) -> Endpoint {
+    let found = match endpoint {
+        Endpoint::Tcp(text) => text.rsplit_once(':').filter(|it| !it.0.contains([':', '.', '['])),
+        Endpoint::Unix(_) => None,
+    };
+    match found.and_then(|(name, port)| Some((interface::address(name).ok()?, port.parse().ok()?)))
+    {
+        Some((address, port)) => Endpoint::Tcp(SocketAddr::new(address, port).to_string()),
+        None => endpoint.clone(),
+    }
 }
 
 fn connect_tcp(address: &str, limit: Duration) -> io::Result<TcpStream> {

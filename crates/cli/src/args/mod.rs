@@ -1,6 +1,7 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
 mod dirty;
+mod host;
 mod machines;
 mod qemu;
 mod run;
@@ -11,6 +12,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 pub use dirty::{Buckets, DirtyOptions, Telling};
+pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
@@ -30,8 +32,10 @@ pub enum Action {
     Run(Box<RunOptions>),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
-    /// Serve a control connection on standard input.
-    Host,
+    /// Be one side of a migration.
+    Host(HostCommand),
+    /// Make certificates.
+    Certs(CertsCommand),
     /// Look after a QEMU for a run on another machine.
     KeepQemu,
     /// Say what this machine can do.
@@ -126,11 +130,8 @@ pub fn command() -> Command {
                     .help("Write one page for each subcommand to this directory"),
             ),
         )
-        .subcommand(
-            Command::new("host")
-                .about("Serve one end of a migration; started by `sterna run`")
-                .hide(true),
-        )
+        .subcommand(host::command())
+        .subcommand(host::certs_command())
         .subcommand(
             Command::new(sterna_qemu::keeper::SUBCOMMAND)
                 .about("Look after a QEMU for a run on another machine; started by `sterna run`")
@@ -142,7 +143,8 @@ fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
-        Some(("host", _)) => Action::Host,
+        Some(("host", matches)) => Action::Host(host::options(matches)),
+        Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
         Some(("completions", matches)) => {

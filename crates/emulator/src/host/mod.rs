@@ -18,6 +18,7 @@ use sterna_wire::control::{self, ControlError, Reply, Request, Welcome};
 use greeting::greet;
 use session::Session;
 
+pub use crate::host_process::token as new_token;
 pub use greeting::machine;
 
 /// What a host is given when it is started.
