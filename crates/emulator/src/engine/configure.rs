@@ -38,6 +38,7 @@ pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Re
             .as_ref()
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
+        faults: scenario.faults.as_ref().map(ToString::to_string).unwrap_or_default(),
         breakage: options.breakage.clone(),
     }))
 }

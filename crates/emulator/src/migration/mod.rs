@@ -4,6 +4,7 @@ pub mod breakage;
 pub mod bucket;
 pub mod decision;
 pub mod destination;
+pub mod faults;
 pub mod gate;
 pub mod page_set;
 pub mod pass;

@@ -1,10 +1,12 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
+mod fault;
 mod migration;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
+pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use migration::{
     AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Multifd,
     Pause, Postcopy, Tls, TlsMode, Transport, Trigger, Xbzrle, ZeroPage,
@@ -29,6 +31,8 @@ pub struct Scenario {
     pub migration: Migration,
     /// The wire to emulate; the plain network without it.
     pub link: Option<Link>,
+    /// What goes wrong on purpose; nothing without it.
+    pub faults: Option<Faults>,
     /// When to stop waiting.
     pub limits: Limits,
     /// How long to watch, and how often.
