@@ -51,8 +51,8 @@ pub struct Source {
     pub session: [u8; 16],
     /// What goes wrong on purpose.
     pub defects: Vec<Defect>,
-    /// Receives a handle on the connection, so that a stuck write can be ended from outside.
-    pub on_connect: Box<dyn FnOnce(Socket) + Send>,
+    /// Receives a handle on each connection, so that a stuck write can be ended from outside.
+    pub on_connect: Box<dyn Fn(Socket) + Send>,
 }
 
 /// Why a migration ended before the commit point, or was left undecided after it.
