@@ -318,7 +318,7 @@ mod tests {
         check("at-pass=1,action=kil", "Unknown action of a fault `kil`; did you mean `kill`?");
         check(
             "at-pass=1,side=src,action=kill",
-            "Unknown side `src`; known are source, destination",
+            "Unknown side `src`; did you mean `source`?",
         );
         check(
             &"at-pass=1,action=drop;".repeat(65),
