@@ -316,10 +316,7 @@ mod tests {
         check("drop", "`drop` is not of the form field=value, as in at-pass=2");
         check("at-pas=1,action=drop", "Unknown field of a fault `at-pas`; did you mean `at-pass`?");
         check("at-pass=1,action=kil", "Unknown action of a fault `kil`; did you mean `kill`?");
-        check(
-            "at-pass=1,side=src,action=kill",
-            "Unknown side `src`; did you mean `source`?",
-        );
+        check("at-pass=1,side=src,action=kill", "Unknown side `src`; did you mean `source`?");
         check(
             &"at-pass=1,action=drop;".repeat(65),
             "There are 65 faults, but at most 64 can be had",

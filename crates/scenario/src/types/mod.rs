@@ -2,15 +2,16 @@
 
 mod fault;
 mod migration;
+mod stream;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use migration::{
-    AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Multifd,
-    Pause, Postcopy, Tls, TlsMode, Transport, Trigger, Xbzrle, ZeroPage,
+    AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy, Trigger,
 };
+pub use stream::{Compress, Compression, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 
 use crate::{IdSet, PAGE_BYTES, choice::choice};
 
