@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What passes over the wire, frames counted whole.
-pub const RATE_BITS: f64 = 200e6;
+pub const RATE_BITS: f64 = 50e6;
 
 /// The machine on which the pilot runs has 10.77.0.1, the other one 10.77.0.2; both have an address of IPv6, too.
 pub struct TwoMachines {
@@ -60,7 +60,7 @@ impl TwoMachines {
             let rate = RATE_BITS as u64;
             run(
                 command(),
-                &format!("tc qdisc add dev wire root tbf rate {rate}bit burst 128kb latency 100ms"),
+                &format!("tc qdisc add dev wire root tbf rate {rate}bit burst 128kb latency 200ms"),
             )?;
         }
         Ok(())

@@ -12,13 +12,13 @@ const TOKEN: &str = "a token of sufficient length";
 /// A guest for which the wire takes some seconds, and that is not idle meanwhile.
 const GUEST: [&str; 12] = [
     "--memory",
-    "224MiB",
+    "68MiB",
     "--workload-memory",
     "4MiB",
     "--rate",
     "1MiB/s",
     "--ballast",
-    "208MiB",
+    "56MiB",
     "--max-bandwidth",
     "unlimited",
     "--cooldown",

@@ -269,6 +269,7 @@ impl HostProcess {
         self.is_lost = true;
         let reason = match error {
             ControlError::Closed => self.life.obituary(),
+            ControlError::Io(error) => format!("The control connection failed: {error}"),
             other => other.to_string(),
         };
         EngineError::SideGone { side: side_name(self.side), reason }

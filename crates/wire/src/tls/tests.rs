@@ -32,10 +32,17 @@ fn meet(
     server: &Credentials,
 ) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
     let (near, far) = UnixStream::pair().unwrap();
-    std::thread::scope(|scope| {
+    for it in [&near, &far] {
+        it.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    }
+    let (client, server) = std::thread::scope(|scope| {
         let server = scope.spawn(|| Stream::accept(far, server, soon()));
         (Stream::connect(near, client, name, soon()), server.join().unwrap())
-    })
+    });
+    for it in [&client, &server].into_iter().flatten() {
+        it.socket().set_read_timeout(None).unwrap();
+    }
+    (client, server)
 }
 
 #[test]
