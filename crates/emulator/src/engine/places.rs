@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn hosts_elsewhere_check_their_memory_themselves() {
-        let scenario = "guest.memory = \"1024TiB\"";
+        let scenario = "guest.memory = \"256TiB\"";
         let scenario =
             sterna_scenario::Builder::new().file("t", scenario).unwrap().build().unwrap();
         let here = Welcome { machine: host::machine(), ..Welcome::default() };
