@@ -24,7 +24,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Host => host::run(),
         Action::Doctor { format } => doctor::run(format, output),
-        Action::Schema => schema::run(output),
+        Action::Schema(document) => schema::run(document, output),
         Action::Completions(shell) => completions::run(shell, output),
         Action::Man { directory } => man::run(directory.as_deref(), output),
     }

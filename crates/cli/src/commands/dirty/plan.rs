@@ -32,7 +32,8 @@ impl Plan {
     /// # Errors
     /// The options do not fit each other or this machine.
     pub fn of(options: &DirtyOptions) -> Result<Plan> {
-        let memory = memory(options.memory, options.huge_pages)?;
+        let huge_pages = huge_pages(options);
+        let memory = memory(options.memory, huge_pages)?;
         let spec = Spec {
             memory,
             workers: workers(options.workers),
@@ -55,11 +56,7 @@ impl Plan {
         let broken_page =
             options.breakage.as_deref().map(|it| broken_page(it, &spec)).transpose()?;
         Ok(Plan {
-            region: RegionOptions {
-                bytes: memory.0,
-                huge_pages: options.huge_pages,
-                locked: options.locked,
-            },
+            region: RegionOptions { bytes: memory.0, huge_pages, locked: options.locked },
             numa_nodes: options.numa_nodes.as_ref().map(nodes).transpose()?,
             crew: crew(options),
             broken_page,
@@ -88,6 +85,15 @@ fn workers(asked: u32) -> u32 {
         0 => u32::try_from(sterna_sys::cpu::online()).unwrap_or(1).max(1),
         asked => asked,
     }
+}
+
+/// Large pages unless another kind is asked for: with small ones, random writes wait for page tables, which is seldom
+/// what is to be tested, and guests mostly have large ones, too.
+///
+/// Pages that are given back are to fault one by one, and not once for 512 of them.
+fn huge_pages(options: &DirtyOptions) -> HugePages {
+    let fitting = if options.remap { HugePages::None } else { HugePages::Thp };
+    options.huge_pages.unwrap_or(fitting)
 }
 
 /// Whole pages of the kind asked for, and no more than there is.
