@@ -100,7 +100,7 @@ fn is_root() -> bool {
 }
 
 /// Where a program lies; `/usr/sbin` counts even where an unprivileged PATH leaves it out.
-fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))

@@ -33,8 +33,10 @@ fn usage_errors_name_the_value_and_the_way_out() {
     check(&["--phases", "/nonexistent.toml"], 2, &["/nonexistent.toml"]);
     check(&["--repeat"], 2, &["--phases"]);
     check(&["--memory", "1MiB", "-m", "1"], 2, &["--memory"]);
-    check(&["--remap", "--verify-final"], 2, &["--remap", "--verify-final"]);
-    check(&["--memory", "1MiB", "-p", "random", "--verify"], 2, &["check all of them at the end"]);
+    check(&["--remap", "--locked"], 2, &["--remap", "--locked"]);
+    check(&["--remap", "--verify-final", "--phases", "for=1s"], 2, &["--phases", "--verify,"]);
+    let uneven = ["--remap", "-P", "2m", "--memory", "6MiB", "--workers", "2"];
+    check(&uneven, 2, &["whole pages of 2MiB", "multiple of 4MiB"]);
     check(&["--memory", "1MiB", "--numa-node", "4095"], 2, &["4095", "does not exist"]);
     check(&["--output", "/nonexistent/report.json"], 2, &["/nonexistent/report.json"]);
 }

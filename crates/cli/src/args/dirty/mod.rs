@@ -201,7 +201,7 @@ fn what_args() -> Vec<Arg> {
         flag("repeat", "Begin anew after the last phase").requires("phases"),
         value("seed", "N", "Decides the order of pages and the content of memory [default: 1]").value_parser(value_parser!(u64)),
         value("duration", "TIME", "How long; without it, until SIGINT or SIGTERM").value_parser(values::duration),
-        flag("verify", "Check each page just before it is written again; needs a pattern that goes round"),
+        flag("verify", "Check each page just before it is written again; costs a read of the page, and 8 bytes of memory for each"),
         flag("verify-final", "Check every byte at the end, against what replaying the seed gives"),
     ]
 }
@@ -218,7 +218,7 @@ fn memory_args() -> Vec<Arg> {
         value("numa-node", "LIST", "Take it from these memory nodes, such as 0 or 0-1").value_parser(chain::<IdSet>),
         value("cpus", "LIST", "Run workers on these processors only, such as 0-3").value_parser(chain::<IdSet>),
         flag("remap", "Give all pages back after each round, so that each write of the next meets a page fault")
-            .conflicts_with_all(["verify", "verify-final"]),
+            .conflicts_with("locked"),
     ];
     args.into_iter().map(|it| it.help_heading(HEADING)).collect()
 }

@@ -7,6 +7,7 @@ use sterna_sys::PAGE_BYTES;
 use sterna_sys::numa;
 use sterna_sys::region::{HugePages, RegionOptions};
 use sterna_units::{Bytes, Size, human_bytes};
+use sterna_workload::partition::partition;
 use sterna_workload::{CrewOptions, Pace, Pattern, Phases, Spec};
 
 use crate::args::DirtyOptions;
@@ -52,6 +53,9 @@ impl Plan {
                 spec.pages(),
                 u64::from(spec.workers) * PAGE_BYTES as u64
             )));
+        }
+        if options.remap {
+            check_remap(options, &spec, huge_pages)?;
         }
         let broken_page =
             options.breakage.as_deref().map(|it| broken_page(it, &spec)).transpose()?;
@@ -157,6 +161,28 @@ fn phases_of_file(path: &str) -> Result<Phases> {
         usage(anyhow!("File {path} has no phases; give tables [[workload.phase]] with for = \"30s\" and what differs"))
     })?;
     phases.repeated(scenario.workload.repeat).map_err(usage)
+}
+
+/// What is given back must be whole pages of the kind, and when it is checked, it must be known what came after that.
+fn check_remap(options: &DirtyOptions, spec: &Spec, huge_pages: HugePages) -> Result<()> {
+    if options.verify_final && !spec.phases.is_empty() {
+        return Err(usage(anyhow!(
+            "With --remap and --phases it cannot be told at the end what pages must hold; use --verify, which checks on the way"
+        )));
+    }
+    let page = huge_pages.page_bytes();
+    let is_whole = |worker| {
+        let part = partition(spec, worker);
+        (part.start as u64 * PAGE_BYTES as u64).is_multiple_of(page)
+    };
+    if (0..spec.workers).all(is_whole) {
+        return Ok(());
+    }
+    let unit = Bytes(page * u64::from(spec.workers));
+    Err(usage(anyhow!(
+        "With --remap each worker needs whole pages of {}; use a multiple of {unit} of memory",
+        Bytes(page)
+    )))
 }
 
 fn nodes(asked: &IdSet) -> Result<Vec<usize>> {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sterna_sys::cpu;
 use sterna_sys::region::{HugePages, Region};
-use sterna_workload::{Crew, CrewError, CrewState, Gap, Layout, TimingCost, Verification, verify};
+use sterna_workload::{
+    Crew, CrewError, CrewState, Gap, Layout, TimingCost, Verification, verify, verify_remapped,
+};
 
 use super::begin::{Begin, Pages};
 use super::files::Files;
@@ -188,7 +190,13 @@ impl Session<'_> {
     /// What checking on the way and at the end found; the workers rest.
     fn verification(&self, crew: &Crew) -> Option<Verification> {
         let on_the_way = self.options.verify.then(|| crew.checked());
-        let at_the_end = self.options.verify_final.then(|| {
+        // Memory of which some was given back and some not is not known.
+        let is_known = crew.remap_error().is_none();
+        let at_the_end = (self.options.verify_final && is_known).then(|| {
+            if self.options.remap {
+                let counts = crew.state().counts;
+                return verify_remapped(self.region, &self.plan.spec, &counts, cpu::online());
+            }
             let pages = self.plan.spec.pages();
             let layout = Layout { workload_pages: pages, ballast_pages: 0, total_pages: pages };
             let counts = crew.state().counts;
