@@ -1,5 +1,6 @@
 //! What a host has built so far, and its answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{
     Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase, Prepared, Reply,
-    Request, Verified,
+    Request, Side, Verified,
 };
+use sterna_wire::tls::Credentials;
 
 use sterna_workload::{Crew, CrewError};
 
@@ -21,7 +23,7 @@ use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
 use crate::migration::source::Source;
 use crate::tracker::TrackerError;
-use crate::transport::{Listener, Socket};
+use crate::transport::{Listener, Protection, Socket, Target};
 
 /// The name of threads that move memory, and of their class in CPU figures.
 pub const MIGRATION_THREAD: &str = "migration";
@@ -30,8 +32,9 @@ pub const MIGRATION_THREAD: &str = "migration";
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 
 /// One host's state, in the order in which it comes to be.
-#[derive(Default)]
 pub struct Session {
+    /// Where certificates are, if there are any.
+    tls_directory: Option<PathBuf>,
     built: Option<Built>,
     closing: Arc<AtomicBool>,
 }
@@ -39,12 +42,13 @@ pub struct Session {
 struct Built {
     guest: Arc<Guest>,
     config: Arc<HostConfig>,
+    protection: Protection,
     defects: Vec<Defect>,
     sampler: Sampler,
     gate: Arc<Gate>,
     progress: Arc<Progress>,
-    /// The migration's connection, to be cut when it is stuck.
-    connection: Arc<Mutex<Option<Socket>>>,
+    /// The migration's connections, to be cut when it is stuck.
+    connections: Arc<Mutex<Vec<Socket>>>,
     migration: Option<JoinHandle<()>>,
 }
 
@@ -66,6 +70,11 @@ enum Refusal {
 }
 
 impl Session {
+    /// A host with nothing in it.
+    pub fn new(tls_directory: Option<PathBuf>) -> Session {
+        Session { tls_directory, built: None, closing: Arc::default() }
+    }
+
     /// Answers one request; `progress` sends interim replies.
     pub fn answer(&mut self, request: Request, progress: &mut dyn FnMut(Reply)) -> Reply {
         match self.try_answer(request, progress) {
@@ -117,6 +126,7 @@ impl Session {
             return Err(Refusal::AlreadyPrepared);
         }
         let defects = defects_of(&config)?;
+        let protection = self.protection(&config)?;
         let (guest, facts) = Guest::build(&config, &defects, &mut |what, done, total| {
             progress(Reply::Progress { what: what.to_owned(), done, total });
         })?;
@@ -129,9 +139,10 @@ impl Session {
                 config.max_bandwidth_bytes_per_second,
             )),
             progress: Arc::default(),
-            connection: Arc::default(),
+            connections: Arc::default(),
             migration: None,
             config: Arc::new(config),
+            protection,
             defects,
             sampler,
             guest,
@@ -145,12 +156,29 @@ impl Session {
     }
 }
 
+impl Session {
+    fn protection(&self, config: &HostConfig) -> Result<Protection, Refusal> {
+        let Some(name) = config.tls_name.clone() else { return Ok(Protection::Clear) };
+        let other = |text: String| Refusal::Other(text);
+        let directory = self.tls_directory.as_deref().ok_or_else(|| {
+            other("This host has no certificates; start it with --tls-dir DIR, which `sterna certs` makes".to_owned())
+        })?;
+        let credentials = Credentials::load(directory).map_err(|it| other(it.to_string()))?;
+        if config.side == Side::Destination {
+            credentials.check_server().map_err(|it| other(it.to_string()))?;
+        } else {
+            credentials.check_client().map_err(|it| other(it.to_string()))?;
+        }
+        Ok(Protection::Tls { credentials: Arc::new(credentials), name })
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Release);
         if let Some(built) = &mut self.built {
             built.gate.cancel();
-            built.cut_connection();
+            built.cut_connections();
             if let Some(migration) = built.migration.take() {
                 let _ = migration.join();
             }
@@ -173,6 +201,7 @@ impl Built {
         self.check_idle()?;
         let (listener, endpoint) =
             Listener::bind(endpoint).map_err(|error| Refusal::Other(error.to_string()))?;
+        let listener = listener.protected_by(self.protection.clone());
         let destination = Destination {
             guest: Arc::clone(&self.guest),
             progress: Arc::clone(&self.progress),
@@ -181,7 +210,7 @@ impl Built {
             session,
             closing,
             defects: self.defects.clone(),
-            on_connect: self.keep_connection(),
+            on_connect: self.keep_connections(),
         };
         self.spawn(move || destination.run())?;
         Ok(Reply::Listening { endpoint })
@@ -202,10 +231,10 @@ impl Built {
             progress: Arc::clone(&self.progress),
             gate: Arc::clone(&self.gate),
             config: Arc::clone(&self.config),
-            endpoint,
+            target: Target { endpoint, protection: self.protection.clone() },
             session,
             defects: self.defects.clone(),
-            on_connect: self.keep_connection(),
+            on_connect: self.keep_connections(),
         };
         self.spawn(move || source.run())?;
         Ok(Reply::Done { at_ns })
@@ -232,7 +261,7 @@ impl Built {
             thread::sleep(Duration::from_millis(2));
         }
         if self.is_migrating() {
-            self.cut_connection();
+            self.cut_connections();
         }
         Ok(())
     }
@@ -299,15 +328,15 @@ impl Built {
         Ok(())
     }
 
-    fn keep_connection(&self) -> Box<dyn FnOnce(Socket) + Send> {
-        let connection = Arc::clone(&self.connection);
+    fn keep_connections(&self) -> Box<dyn Fn(Socket) + Send> {
+        let connections = Arc::clone(&self.connections);
         Box::new(move |socket| {
-            *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+            connections.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
         })
     }
 
-    fn cut_connection(&self) {
-        if let Some(socket) = &*self.connection.lock().unwrap_or_else(PoisonError::into_inner) {
+    fn cut_connections(&self) {
+        for socket in &*self.connections.lock().unwrap_or_else(PoisonError::into_inner) {
             socket.shut_down();
         }
     }
