@@ -17,6 +17,8 @@ fn usage_errors_name_the_value_and_the_way_out() {
     check(&["--memory", "0"], 2, &["at least 4KiB"]);
     check(&["--memory", "12XB"], 2, &["--memory", "12XB"]);
     check(&["--memory", "8191PiB"], 2, &["available", "fits"]);
+    check(&["--memory", "100%"], 2, &["available", "MiB fits"]);
+    check(&["--memory", "1GiB", "--workers", "100000"], 2, &["100000 workers", "4096"]);
     check(&["--memory", "1MiB", "--workers", "257"], 2, &["257 workers", "256 pages"]);
     check(&["--pattern", "randon"], 2, &["randon", "`random`"]);
     check(&["--method", "write46"], 2, &["write46", "`write64`"]);

@@ -13,6 +13,9 @@ use sterna_workload::{CrewOptions, Pace, Pattern, Phases, Spec};
 use crate::args::DirtyOptions;
 use crate::usage;
 
+/// More threads than this do not fit into the areas of memory that a kernel lets a process have.
+const MOST_WORKERS: u32 = 4096;
+
 /// What will be done.
 pub struct Plan {
     /// The workload.
@@ -35,6 +38,12 @@ impl Plan {
     pub fn of(options: &DirtyOptions) -> Result<Plan> {
         let huge_pages = huge_pages(options);
         let memory = memory(options.memory, huge_pages)?;
+        if options.workers > MOST_WORKERS {
+            return Err(usage(anyhow!(
+                "{} workers are more than the {MOST_WORKERS} that are allowed; a few for each processor dirty as much",
+                options.workers
+            )));
+        }
         let spec = Spec {
             memory,
             workers: workers(options.workers),
@@ -121,9 +130,10 @@ fn memory(asked: Size, huge_pages: HugePages) -> Result<Bytes> {
     }
     let is_pooled = matches!(huge_pages, HugePages::Size2MiB | HugePages::Size1GiB);
     // Reserved huge pages are not part of what is available.
-    if let Some(available) = available.filter(|available| !is_pooled && bytes > *available) {
+    let is_too_much = |available: &u64| !is_pooled && bytes > fitting(*available);
+    if let Some(available) = available.filter(is_too_much) {
         return Err(usage(anyhow!(
-            "Memory of {} is more than the {} that are available; {} fits",
+            "Memory of {} is too much where {} are available to page tables and all other programs as well; {} fits",
             human_bytes(bytes as f64),
             human_bytes(available as f64),
             Bytes(fitting(available))
@@ -132,7 +142,7 @@ fn memory(asked: Size, huge_pages: HugePages) -> Result<Bytes> {
     Ok(Bytes(bytes - bytes % page))
 }
 
-/// Leaves some for page tables and everybody else, and is short to write.
+/// Leaves some for page tables and everybody else, without which the kernel would kill us or them; and is short to write.
 fn fitting(available: u64) -> u64 {
     const UNIT: u64 = 1 << 20;
     (available / 20 * 19 / UNIT * UNIT).max(UNIT)
