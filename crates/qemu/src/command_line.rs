@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use sterna_report::Side;
-use sterna_scenario::{HugePages, Placement, Scenario};
+use sterna_scenario::{HugePages, Placement, Scenario, TlsMode};
 use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
@@ -33,6 +33,8 @@ pub(crate) struct Files {
     pub guest_line: PathBuf,
     /// What the guest's kernel says.
     pub console: PathBuf,
+    /// What QEMU writes down of itself, where it is asked to.
+    pub log: PathBuf,
 }
 
 impl Files {
@@ -41,6 +43,7 @@ impl Files {
         Files {
             guest_line: directory.join(format!("{name}.guest")),
             console: directory.join(format!("{name}.console")),
+            log: directory.join(format!("{name}.log")),
         }
     }
 }
@@ -80,6 +83,9 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
         // Without a ROM to boot from the network, which would have to be found first.
         line.pair("-device", format!("virtio-net-pci,netdev=net,mac={mac},romfile="));
     }
+    if scenario.migration.tls_mode() != TlsMode::Off {
+        line.pair("-D", &files.log);
+    }
     line.pair("-chardev", "socket,id=qmp,fd=0");
     line.pair("-mon", "chardev=qmp,mode=control");
     match side {
@@ -97,7 +103,8 @@ pub(crate) fn cpus(side: Side, scenario: &Scenario) -> Vec<usize> {
     cpus.map(|it| it.iter().map(|id| id as usize).collect()).unwrap_or_default()
 }
 
-fn placement(side: Side, scenario: &Scenario) -> &Placement {
+/// What one side is bound to.
+pub(crate) fn placement(side: Side, scenario: &Scenario) -> &Placement {
     match side {
         Side::Source => &scenario.guest.source,
         Side::Destination => &scenario.guest.destination,

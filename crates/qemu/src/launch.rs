@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_report::Side;
-use sterna_scenario::{Scenario, TlsMode};
+use sterna_scenario::Scenario;
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
 use crate::accelerator::{self, Choice};
 use crate::command_line::{self, Files, Start};
+use crate::footprint::Footprint;
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
 use crate::network;
 use crate::process::QemuProcess;
 use crate::qmp::Schema;
+use crate::resources;
 use crate::settings::{self, Wish};
 use crate::tls;
 use crate::transport::{self, Places, Way};
@@ -49,6 +51,10 @@ pub(crate) struct Launched {
     pub left_out: Vec<&'static str>,
     /// What the guest's kernel writes, by side.
     pub consoles: [PathBuf; 2],
+    /// Which pages each side's memory got, once the guest had booted.
+    pub footprints: [Footprint; 2],
+    /// What QEMU writes down of itself, by side.
+    pub logs: [PathBuf; 2],
 }
 
 /// What does not change from one attempt to the next.
@@ -70,10 +76,12 @@ pub(crate) fn launch(
     plan: &Plan,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Launched, EngineError> {
-    let wishes = settings::wishes(plan.scenario);
-    if plan.scenario.migration.tls_mode() == TlsMode::Psk {
-        tls::write_key(plan.directory)
-            .map_err(|error| EngineError::Failed(format!("No key can be written: {error}")))?;
+    let mut wishes = settings::wishes(plan.scenario);
+    if plan.options.breakage.as_deref() == Some("clear-text") {
+        wishes.retain(|it| it.name != "tls-creds");
+    }
+    if let Some(tls) = &plan.scenario.migration.tls {
+        tls::make(tls, plan.directory)?;
     }
     let image = image(plan)?;
     let machine = machine(plan.options)?;
@@ -135,7 +143,9 @@ fn attempt(
             Side::Destination => &plan.options.destination,
         };
         QemuProcess::start(side, program, &arguments, &command_line::cpus(side, plan.scenario))
+            .map_err(|error| resources::explain(error, side, plan.scenario))
     };
+    resources::check(plan.scenario)?;
     let mut source = start(Side::Source)?;
     let mut destination = start(Side::Destination)?;
     // What either side refuses is refused before the guest's first instruction.
@@ -162,6 +172,8 @@ fn attempt(
     let hello = await_hello(&mut guest, &mut source, &files.console, limit, plan, progress)?;
     guest.align(Duration::from_secs(2));
     let consoles = [files.console, theirs.console];
+    let footprints = [&source, &destination].map(|it| Footprint::of(it.pid()));
+    let logs = [files.log, theirs.log];
     let (image, machine) = (image.clone(), machine.to_owned());
     Ok(Launched {
         source,
@@ -174,6 +186,8 @@ fn attempt(
         image,
         left_out,
         consoles,
+        footprints,
+        logs,
     })
 }
 
@@ -200,8 +214,8 @@ fn prepare(
     plan: &Plan,
 ) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
-    if plan.scenario.migration.tls_mode() == TlsMode::Psk {
-        tls::add_key(qemu, side, plan.directory)?;
+    if let Some(tls) = &plan.scenario.migration.tls {
+        tls::give(qemu, side, tls, plan.directory)?;
     }
     let left_out = settings::apply(qemu, side, wishes, &schema)?;
     Ok((left_out, schema))

@@ -1,0 +1,168 @@
+//! An encrypted stream: what both sides are given for it, and what shows that it was used.
+//!
+//! # Evidence
+//! A setting that was accepted proves nothing.
+//! So each QEMU is asked to write down every TLS handshake that it completes (its own trace points), and both logs are counted: one handshake for each connection, on both sides.
+//! That a handshake was completed on a channel is what QEMU says of itself; nobody looks at the bytes on the wire.
+
+mod psk;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sterna_pilot::EngineError;
+use sterna_report::{Side, Warning};
+use sterna_scenario::{Tls, TlsMode};
+use sterna_wire::tls::issue;
+
+use crate::process::QemuProcess;
+use crate::settings::{self, TLS_HOSTNAME, TLS_OBJECT};
+
+/// QEMU's trace point for a handshake that was completed, on either side.
+const HANDSHAKE: &str = "qio_channel_tls_handshake_complete";
+
+/// Certificates for one run need not outlive it by much.
+const VALID: Duration = Duration::from_secs(30 * 86400);
+
+/// Makes what is not given: a key, or an authority with a certificate for each side.
+pub(crate) fn make(tls: &Tls, directory: &Path) -> Result<(), EngineError> {
+    let failed = |error: String| EngineError::Failed(format!("No keys can be made: {error}"));
+    let folder = made_folder(directory);
+    if tls.credentials.is_some() || folder.exists() {
+        return Ok(());
+    }
+    match tls.mode {
+        TlsMode::Off => Ok(()),
+        TlsMode::Psk => psk::write_key(&folder).map_err(|it| failed(it.to_string())),
+        TlsMode::X509 => {
+            let names = [TLS_HOSTNAME.to_owned()];
+            issue(&folder, &names, VALID).map(|_| ()).map_err(|it| failed(it.to_string()))
+        }
+    }
+}
+
+/// Gives the keys to one side, and has it write down its handshakes.
+///
+/// Certificates are verified by both sides.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] in the words of a QEMU that cannot use them.
+pub(crate) fn give(
+    qemu: &mut QemuProcess,
+    side: Side,
+    tls: &Tls,
+    directory: &Path,
+) -> Result<(), EngineError> {
+    let kind = match tls.mode {
+        TlsMode::Off => return Ok(()),
+        TlsMode::Psk => "tls-creds-psk",
+        TlsMode::X509 => "tls-creds-x509",
+    };
+    let endpoint = match side {
+        Side::Source => "client",
+        Side::Destination => "server",
+    };
+    let given = tls.credentials.as_ref().map(PathBuf::from);
+    let folder = given.unwrap_or_else(|| made_folder(directory));
+    let object = json!({
+        "qom-type": kind,
+        "id": TLS_OBJECT,
+        "endpoint": endpoint,
+        "dir": folder.to_string_lossy(),
+        "verify-peer": true,
+    });
+    let field = if tls.credentials.is_some() {
+        "migration.tls.credentials"
+    } else {
+        "migration.tls.mode"
+    };
+    match qemu.try_execute("object-add", object) {
+        Ok(_) => {}
+        Err(error) => match qemu.explain(error.clone()) {
+            EngineError::Failed(_) => {
+                return Err(settings::refused(qemu, side, field, &error.text()));
+            }
+            other => return Err(other),
+        },
+    }
+    // Without the trace point nothing is counted, and the report says that it is not known.
+    let _ = qemu.try_execute("trace-event-set-state", json!({ "name": HANDSHAKE, "enable": true }));
+    Ok(())
+}
+
+/// What was seen of the encryption that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Handshakes that the source says it completed; `None` where it does not write them down.
+    pub source: Option<u64>,
+    /// The same of the destination.
+    pub destination: Option<u64>,
+}
+
+impl Seen {
+    /// Reads both logs.
+    pub fn read(source: &Path, destination: &Path) -> Seen {
+        Seen { source: handshakes(source), destination: handshakes(destination) }
+    }
+
+    /// For the report.
+    pub fn to_details(self, tls: &Tls) -> Value {
+        json!({
+            "mode": tls.mode.to_string(),
+            "handshakes_source": self.source,
+            "handshakes_destination": self.destination,
+        })
+    }
+
+    /// What to say about a stream of which nobody says that it was encrypted.
+    pub fn warning(self) -> Option<Warning> {
+        let is_seen = |it: Option<u64>| it.is_some_and(|it| it > 0);
+        if is_seen(self.source) && is_seen(self.destination) {
+            return None;
+        }
+        Some(Warning {
+            code: "tls-unproven".to_owned(),
+            text: "Encryption was asked for, and neither side is known to have completed a TLS handshake".to_owned(),
+            advice: Some("Take it as sent in clear, or use a QEMU that was built with tracing to its log".to_owned()),
+        })
+    }
+}
+
+/// A log that was never begun is of a QEMU that writes none.
+fn handshakes(log: &Path) -> Option<u64> {
+    let text = std::fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    Some(text.lines().filter(|it| it.contains(HANDSHAKE)).count() as u64)
+}
+
+fn made_folder(directory: &Path) -> PathBuf {
+    directory.join("tls")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshakes_are_counted_on_both_sides_or_doubted() {
+        let directory = tempfile::tempdir().unwrap();
+        let [source, destination] = ["a", "b"].map(|it| directory.path().join(it));
+        let seen = Seen::read(&source, &destination);
+        assert_eq!((seen.source, seen.destination), (None, None));
+        assert_eq!(seen.warning().unwrap().code, "tls-unproven");
+
+        let line = format!("{HANDSHAKE} TLS handshake complete ioc=0x1\n");
+        std::fs::write(&source, line.repeat(2)).unwrap();
+        std::fs::write(&destination, "something else\n").unwrap();
+        let seen = Seen::read(&source, &destination);
+        assert_eq!((seen.source, seen.destination), (Some(2), Some(0)));
+        assert!(seen.warning().is_some());
+
+        std::fs::write(&destination, &line).unwrap();
+        let seen = Seen::read(&source, &destination);
+        assert_eq!(seen.warning(), None);
+        let details = seen.to_details(&Tls::default());
+        assert_eq!(details["handshakes_destination"], 1);
+    }
+}
