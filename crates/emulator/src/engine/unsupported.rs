@@ -36,7 +36,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
         (migration.zero_copy, "migration.zero-copy", later),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
+        (
+            migration.tls_mode() == TlsMode::Psk,
+            "migration.tls.mode",
+            "connections are encrypted with certificates here; use \"x509\", for which `sterna run` makes certificates of its own when it is given none",
+        ),
         (
             migration.zero_page == ZeroPage::Multifd,
             "migration.zero-page",
