@@ -153,8 +153,7 @@ fn memory(side: Side, scenario: &Scenario) -> String {
     let nodes = placement(side, scenario).numa_nodes.as_ref();
     let nodes: String = nodes
         .map(|set| {
-            let one = |(index, id)| format!(",host-nodes.{index}={id}");
-            let list: String = set.iter().enumerate().map(one).collect();
+            let list: String = set.iter().map(|id| format!(",host-nodes={id}")).collect();
             format!("{list},policy=bind")
         })
         .unwrap_or_default();
@@ -213,7 +212,7 @@ mod tests {
         check("[guest]\nlocked = true", "-overcommit mem-lock=on");
         check("[guest]\nprealloc = false", "prealloc=off");
         check("[guest]\nhuge-pages = \"2MiB\"", "hugetlbsize=2M");
-        check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes.0=0,host-nodes.1=2,policy=bind");
+        check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes=0,host-nodes=2,policy=bind");
         check("", "path=/run,,x/source.guest");
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_report::Side;
-use sterna_scenario::Scenario;
+use sterna_scenario::{HugePages, Scenario};
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
@@ -17,11 +17,11 @@ use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
 use crate::network;
-use crate::process::QemuProcess;
+use crate::process::{ProcessStart, QemuProcess};
 use crate::qmp::Schema;
 use crate::resources;
 use crate::settings::{self, Wish};
-use crate::tls;
+use crate::tls::{self, Folders};
 use crate::transport::{self, Places, Way};
 
 /// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
@@ -71,17 +71,20 @@ pub(crate) struct Plan<'a> {
     pub network: Option<[PathBuf; 2]>,
 }
 
+impl Plan<'_> {
+    fn is_broken(&self, defect: &str) -> bool {
+        self.options.breakage.as_deref() == Some(defect)
+    }
+}
+
 /// Boots with the best accelerator that works.
 pub(crate) fn launch(
     plan: &Plan,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Launched, EngineError> {
     let mut wishes = settings::wishes(plan.scenario);
-    if plan.options.breakage.as_deref() == Some("clear-text") {
+    if plan.is_broken("clear-text") {
         wishes.retain(|it| it.name != "tls-creds");
-    }
-    if let Some(tls) = &plan.scenario.migration.tls {
-        tls::make(tls, plan.directory)?;
     }
     let image = image(plan)?;
     let machine = machine(plan.options)?;
@@ -142,7 +145,11 @@ fn attempt(
             Side::Source => &plan.options.source,
             Side::Destination => &plan.options.destination,
         };
-        QemuProcess::start(side, program, &arguments, &command_line::cpus(side, plan.scenario))
+        let process = ProcessStart {
+            cpus: command_line::cpus(side, plan.scenario),
+            small_pages: plan.scenario.guest.huge_pages == HugePages::None,
+        };
+        QemuProcess::start(side, program, &arguments, &process)
             .map_err(|error| resources::explain(error, side, plan.scenario))
     };
     resources::check(plan.scenario)?;
@@ -215,7 +222,8 @@ fn prepare(
 ) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
     if let Some(tls) = &plan.scenario.migration.tls {
-        tls::give(qemu, side, tls, plan.directory)?;
+        let folders = Folders::make(tls, plan.directory, plan.is_broken("strangers"))?;
+        tls::give(qemu, side, tls.mode, &folders)?;
     }
     let left_out = settings::apply(qemu, side, wishes, &schema)?;
     Ok((left_out, schema))
@@ -303,7 +311,7 @@ fn machines(side: Side, program: &Path) -> Result<Vec<String>, EngineError> {
     let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"];
     let monitor = ["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
     let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-    let mut qemu = QemuProcess::start(side, program, &arguments, &[])?;
+    let mut qemu = QemuProcess::start(side, program, &arguments, &ProcessStart::default())?;
     let answer = qemu.execute("query-machines", Value::Null)?;
     let names = answer.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
     let versions = names.filter_map(|it| it.strip_prefix("pc-i440fx-"));

@@ -38,13 +38,22 @@ pub(crate) struct QemuProcess {
     end: Option<String>,
 }
 
+/// What a process gets from the machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProcessStart {
+    /// The processors to run on; empty for all.
+    pub cpus: Vec<usize>,
+    /// Whether all of its memory is in pages of 4 KiB, even where the system gives transparent huge pages.
+    pub small_pages: bool,
+}
+
 impl QemuProcess {
-    /// Starts a QEMU on these processors of the machine (all for an empty list) and waits for its greeting.
+    /// Starts a QEMU and waits for its greeting.
     pub fn start(
         side: Side,
         program: &Path,
         arguments: &[OsString],
-        cpus: &[usize],
+        start: &ProcessStart,
     ) -> Result<QemuProcess, EngineError> {
         let name = side_name(side);
         let gone = |reason: String| EngineError::SideGone { side: name, reason };
@@ -53,10 +62,13 @@ impl QemuProcess {
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its QEMUs in good order.
         command.process_group(0);
         process::die_with_parent(&mut command);
+        if start.small_pages {
+            process::without_transparent_huge_pages(&mut command);
+        }
         let socket = process::socket_as_stdin(&mut command)
             .map_err(|error| gone(format!("No socket pair can be had: {error}")))?;
         let mut child =
-            spawn_on(&mut command, cpus).map_err(|error| not_started(program, &error))?;
+            spawn_on(&mut command, &start.cpus).map_err(|error| not_started(program, &error))?;
         // The command holds the child's end of the socket pair.
         drop(command);
         let stderr = Arc::new(Mutex::new(VecDeque::new()));

@@ -5,6 +5,7 @@ use std::path::Path;
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 use sterna_scenario::{HugePages, Scenario};
+use sterna_sys::numa;
 
 use crate::command_line::placement;
 
@@ -15,6 +16,10 @@ const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 ///
 /// Without that it would end by SIGBUS or with a word about memory that names neither side nor cure.
 pub(crate) fn check(scenario: &Scenario) -> Result<(), EngineError> {
+    let there: Vec<usize> = numa::nodes().iter().map(|it| it.id).collect();
+    for side in [Side::Source, Side::Destination] {
+        nodes(side, scenario, &there).map_err(EngineError::Unsupported)?;
+    }
     huge_pages(scenario, Path::new(HUGE_PAGES)).map_err(EngineError::Unsupported)
 }
 
@@ -22,14 +27,10 @@ pub(crate) fn check(scenario: &Scenario) -> Result<(), EngineError> {
 pub(crate) fn explain(error: EngineError, side: Side, scenario: &Scenario) -> EngineError {
     let EngineError::SideGone { reason, .. } = &error else { return error };
     let guest = &scenario.guest;
-    let nodes = match side {
-        Side::Source => "guest.source.numa-nodes",
-        Side::Destination => "guest.destination.numa-nodes",
-    };
     let asked = [
         (guest.huge_pages != HugePages::None, "guest.huge-pages"),
         (guest.locked, "guest.locked"),
-        (placement(side, scenario).numa_nodes.is_some(), nodes),
+        (placement(side, scenario).numa_nodes.is_some(), nodes_field(side)),
     ];
     let fields: Vec<&str> = asked.iter().filter(|it| it.0).map(|it| it.1).collect();
     if fields.is_empty() {
@@ -41,6 +42,23 @@ pub(crate) fn explain(error: EngineError, side: Side, scenario: &Scenario) -> En
         ""
     };
     EngineError::Unsupported(format!("{}: {reason}{way_out}", fields.join(", ")))
+}
+
+/// The kernel leaves out nodes that do not exist as long as one does.
+fn nodes(side: Side, scenario: &Scenario, there: &[usize]) -> Result<(), String> {
+    let Some(asked) = &placement(side, scenario).numa_nodes else { return Ok(()) };
+    let Some(missing) = asked.iter().find(|id| !there.contains(&(*id as usize))) else {
+        return Ok(());
+    };
+    let field = nodes_field(side);
+    Err(format!("{field}: there is no node {missing} here; this machine has {there:?}"))
+}
+
+fn nodes_field(side: Side) -> &'static str {
+    match side {
+        Side::Source => "guest.source.numa-nodes",
+        Side::Destination => "guest.destination.numa-nodes",
+    }
 }
 
 fn huge_pages(scenario: &Scenario, folder: &Path) -> Result<(), String> {
@@ -55,7 +73,8 @@ fn huge_pages(scenario: &Scenario, folder: &Path) -> Result<(), String> {
     };
     // Both sides have the guest's memory at once; pages that others have reserved are counted as free.
     let needed = 2 * scenario.guest.memory.0.div_ceil(kib << 10);
-    let there = number("free_hugepages").map(|it| it - number("resv_hugepages").unwrap_or(0).min(it));
+    let there =
+        number("free_hugepages").map(|it| it - number("resv_hugepages").unwrap_or(0).min(it));
     match there {
         None => Err(format!("guest.huge-pages: this kernel has no pages of {name}")),
         Some(there) if there < needed => Err(format!(
@@ -91,6 +110,15 @@ mod tests {
         std::fs::write(folder.join("resv_hugepages"), "6\n").unwrap();
         assert_eq!(huge_pages(&wish, root.path()), Ok(()));
         assert_eq!(huge_pages(&scenario("guest.huge-pages = \"thp\""), root.path()), Ok(()));
+    }
+
+    #[test]
+    fn every_node_must_be_there() {
+        let wish = scenario("guest.source.numa-nodes = \"0,9\"");
+        let missing = nodes(Side::Source, &wish, &[0, 1]).unwrap_err();
+        assert!(missing.contains("guest.source.numa-nodes: there is no node 9"), "{missing}");
+        assert_eq!(nodes(Side::Source, &wish, &[0, 9]), Ok(()));
+        assert_eq!(nodes(Side::Destination, &wish, &[]), Ok(()));
     }
 
     #[test]

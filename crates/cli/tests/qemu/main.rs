@@ -8,7 +8,11 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod resources;
 mod techniques;
+mod tls;
+mod transports;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -25,19 +25,44 @@ const HANDSHAKE: &str = "qio_channel_tls_handshake_complete";
 /// Certificates for one run need not outlive it by much.
 const VALID: Duration = Duration::from_secs(30 * 86400);
 
-/// Makes what is not given: a key, or an authority with a certificate for each side.
-pub(crate) fn make(tls: &Tls, directory: &Path) -> Result<(), EngineError> {
+/// Where each side finds its keys, source and destination.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    folders: [PathBuf; 2],
+    /// The scenario's field that is to blame for them.
+    field: &'static str,
+}
+
+impl Folders {
+    /// Those that were given, or those that are made for this run: a key, or an authority with a certificate for each side.
+    ///
+    /// With `strangers` (a defect on purpose) each side gets an authority of its own.
+    pub fn make(tls: &Tls, directory: &Path, strangers: bool) -> Result<Folders, EngineError> {
+        if let Some(given) = tls.credentials.as_ref().map(PathBuf::from) {
+            let field = "migration.tls.credentials";
+            return Ok(Folders { folders: [given.clone(), given], field });
+        }
+        let destination = directory.join("tls");
+        let source =
+            if strangers { directory.join("tls-of-a-stranger") } else { destination.clone() };
+        for folder in [&source, &destination] {
+            make(tls.mode, folder)?;
+        }
+        Ok(Folders { folders: [source, destination], field: "migration.tls.mode" })
+    }
+}
+
+fn make(mode: TlsMode, folder: &Path) -> Result<(), EngineError> {
     let failed = |error: String| EngineError::Failed(format!("No keys can be made: {error}"));
-    let folder = made_folder(directory);
-    if tls.credentials.is_some() || folder.exists() {
+    if folder.exists() {
         return Ok(());
     }
-    match tls.mode {
+    match mode {
         TlsMode::Off => Ok(()),
-        TlsMode::Psk => psk::write_key(&folder).map_err(|it| failed(it.to_string())),
+        TlsMode::Psk => psk::write_key(folder).map_err(|it| failed(it.to_string())),
         TlsMode::X509 => {
             let names = [TLS_HOSTNAME.to_owned()];
-            issue(&folder, &names, VALID).map(|_| ()).map_err(|it| failed(it.to_string()))
+            issue(folder, &names, VALID).map(|_| ()).map_err(|it| failed(it.to_string()))
         }
     }
 }
@@ -51,10 +76,10 @@ pub(crate) fn make(tls: &Tls, directory: &Path) -> Result<(), EngineError> {
 pub(crate) fn give(
     qemu: &mut QemuProcess,
     side: Side,
-    tls: &Tls,
-    directory: &Path,
+    mode: TlsMode,
+    folders: &Folders,
 ) -> Result<(), EngineError> {
-    let kind = match tls.mode {
+    let kind = match mode {
         TlsMode::Off => return Ok(()),
         TlsMode::Psk => "tls-creds-psk",
         TlsMode::X509 => "tls-creds-x509",
@@ -63,25 +88,18 @@ pub(crate) fn give(
         Side::Source => "client",
         Side::Destination => "server",
     };
-    let given = tls.credentials.as_ref().map(PathBuf::from);
-    let folder = given.unwrap_or_else(|| made_folder(directory));
     let object = json!({
         "qom-type": kind,
         "id": TLS_OBJECT,
         "endpoint": endpoint,
-        "dir": folder.to_string_lossy(),
+        "dir": folders.folders[side as usize].to_string_lossy(),
         "verify-peer": true,
     });
-    let field = if tls.credentials.is_some() {
-        "migration.tls.credentials"
-    } else {
-        "migration.tls.mode"
-    };
     match qemu.try_execute("object-add", object) {
         Ok(_) => {}
         Err(error) => match qemu.explain(error.clone()) {
             EngineError::Failed(_) => {
-                return Err(settings::refused(qemu, side, field, &error.text()));
+                return Err(settings::refused(qemu, side, folders.field, &error.text()));
             }
             other => return Err(other),
         },
@@ -134,10 +152,6 @@ fn handshakes(log: &Path) -> Option<u64> {
     let text = std::fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);
     Some(text.lines().filter(|it| it.contains(HANDSHAKE)).count() as u64)
-}
-
-fn made_folder(directory: &Path) -> PathBuf {
-    directory.join("tls")
 }
 
 #[cfg(test)]
