@@ -8,6 +8,7 @@ use sterna_scenario::{HugePages, Scenario};
 use sterna_sys::numa;
 
 use crate::command_line::placement;
+use crate::place::Place;
 
 /// Where the kernel tells how many huge pages there are, one folder for each size.
 const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
@@ -15,12 +16,18 @@ const HUGE_PAGES: &str = "/sys/kernel/mm/hugepages";
 /// Refuses what can be known to be missing before a QEMU is started.
 ///
 /// Without that it would end by SIGBUS or with a word about memory that names neither side nor cure.
-pub(crate) fn check(scenario: &Scenario) -> Result<(), EngineError> {
+///
+/// That is looked up for the sides on this machine; another machine's kernel tells by itself.
+pub(crate) fn check(scenario: &Scenario, places: &[Place; 2]) -> Result<(), EngineError> {
+    let is_here = |side: Side| matches!(places[side as usize], Place::Here(_));
+    let sides: Vec<Side> =
+        [Side::Source, Side::Destination].into_iter().filter(|it| is_here(*it)).collect();
     let there: Vec<usize> = numa::nodes().iter().map(|it| it.id).collect();
-    for side in [Side::Source, Side::Destination] {
+    for &side in &sides {
         nodes(side, scenario, &there).map_err(EngineError::Unsupported)?;
     }
-    huge_pages(scenario, Path::new(HUGE_PAGES)).map_err(EngineError::Unsupported)
+    huge_pages(scenario, sides.len() as u64, Path::new(HUGE_PAGES))
+        .map_err(EngineError::Unsupported)
 }
 
 /// A QEMU that ended at once where something was asked of this machine's memory is refused with these fields; its words say which.
@@ -61,7 +68,7 @@ fn nodes_field(side: Side) -> &'static str {
     }
 }
 
-fn huge_pages(scenario: &Scenario, folder: &Path) -> Result<(), String> {
+fn huge_pages(scenario: &Scenario, sides: u64, folder: &Path) -> Result<(), String> {
     let (name, kib) = match scenario.guest.huge_pages {
         HugePages::None | HugePages::Thp => return Ok(()),
         HugePages::Size2Mib => ("2MiB", 2048),
@@ -72,13 +79,13 @@ fn huge_pages(scenario: &Scenario, folder: &Path) -> Result<(), String> {
         std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
     };
     // Both sides have the guest's memory at once; pages that others have reserved are counted as free.
-    let needed = 2 * scenario.guest.memory.0.div_ceil(kib << 10);
+    let needed = sides * scenario.guest.memory.0.div_ceil(kib << 10);
     let there =
         number("free_hugepages").map(|it| it - number("resv_hugepages").unwrap_or(0).min(it));
     match there {
         None => Err(format!("guest.huge-pages: this kernel has no pages of {name}")),
         Some(there) if there < needed => Err(format!(
-            "guest.huge-pages: both sides together need {needed} free pages of {name}, and there are {there}; reserve them: `echo N > {}`, with N higher by {} than it is",
+            "guest.huge-pages: the sides on this machine together need {needed} free pages of {name}, and there are {there}; reserve them: `echo N > {}`, with N higher by {} than it is",
             folder.join("nr_hugepages").display(),
             needed - there
         )),
@@ -98,18 +105,18 @@ mod tests {
     fn huge_pages_are_counted_for_both_sides() {
         let root = tempfile::tempdir().unwrap();
         let wish = scenario("guest = { memory = \"64MiB\", huge-pages = \"2MiB\" }");
-        let missing = huge_pages(&wish, root.path()).unwrap_err();
+        let missing = huge_pages(&wish, 2, root.path()).unwrap_err();
         assert!(missing.contains("no pages of 2MiB"), "{missing}");
 
         let folder = root.path().join("hugepages-2048kB");
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("free_hugepages"), "70\n").unwrap();
         std::fs::write(folder.join("resv_hugepages"), "10\n").unwrap();
-        let few = huge_pages(&wish, root.path()).unwrap_err();
+        let few = huge_pages(&wish, 2, root.path()).unwrap_err();
         assert!(few.contains("need 64 free pages of 2MiB, and there are 60"), "{few}");
         std::fs::write(folder.join("resv_hugepages"), "6\n").unwrap();
-        assert_eq!(huge_pages(&wish, root.path()), Ok(()));
-        assert_eq!(huge_pages(&scenario("guest.huge-pages = \"thp\""), root.path()), Ok(()));
+        assert_eq!(huge_pages(&wish, 2, root.path()), Ok(()));
+        assert_eq!(huge_pages(&scenario("guest.huge-pages = \"thp\""), 2, root.path()), Ok(()));
     }
 
     #[test]

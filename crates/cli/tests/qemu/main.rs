@@ -9,9 +9,12 @@ mod faults;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
 mod resources;
+#[path = "../sshd/mod.rs"]
+mod sshd;
 mod techniques;
 mod tls;
 mod transports;
+mod two_machines;
 mod versions;
 
 use std::path::PathBuf;

@@ -23,8 +23,9 @@ use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
-use crate::launch::{Launched, last_words};
+use crate::launch::Launched;
 use crate::network::Prober;
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings;
 use crate::tls;
@@ -42,6 +43,7 @@ pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
     runtime: Option<TempDir>,
+    places: Vec<Place>,
     stream_directory: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
@@ -58,6 +60,8 @@ pub struct Qemu {
     is_file_loading: bool,
     stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
+    /// Why the destination's machine does not answer any more.
+    lost_machine: Option<String>,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -69,6 +73,7 @@ impl Qemu {
             options,
             scenario: Scenario::default(),
             runtime: None,
+            places: Vec::new(),
             stream_directory: None,
             sides: None,
             costs: None,
@@ -85,6 +90,7 @@ impl Qemu {
             is_file_loading: false,
             stream_uri: None,
             completed_since_ns: None,
+            lost_machine: None,
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -100,9 +106,9 @@ impl Qemu {
 
     /// What was seen of the encryption, if it was asked for.
     fn encryption(&self) -> Option<tls::Seen> {
-        let [source, destination] = &self.sides.as_ref()?.logs;
+        let Launched { logs, places, .. } = self.sides.as_ref()?;
         let is_asked_for = self.scenario.migration.tls_mode() != TlsMode::Off;
-        is_asked_for.then(|| tls::Seen::read(source, destination))
+        is_asked_for.then(|| tls::Seen::read(places, logs))
     }
 
     fn is_broken(&self, defect: &str) -> bool {
@@ -110,7 +116,7 @@ impl Qemu {
     }
 
     fn console(&self, side: Side) -> String {
-        self.sides.as_ref().map(|it| last_words(&it.consoles[side as usize])).unwrap_or_default()
+        self.sides.as_ref().map(|it| it.consoles[side as usize].last_words()).unwrap_or_default()
     }
 }
 
@@ -120,7 +126,9 @@ impl Hypervisor for Qemu {
     }
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
-        settings::impossible(scenario)
+        let mut found = settings::impossible(scenario);
+        found.extend(self.options.remotes.impossible(scenario));
+        found
     }
 
     fn boot(
@@ -177,6 +185,9 @@ impl Hypervisor for Qemu {
         if let Some(costs) = &self.costs {
             samples.cpu = costs.take();
         }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            samples.cpu.extend(keeper.costs());
+        }
         samples.events = std::mem::take(&mut self.events);
         self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
         samples.probes = self.probe_seen.clone().into_iter().collect();
@@ -206,7 +217,7 @@ impl Hypervisor for Qemu {
             Side::Destination => destination,
         };
         let mut is_gone = || {
-            let words = last_words(&consoles[side as usize]);
+            let words = consoles[side as usize].last_words();
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
@@ -232,6 +243,9 @@ impl Hypervisor for Qemu {
         if let Some(sides) = &mut self.sides {
             sides.source.end();
             sides.destination.end();
+        }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            keeper.end();
         }
         self.runtime = None;
         self.stream_directory = None;

@@ -14,13 +14,17 @@ use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::{Side, Warning};
 use sterna_scenario::{Tls, TlsMode};
-use sterna_wire::tls::issue;
+use sterna_wire::tls::{CA_KEY, issue};
 
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings::{self, TLS_HOSTNAME, TLS_OBJECT};
 
 /// QEMU's trace point for a handshake that was completed, on either side.
 const HANDSHAKE: &str = "qio_channel_tls_handshake_complete";
+
+/// The directory of the keys, below that of the run.
+const FOLDER: &str = "tls";
 
 /// Certificates for one run need not outlive it by much.
 const VALID: Duration = Duration::from_secs(30 * 86400);
@@ -42,7 +46,7 @@ impl Folders {
             let field = "migration.tls.credentials";
             return Ok(Folders { folders: [given.clone(), given], field });
         }
-        let destination = directory.join("tls");
+        let destination = directory.join(FOLDER);
         let source =
             if strangers { directory.join("tls-of-a-stranger") } else { destination.clone() };
         for folder in [&source, &destination] {
@@ -62,7 +66,9 @@ fn make(mode: TlsMode, folder: &Path) -> Result<(), EngineError> {
         TlsMode::Psk => psk::write_key(folder).map_err(|it| failed(it.to_string())),
         TlsMode::X509 => {
             let names = [TLS_HOSTNAME.to_owned()];
-            issue(folder, &names, VALID).map(|_| ()).map_err(|it| failed(it.to_string()))
+            issue(folder, &names, VALID).map_err(|it| failed(it.to_string()))?;
+            // Nothing more will be signed, and what is not there cannot be lost.
+            std::fs::remove_file(folder.join(CA_KEY)).map_err(|it| failed(it.to_string()))
         }
     }
 }
@@ -78,6 +84,7 @@ pub(crate) fn give(
     side: Side,
     mode: TlsMode,
     folders: &Folders,
+    place: &Place,
 ) -> Result<(), EngineError> {
     let kind = match mode {
         TlsMode::Off => return Ok(()),
@@ -88,11 +95,12 @@ pub(crate) fn give(
         Side::Source => "client",
         Side::Destination => "server",
     };
+    let folder = place.bring_directory(&folders.folders[side as usize], FOLDER)?;
     let object = json!({
         "qom-type": kind,
         "id": TLS_OBJECT,
         "endpoint": endpoint,
-        "dir": folders.folders[side as usize].to_string_lossy(),
+        "dir": folder.to_string_lossy(),
         "verify-peer": true,
     });
     match qemu.try_execute("object-add", object) {
@@ -120,8 +128,9 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Reads both logs.
-    pub fn read(source: &Path, destination: &Path) -> Seen {
-        Seen { source: handshakes(source), destination: handshakes(destination) }
+    pub fn read(places: &[Place; 2], logs: &[PathBuf; 2]) -> Seen {
+        let [source, destination] = [0, 1].map(|it| handshakes(&places[it].tail(&logs[it])));
+        Seen { source, destination }
     }
 
     /// For the report.
@@ -147,11 +156,10 @@ impl Seen {
     }
 }
 
-/// A log that was never begun is of a QEMU that writes none.
-fn handshakes(log: &Path) -> Option<u64> {
-    let text = std::fs::read(log).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    Some(text.lines().filter(|it| it.contains(HANDSHAKE)).count() as u64)
+/// A log without a word is of a QEMU that has seen none, or writes none.
+fn handshakes(log: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(log);
+    (!log.is_empty()).then(|| text.lines().filter(|it| it.contains(HANDSHAKE)).count() as u64)
 }
 
 #[cfg(test)]
@@ -161,20 +169,21 @@ mod tests {
     #[test]
     fn handshakes_are_counted_on_both_sides_or_doubted() {
         let directory = tempfile::tempdir().unwrap();
-        let [source, destination] = ["a", "b"].map(|it| directory.path().join(it));
-        let seen = Seen::read(&source, &destination);
+        let logs = ["a", "b"].map(|it| directory.path().join(it));
+        let places = [(); 2].map(|()| Place::Here(directory.path().to_owned()));
+        let seen = Seen::read(&places, &logs);
         assert_eq!((seen.source, seen.destination), (None, None));
         assert_eq!(seen.warning().unwrap().code, "tls-unproven");
 
         let line = format!("{HANDSHAKE} TLS handshake complete ioc=0x1\n");
-        std::fs::write(&source, line.repeat(2)).unwrap();
-        std::fs::write(&destination, "something else\n").unwrap();
-        let seen = Seen::read(&source, &destination);
+        std::fs::write(&logs[0], line.repeat(2)).unwrap();
+        std::fs::write(&logs[1], "something else\n").unwrap();
+        let seen = Seen::read(&places, &logs);
         assert_eq!((seen.source, seen.destination), (Some(2), Some(0)));
         assert!(seen.warning().is_some());
 
-        std::fs::write(&destination, &line).unwrap();
-        let seen = Seen::read(&source, &destination);
+        std::fs::write(&logs[1], &line).unwrap();
+        let seen = Seen::read(&places, &logs);
         assert_eq!(seen.warning(), None);
         let details = seen.to_details(&Tls::default());
         assert_eq!(details["handshakes_destination"], 1);
