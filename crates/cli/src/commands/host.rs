@@ -9,7 +9,7 @@ use sterna_emulator::host::{self, HostOptions};
 use sterna_sys::process;
 use sterna_wire::control::Endpoint;
 
-use super::run::interrupt_on_signals;
+use super::interrupt_on_signals;
 use super::token;
 use crate::args::HostCommand;
 use crate::output::Output;
