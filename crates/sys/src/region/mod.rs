@@ -4,6 +4,7 @@ mod error;
 mod map;
 mod prealloc;
 mod receive;
+mod send;
 
 use std::{
     io,
