@@ -1,13 +1,34 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, ZeroPage};
+use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport, ZeroPage};
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
     let later = "this technique is not available on the emulator in this version; remove it";
+    let qemu_alone = "only the engine QEMU has this; use it by `--engine qemu`, or drop the field";
+    let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
+        (
+            !has_transport,
+            "migration.transport",
+            "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
+        ),
+        (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
+        (migration.direct_io, "migration.direct-io", qemu_alone),
+        (
+            !migration.return_path,
+            "migration.return-path",
+            "the destination always answers here; drop the field",
+        ),
+        (migration.switchover_ack, "migration.switchover-ack", qemu_alone),
+        (
+            migration.switchover_bandwidth.is_some(),
+            "migration.switchover-bandwidth",
+            "the switchover is planned with what was sent lately; use \"estimate\"",
+        ),
+        (migration.compress.is_some(), "migration.compress", qemu_alone),
         (migration.postcopy.is_some(), "migration.postcopy", later),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
