@@ -36,6 +36,9 @@ pub enum TransportError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system does not let the connection be used as it must.
+    #[error("The connection cannot be set up: {0}")]
+    SetUp(io::Error),
     /// Nobody came.
     #[error("No source connected within {0:?}")]
     NobodyCame(Duration),

@@ -135,8 +135,7 @@ pub fn reap_zero_copy(socket: impl AsFd) -> io::Result<Option<ZeroCopyDone>> {
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: the kernel writes at most the given length into `control`, which is aligned for a
     // control header and lives until the end of this function.
-    let done =
-        unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags) };
+    let done = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags) };
     if done < 0 {
         let error = io::Error::last_os_error();
         return match error.kind() {

@@ -8,10 +8,12 @@ mod conditions;
 mod costs;
 mod first_pass;
 pub mod guest_cost;
+mod limits;
 mod samples;
 mod sync;
 mod table;
 pub mod walker;
+mod ways;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -51,6 +53,10 @@ enum Engine {
 enum Part {
     /// Throughput of the first pass, and memory that the hosts need
     FirstPass,
+    /// The first pass by one connection or several
+    Ways,
+    /// Whether max-bandwidth holds for one connection and for several
+    Limits,
     /// Time of a synchronisation
     Sync,
     /// What watching costs the guest
@@ -77,6 +83,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     conditions::tell("Before");
     if wants(Part::FirstPass) {
         first_pass::run(options, &flights)?;
+    }
+    if wants(Part::Ways) {
+        ways::run(options, &flights)?;
+    }
+    if wants(Part::Limits) {
+        limits::run(options, &flights)?;
     }
     if wants(Part::Sync) {
         sync::run(options)?;

@@ -1,7 +1,9 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport, ZeroPage};
+use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport};
+
+use crate::migration::multifd::MAX_CHANNELS;
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
@@ -28,20 +30,27 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.switchover-bandwidth",
             "the switchover is planned with what was sent lately; use \"estimate\"",
         ),
-        (migration.compress.is_some(), "migration.compress", qemu_alone),
+        (
+            migration.compress.is_some(),
+            "migration.compress",
+            "the emulator has no threads that compress one page each; use migration.multifd.compression = \"zlib\" or \"zstd\"",
+        ),
         (migration.postcopy.is_some(), "migration.postcopy", later),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
-        (migration.multifd.is_some(), "migration.multifd", later),
+        (
+            migration.multifd.as_ref().is_some_and(|it| it.channels > MAX_CHANNELS),
+            "migration.multifd.channels",
+            "the emulator has at most 64 parallel connections",
+        ),
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
-        (migration.zero_copy, "migration.zero-copy", later),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
         (
-            migration.zero_page == ZeroPage::Multifd,
-            "migration.zero-page",
-            "zero pages are found by the main thread here; use \"main\" or \"off\"",
+            migration.zero_copy && migration.transport == Transport::Unix,
+            "migration.zero-copy",
+            "Unix sockets always copy; use migration.transport = \"tcp\", or drop the field",
         ),
+        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
         (
             scenario.limits.then == LimitAction::Postcopy,
             "limits.then",

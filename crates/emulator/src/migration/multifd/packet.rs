@@ -128,11 +128,7 @@ impl PacketBuffer {
         let content_bytes = self.pages * PAGE_BYTES;
         let head = self.head(Compression::None, content_bytes, false);
         let start = put_front(&mut self.staging, &self.content, &self.zero, head, 0, writer);
-        Packet {
-            bytes: &mut self.staging[start..FRONT_BYTES],
-            content_bytes,
-            is_compressed: false,
-        }
+        Packet { bytes: &mut self.staging[start..FRONT_BYTES], content_bytes, is_compressed: false }
     }
 
     fn clear(&mut self) {
@@ -156,8 +152,7 @@ impl PacketBuffer {
 
     fn finish(&mut self, writer: &mut MessageWriter) -> Packet<'_> {
         let raw_bytes = self.pages * PAGE_BYTES;
-        let (compression, content_bytes) =
-            self.pack().unwrap_or((Compression::None, raw_bytes));
+        let (compression, content_bytes) = self.pack().unwrap_or((Compression::None, raw_bytes));
         let head = self.head(compression, content_bytes, true);
         let is_compressed = compression != Compression::None;
         let buffer = if is_compressed { &mut self.packed } else { &mut self.staging };

@@ -14,6 +14,7 @@ use super::packet::{PacketBuffer, PacketOptions};
 use super::sender::{ChannelSender, Order, Report, SendError};
 use super::zero_copy::ZeroCopy;
 use super::{CHANNEL_THREAD, MAX_CHANNELS};
+use crate::link::Inbound;
 use crate::migration::channels::Further;
 use crate::migration::pacer::Pacer;
 use crate::transport::Socket;
@@ -75,6 +76,8 @@ struct Line {
     queued: usize,
     counts: ChannelStatus,
     socket: Socket,
+    /// Nothing more comes from there, but what reads it would end the connection with itself.
+    _inbound: Inbound,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -148,6 +151,7 @@ impl Pool {
                 queued: 0,
                 counts: ChannelStatus::default(),
                 socket,
+                _inbound: connection.inbound,
                 thread: Some(thread),
             });
         }

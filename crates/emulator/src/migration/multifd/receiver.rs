@@ -10,8 +10,8 @@ use sterna_sys::region::Region;
 use sterna_wire::compression::{DecompressError, Decompressor};
 use sterna_wire::control::{ChannelStatus, MultifdStatus};
 use sterna_wire::stream::{
-    Compression, FrameError, HEADER_BYTES, Header, Kind, Message, PACKET_HEAD_BYTES,
-    PACKET_PAGES, PAGE_BYTES, PacketHead, PacketPages, PageRun, RUN_BYTES, ReadError,
+    Compression, FrameError, HEADER_BYTES, Header, Kind, Message, PACKET_HEAD_BYTES, PACKET_PAGES,
+    PAGE_BYTES, PacketHead, PacketPages, PageRun, RUN_BYTES, ReadError,
 };
 
 use super::CHANNEL_THREAD;
@@ -151,6 +151,8 @@ impl ChannelReceiver {
             }
             match reader.body(inbound, &header)? {
                 Message::Sync(number) => {
+                    self.counts.wire_bytes += (HEADER_BYTES + header.body_bytes as usize) as u64;
+                    self.tell();
                     self.rounds.meet(self.index, number)?;
                     self.progress.update(|it| {
                         if let Some(multifd) = &mut it.multifd {
@@ -168,8 +170,7 @@ impl ChannelReceiver {
 
     fn load(&mut self, header: &Header) -> Result<(), ReceiveError> {
         let mut front = [0; PACKET_HEAD_BYTES + PACKET_PAGES * RUN_BYTES];
-        let Some(front) =
-            front.get_mut(..PACKET_HEAD_BYTES + usize::from(header.runs) * RUN_BYTES)
+        let Some(front) = front.get_mut(..PACKET_HEAD_BYTES + usize::from(header.runs) * RUN_BYTES)
         else {
             let detail = format!("{} runs, at most {PACKET_PAGES} are allowed", header.runs);
             return Err(FrameError::Malformed { kind: Kind::Packet, detail }.into());
@@ -180,12 +181,14 @@ impl ChannelReceiver {
         if let Some(delay) = self.delay.take() {
             thread::sleep(delay);
         }
-        let content_crc = match head.compression {
-            Compression::None => self.load_content(&head)?,
-            _ => self.unpack_content(&head)?,
-        };
-        header.check(crc32c(content_crc, front))?;
-        self.unpacked_to_region(&head);
+        if head.compression == Compression::None {
+            let content_crc = self.load_content(&head)?;
+            header.check(crc32c(content_crc, front))?;
+        } else {
+            let content_crc = self.read_packed(&head)?;
+            header.check(crc32c(content_crc, front))?;
+            self.unpack(head.compression)?;
+        }
         for page in pages_of(&self.pages.zero) {
             self.region.zero(page);
         }
@@ -207,32 +210,29 @@ impl ChannelReceiver {
         if !head.is_summed {
             return Ok(0);
         }
-        let sum = |crc, run: &PageRun| {
-            region.crc32c(run.first as usize, usize::from(run.count), crc)
-        };
+        let sum =
+            |crc, run: &PageRun| region.crc32c(run.first as usize, usize::from(run.count), crc);
         Ok(self.pages.content.iter().fold(0, sum))
     }
 
-    /// Reads packed content and unpacks it; gives its checksum.
-    fn unpack_content(&mut self, head: &PacketHead) -> Result<u32, ReceiveError> {
+    /// Reads packed content; gives its checksum, or 0 when it is not summed up.
+    fn read_packed(&mut self, head: &PacketHead) -> Result<u32, ReceiveError> {
         self.packed.resize(head.content_bytes as usize, 0);
         self.connection.inbound.read_exact(&mut self.packed)?;
-        let raw_bytes = pages_of(&self.pages.content).count() * PAGE_BYTES;
-        self.unpacked.resize(raw_bytes, 0);
-        self.decompressor.decompress(head.compression, &self.packed, &mut self.unpacked)?;
         Ok(if head.is_summed { crc32c(0, &self.packed) } else { 0 })
     }
 
-    fn unpacked_to_region(&self, head: &PacketHead) {
-        if head.compression == Compression::None {
-            return;
-        }
+    fn unpack(&mut self, compression: Compression) -> Result<(), ReceiveError> {
+        let raw_bytes = pages_of(&self.pages.content).count() * PAGE_BYTES;
+        self.unpacked.resize(raw_bytes, 0);
+        self.decompressor.decompress(compression, &self.packed, &mut self.unpacked)?;
         let mut at = 0;
         for run in &self.pages.content {
             let bytes = usize::from(run.count) * PAGE_BYTES;
             self.region.copy_in(run.first as usize, &self.unpacked[at..at + bytes]);
             at += bytes;
         }
+        Ok(())
     }
 
     fn tell(&self) {

@@ -92,7 +92,9 @@ impl ChannelSender {
         let is_compressed = packet.is_compressed;
         let front_bytes = packet.bytes.len();
         let wire_bytes = front_bytes + if self.zero_copy.is_some() { content_bytes } else { 0 };
-        if job.is_damaged && let Some(last) = packet.bytes.last_mut() {
+        if job.is_damaged
+            && let Some(last) = packet.bytes.last_mut()
+        {
             *last ^= 1;
         }
         self.pacer.acquire(wire_bytes as u64)?;
