@@ -59,15 +59,10 @@ impl Inbound {
     /// Reads the content of pages into the region.
     pub fn read_pages(&mut self, region: &Region, runs: &[PageRun]) -> io::Result<()> {
         match self {
+            // What the socket holds is not yet what the pages shall hold.
+            Inbound::Direct(socket @ Socket::Tls(_)) => read_pages_by_copy(socket, region, runs),
             Inbound::Direct(socket) => read_pages_directly(socket, region, runs),
-            Inbound::Delayed(line) => {
-                let mut page = [0; PAGE_BYTES];
-                for index in runs.iter().flat_map(|it| it.first..it.first + u64::from(it.count)) {
-                    line.read_exact(&mut page)?;
-                    region.copy_in(index as usize, &page);
-                }
-                Ok(())
-            }
+            Inbound::Delayed(line) => read_pages_by_copy(line, region, runs),
         }
     }
 }
@@ -82,12 +77,24 @@ impl Read for Inbound {
 }
 
 fn is_readable(socket: &Socket, limit: Duration) -> io::Result<bool> {
+    if socket.has_received() {
+        return Ok(true);
+    }
     let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
     match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
         Ok(found) => Ok(found > 0),
         Err(Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+fn read_pages_by_copy(from: &mut impl Read, region: &Region, runs: &[PageRun]) -> io::Result<()> {
+    let mut page = [0; PAGE_BYTES];
+    for index in runs.iter().flat_map(|it| it.first..it.first + u64::from(it.count)) {
+        from.read_exact(&mut page)?;
+        region.copy_in(index as usize, &page);
+    }
+    Ok(())
 }
 
 fn read_pages_directly(socket: &Socket, region: &Region, runs: &[PageRun]) -> io::Result<()> {

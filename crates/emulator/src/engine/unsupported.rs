@@ -46,11 +46,15 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
         (
+            migration.tls_mode() == TlsMode::Psk,
+            "migration.tls.mode",
+            "connections are encrypted with certificates here; use \"x509\", for which `sterna run` makes certificates of its own when it is given none",
+        ),
+        (
             migration.zero_copy && migration.transport == Transport::Unix,
             "migration.zero-copy",
             "Unix sockets always copy; use migration.transport = \"tcp\", or drop the field",
         ),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
         (
             scenario.limits.then == LimitAction::Postcopy,
             "limits.then",

@@ -26,7 +26,7 @@ mod status;
 
 pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
 pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
-pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
+pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 
 /// The control version this build speaks.

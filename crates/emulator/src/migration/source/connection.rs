@@ -4,13 +4,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use sterna_sys::socket;
-use sterna_wire::control::{Endpoint, HostConfig};
+use sterna_wire::control::HostConfig;
 use sterna_wire::stream::{Message, MessageWriter, ReadError};
 
 use super::Stop;
 use crate::link::Inbound;
 use crate::migration::replies::Replies;
-use crate::transport::{Socket, TransportError};
+use crate::transport::{Socket, Target, TransportError};
 
 /// Longest wait for a greeting or for RUNNING: long for any network, short for a person.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const SEND_BUFFER_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 
 /// Makes connections to the destination, as many as the migration needs.
 pub(super) struct Dialer<'a> {
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) target: &'a Target,
     pub(super) config: &'a HostConfig,
     /// Receives a handle on each.
     pub(super) on_connect: &'a dyn Fn(Socket),
@@ -37,7 +37,7 @@ pub(super) struct Dialer<'a> {
 
 impl Dialer<'_> {
     pub(super) fn dial(&self) -> Result<Socket, TransportError> {
-        let socket = Socket::connect(self.endpoint, ANSWER_TIMEOUT)?;
+        let socket = self.target.connect(ANSWER_TIMEOUT)?;
         let set_up = || {
             socket.set_write_timeout(Some(STALL_TIMEOUT))?;
             size_send_buffer(&socket, self.config)?;

@@ -21,18 +21,19 @@ use std::io;
 use std::sync::Arc;
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
+use sterna_wire::control::{HostConfig, HostStatus, Phase, Side};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
 use super::decision::Decision;
+use super::faults::FaultPlan;
 use super::gate::Gate;
 use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::{BatchCount, RamSender};
 use crate::host::guest::Guest;
-use crate::transport::Socket;
+use crate::transport::{Socket, Target};
 use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
 
@@ -46,8 +47,8 @@ pub struct Source {
     pub gate: Arc<Gate>,
     /// The host's configuration.
     pub config: Arc<HostConfig>,
-    /// The destination.
-    pub endpoint: Endpoint,
+    /// The destination, and how to connect to it.
+    pub target: Target,
     /// Names the migration.
     pub session: [u8; 16],
     /// What goes wrong on purpose.
@@ -95,13 +96,20 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
+        let Source { guest, progress, gate, config, target, session, defects, on_connect } = self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
-        let dialer = Dialer { endpoint: &endpoint, config: &config, on_connect: &*on_connect };
+        let faults = match FaultPlan::new(&config.faults, Side::Source, monotonic_ns()) {
+            Ok(faults) => faults,
+            Err(error) => {
+                let stop = Stop::Failed(error.to_string());
+                return restore(&guest, crew, &progress, None, stop);
+            }
+        };
+        let dialer = Dialer { target: &target, config: &config, on_connect: &*on_connect };
         let connection = Connection::open(&dialer);
         let mut connection = match connection {
             Ok(connection) => connection,
@@ -124,6 +132,8 @@ impl Source {
             config: &config,
             session,
             defects,
+            faults,
+            is_damaging: false,
         };
         let outcome = run.phases();
         // Its threads end behind the outcome, since a guest that runs on shall not wait for them.

@@ -60,7 +60,8 @@ impl Run<'_> {
             self.pacer.take(count.wire_bytes);
         }
         if !taken.runs.is_empty() {
-            let is_damaged = self.take_defect(Defect::CorruptPacket);
+            let is_damaged =
+                self.take_defect(Defect::CorruptPacket) || std::mem::take(&mut self.is_damaging);
             self.pool()?.hand_out(Job { runs: taken.runs, is_damaged })?;
         }
         self.count(pass, count);
