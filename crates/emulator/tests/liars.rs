@@ -214,6 +214,7 @@ fn channel_is_refused(bytes: &[u8], expected: &str) {
     let answer = MessageReader::default().message(&mut channel).unwrap();
     assert_eq!(answer, Message::ChannelAck);
     channel.write_all(bytes).unwrap();
+    let _ = channel.shutdown(std::net::Shutdown::Write);
     let error = host.wait_for(Phase::Failed).error.unwrap();
     assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
     // The source is told on the first connection, which has done nothing wrong.
