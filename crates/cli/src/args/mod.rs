@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
+mod batch;
 mod dirty;
 mod machines;
 mod qemu;
@@ -10,9 +11,12 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+pub use batch::BatchOptions;
 pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
+
+use sterna_report::Document;
 
 use crate::output::{ColorChoice, Output};
 
@@ -28,6 +32,10 @@ pub struct Invocation {
 pub enum Action {
     /// Migrate.
     Run(Box<RunOptions>),
+    /// Run a suite.
+    Batch(Box<BatchOptions>),
+    /// List the standard suites, or show the one of this name.
+    Suites(Option<String>),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
     /// Serve a control connection on standard input.
@@ -39,8 +47,8 @@ pub enum Action {
         /// As text or JSON.
         format: Format,
     },
-    /// Print a schema.
-    Schema,
+    /// Print the schema of a document.
+    Schema(Document),
     /// Print a completion script.
     Completions(Shell),
     /// Print or write the manual.
@@ -91,6 +99,8 @@ pub fn command() -> Command {
                 .help("No progress and no warnings; errors and results only"),
         )
         .subcommand(run::command())
+        .subcommand(batch::command())
+        .subcommand(batch::suites_command())
         .subcommand(dirty::command())
         .subcommand(
             Command::new("doctor")
@@ -109,7 +119,10 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("schema").about("Print the JSON Schema of a document").arg(
-                Arg::new("document").required(true).value_parser(["report"]).help("Which document"),
+                Arg::new("document")
+                    .required(true)
+                    .value_parser(Document::ALL.map(Document::as_str))
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, or the findings of `sterna doctor`"),
             ),
         )
         .subcommand(
@@ -141,6 +154,8 @@ pub fn command() -> Command {
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
+        Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
+        Some(("suites", matches)) => Action::Suites(matches.get_one::<String>("show").cloned()),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", _)) => Action::Host,
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
@@ -151,8 +166,15 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("man", matches)) => {
             Action::Man { directory: matches.get_one::<PathBuf>("directory").cloned() }
         }
-        _ => Action::Schema,
+        _ => Action::Schema(document(matches)),
     }
+}
+
+/// The document whose schema is wanted; all others were refused by its parser.
+fn document(matches: &ArgMatches) -> Document {
+    let name = matches.subcommand_matches("schema").and_then(|it| it.get_one::<String>("document"));
+    let named = Document::ALL.into_iter().find(|it| Some(it.as_str()) == name.map(String::as_str));
+    named.unwrap_or(Document::Report)
 }
 
 #[cfg(test)]

@@ -5,12 +5,11 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sterna_emulator::{Emulator, EmulatorOptions};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
 use sterna_remote::Address;
-use sterna_report::{Report, Tool};
+use sterna_report::Report;
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
 
@@ -26,7 +25,7 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         return Ok(0);
     }
     options.report.as_deref().map(super::check_writable).transpose()?;
-    let interrupt = interrupt_on_signals()?;
+    let interrupt = super::interrupt_on_signals()?;
     let report = fly(&scenario, &options, &interrupt, output)?;
     tell(&report, &options, output)?;
     Ok(report.exit_code())
@@ -75,19 +74,6 @@ fn read(path: &Path) -> Result<(String, String)> {
     Ok((name, text))
 }
 
-/// The first signal ends the run in good order, the second at once.
-fn interrupt_on_signals() -> Result<Interrupt> {
-    let interrupt = Interrupt::default();
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let ours = interrupt.clone();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for _ in signals.forever() {
-            ours.request();
-        }
-    })?;
-    Ok(interrupt)
-}
-
 fn fly(
     scenario: &Scenario,
     options: &RunOptions,
@@ -108,11 +94,7 @@ fn fly(
     .fly();
     watcher.finish();
     let identity = Identity {
-        tool: Tool {
-            name: "sterna".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: Vec::new(),
-        },
+        tool: machine::tool(),
         host: machine::host(),
         started_at,
         scenario: match serde_json::to_value(scenario)? {

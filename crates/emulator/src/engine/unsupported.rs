@@ -1,7 +1,8 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport};
+use sterna_scenario::{Compression, LimitAction, Scenario, TlsMode, Transport};
+use sterna_wire::stream;
 
 use crate::migration::multifd::MAX_CHANNELS;
 
@@ -43,6 +44,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.multifd.channels",
             "the emulator has at most 64 parallel connections",
         ),
+        (
+            migration.multifd.as_ref().is_some_and(|it| !is_known(it.compression)),
+            "migration.multifd.compression",
+            "the emulator packs without special hardware; use \"none\", \"zlib\" or \"zstd\"",
+        ),
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
         (
@@ -74,4 +80,8 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             reason: reason.to_owned(),
         })
         .collect()
+}
+
+fn is_known(compression: Compression) -> bool {
+    stream::Compression::from_name(&compression.to_string()).is_some()
 }
