@@ -2,6 +2,7 @@
 
 mod configure;
 mod mapping;
+mod parallel;
 pub mod places;
 mod unsupported;
 
@@ -10,6 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use sterna_pilot::{
     Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
     Settled, Status, Unsupported,
@@ -23,8 +25,9 @@ use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
-use configure::prepare;
+use configure::{multifd, prepare};
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use parallel::Parallel;
 use places::{Places, Start, check_memory, clear_warning, data_endpoint};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
@@ -67,6 +70,7 @@ pub struct Emulator {
     passes_seen: usize,
     gaps_lost: u64,
     is_switchover_told: bool,
+    parallel: Parallel,
 }
 
 struct Hosts {
@@ -89,6 +93,7 @@ impl Emulator {
             passes_seen: 0,
             gaps_lost: 0,
             is_switchover_told: false,
+            parallel: Parallel::default(),
         }
     }
 
@@ -102,6 +107,13 @@ impl Emulator {
             Side::Source => &mut hosts.source,
             Side::Destination => &mut hosts.destination,
         })
+    }
+
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details
     }
 
     fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
@@ -160,10 +172,14 @@ impl Emulator {
         let hosts = self.hosts()?;
         let status = hosts.source.status(passes_seen)?;
         let mut moments = source_moments(&status, &hosts.source);
+        let mut loaded = None;
         if status.phase == Phase::Completed {
             let theirs = hosts.destination.status(0)?;
+            loaded.clone_from(&theirs.multifd);
             add_destination(&mut moments, &theirs, &hosts.destination);
         }
+        self.parallel.note_source(&status.multifd);
+        self.parallel.note_destination(&loaded);
         self.passes_seen += status.passes.len();
         Ok((status, moments))
     }
@@ -207,6 +223,7 @@ impl Hypervisor for Emulator {
     ) -> Result<(), EngineError> {
         self.places().check(scenario, self.options.tls_directory.is_some())?;
         self.transport = scenario.migration.transport;
+        self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
         self.is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
         let start = Start {
@@ -261,7 +278,7 @@ impl Hypervisor for Emulator {
                 source: version(|it| &it.source),
                 destination: version(|it| &it.destination),
             },
-            details: BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]),
+            details: self.details(),
         }
     }
 
@@ -427,6 +444,7 @@ impl Hypervisor for Emulator {
                 Some("The machine is overloaded; the blackout may be longer than stated"),
             );
         }
+        warnings.extend(self.parallel.warnings());
         warnings
     }
 
