@@ -21,8 +21,20 @@ pub(crate) struct Start<'a> {
     pub accelerator: &'static str,
     pub files: Files,
     /// Where the guest's network card is plugged in, if it has one.
-    pub network: Option<PathBuf>,
+    pub network: Option<Plug>,
 }
+
+/// What a guest's network card is plugged into.
+#[derive(Clone, Debug)]
+pub(crate) enum Plug {
+    /// The socket of a switch.
+    Socket(PathBuf),
+    /// A tap device, which QEMU inherits under [`TAP_NUMBER`].
+    Tap,
+}
+
+/// The number of the descriptor that a QEMU finds its tap device under.
+pub(crate) const TAP_NUMBER: i32 = 9;
 
 /// The files of one side in the run's private directory.
 #[derive(Clone, Debug)]
@@ -71,9 +83,8 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-chardev", guest_line);
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
-    if let Some(socket) = &start.network {
-        let netdev = "stream,id=net,server=off,addr.type=unix,addr.path=";
-        line.pair("-netdev", with_path(netdev, socket));
+    if let Some(plug) = &start.network {
+        line.pair("-netdev", netdev(plug));
         let mac = GUEST_MAC.map(|it| format!("{it:02x}")).join(":");
         // Without a ROM to boot from the network, which would have to be found first.
         line.pair("-device", format!("virtio-net-pci,netdev=net,mac={mac},romfile="));
@@ -115,6 +126,15 @@ impl Line {
     fn pair(&mut self, name: &str, value: impl Into<OsString>) {
         self.word(name);
         self.word(value);
+    }
+}
+
+fn netdev(plug: &Plug) -> OsString {
+    match plug {
+        Plug::Socket(path) => {
+            with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path)
+        }
+        Plug::Tap => format!("tap,id=net,fd={TAP_NUMBER}").into(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! and variables go through.
 
 mod phases;
+mod probes;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -57,6 +58,9 @@ impl Walk<'_> {
         let name: &str = key.get_ref();
         // A quoted key may hold anything, dots too, which must not make it a path.
         let path = if name.contains('.') { String::new() } else { join(table, name) };
+        if path == probes::PROBE && value.get_ref().is_array() {
+            return self.probes(value);
+        }
         if let Some(setting) = settings::find(&path) {
             let origin = self.place.origin(value.span().start);
             let text = scalar(setting, value.get_ref(), &origin)?;
@@ -264,7 +268,7 @@ pub(super) mod tests {
             "  'guest.vcpus' = 2",
             "Unknown field `guest.vcpus` outside any table at run.toml:1:3; did you mean `guest`?",
         );
-        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "[[fault]]", "\"\" = 1"] {
+        for not_built_yet in ["[[fault]]", "\"\" = 1"] {
             let error = Scenario::from_toml(not_built_yet, "run.toml").unwrap_err();
             assert!(error.to_string().starts_with("Unknown field"), "{error}");
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use sterna_probe::{ProbeError, Probes};
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
@@ -47,6 +48,9 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
+    /// Not a list of probes.
+    #[error(transparent)]
+    Probes(#[from] ProbeError),
     /// Not a workload's value.
     #[error(transparent)]
     Workload(Box<dyn std::error::Error + Send + Sync>),
@@ -73,7 +77,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet);
+parsed!(Bytes, Rate, Size, Span, IdSet, Probes);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

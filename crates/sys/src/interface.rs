@@ -7,7 +7,10 @@ use std::{
 };
 
 use libc::{c_int, c_short, sockaddr, sockaddr_in};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, SocketType},
+};
 
 /// Gives the interface its IPv4 address and brings it up; needs CAP_NET_ADMIN.
 ///
@@ -36,6 +39,50 @@ pub fn bring_up(name: &str) -> io::Result<()> {
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
     control(&socket, libc::SIOCSIFFLAGS as _, &mut request)
+}
+
+/// A network interface whose frames come from and go to a program: what is written to its
+/// descriptor is as if it came in by a cable. It vanishes when the last copy of the descriptor is
+/// closed.
+#[derive(Debug)]
+pub struct Tap {
+    /// One read or write is one frame.
+    pub descriptor: OwnedFd,
+    /// As the kernel calls it.
+    pub name: String,
+}
+
+impl Tap {
+    /// Makes one that is not up yet; needs CAP_NET_ADMIN. A `%d` in the name becomes the first free
+    /// number.
+    ///
+    /// # Errors
+    /// No permission, no `/dev/net/tun`, or a name that is taken.
+    pub fn open(name: &str) -> io::Result<Tap> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let descriptor = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
+        let mut request = request(name)?;
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as c_short;
+        control(&descriptor, libc::TUNSETIFF as _, &mut request)?;
+        let name = request.ifr_name.iter().take_while(|it| **it != 0);
+        let name = name.map(|it| char::from(it.cast_unsigned())).collect();
+        Ok(Tap { descriptor, name })
+    }
+}
+
+/// Makes an interface a port of a bridge; needs CAP_NET_ADMIN.
+///
+/// # Errors
+/// No such bridge or interface, no permission, or an interface that is in a bridge already.
+pub fn add_to_bridge(bridge: &str, port: &str) -> io::Result<()> {
+    let socket = any_socket()?;
+    let mut index = request(port)?;
+    control(&socket, libc::SIOCGIFINDEX as _, &mut index)?;
+    // SAFETY: the call above has just filled this member, and any bits are a valid number.
+    let index = unsafe { index.ifr_ifru.ifru_ifindex };
+    let mut request = request(bridge)?;
+    request.ifr_ifru.ifru_ifindex = index;
+    control(&socket, linux_raw_sys::ioctl::SIOCBRADDIF as _, &mut request)
 }
 
 /// Sends packets for other networks to `gateway`.

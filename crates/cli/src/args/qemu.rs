@@ -35,9 +35,9 @@ pub fn args() -> Vec<Arg> {
         ),
         word("cpu", "MODEL").help("The processor model [default: host with KVM, else qemu64]"),
         word("network", "KIND")
-            .value_parser(["switch", "none"])
+            .value_parser(|text: &str| text.parse::<Network>())
             .default_value("switch")
-            .help("How the guest is reached by a probe: by a switch inside Sterna, or not at all"),
+            .help("How the guest is reached by probes: switch, one inside Sterna; tap=BRIDGE, a bridge of this machine, which takes CAP_NET_ADMIN; or none"),
         Arg::new("qemu-arg")
             .long("qemu-arg")
             .value_name("ARGUMENT")
@@ -67,10 +67,7 @@ pub fn options(matches: &ArgMatches) -> QemuOptions {
         machine: text("machine"),
         cpu: text("cpu"),
         extra_arguments: matches.get_many("qemu-arg").into_iter().flatten().cloned().collect(),
-        network: match text("network").as_deref() {
-            Some("none") => Network::None,
-            _ => Network::Switch,
-        },
+        network: matches.get_one::<Network>("network").cloned().unwrap_or_default(),
         breakage: None,
     }
 }

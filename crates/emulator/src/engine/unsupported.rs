@@ -8,6 +8,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
     let later = "this technique is not available on the emulator in this version; remove it";
     let table = [
+        (
+            scenario.probes.are_asked_for(),
+            "probe",
+            "the emulator's guest has no network that could be probed; drop [[probe]], or use --engine qemu",
+        ),
         (migration.postcopy.is_some(), "migration.postcopy", later),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
