@@ -41,11 +41,15 @@ pub enum Kind {
     Running = 11,
     /// The source gives up before the commit point; the text says why.
     Abort = 12,
+    /// First frame of a further connection: which one it is.
+    Channel = 13,
+    /// The destination takes the further connection.
+    ChannelAck = 14,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -58,6 +62,8 @@ impl Kind {
         Kind::Go,
         Kind::Running,
         Kind::Abort,
+        Kind::Channel,
+        Kind::ChannelAck,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -67,12 +73,17 @@ impl Kind {
     /// Most bytes a body of this kind may have.
     pub fn max_body_bytes(self) -> usize {
         match self {
-            Kind::Hello | Kind::HelloAck => 64,
+            Kind::Hello | Kind::HelloAck | Kind::Channel => 64,
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
             Kind::State => MAX_STATE_BYTES,
-            Kind::PassEnd | Kind::Finished | Kind::Ready | Kind::Go | Kind::Running => 16,
+            Kind::PassEnd
+            | Kind::Finished
+            | Kind::Ready
+            | Kind::Go
+            | Kind::Running
+            | Kind::ChannelAck => 16,
         }
     }
 }
@@ -294,7 +305,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         check(|it| it[0] = 0, "Unknown frame kind 0");
-        check(|it| it[0] = 13, "Unknown frame kind 13");
+        check(|it| it[0] = 99, "Unknown frame kind 99");
         check(|it| it[1] = 1, "Unknown flags 0x01");
         check(|it| it[4..8].fill(0xff), "claims 4294967295 bytes");
         check(|it| it[2] = 0, "no page runs");
