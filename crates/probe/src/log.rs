@@ -13,6 +13,9 @@ const SHORTEST_OUTAGE_NS: u64 = 10_000_000;
 /// How long a message is waited for; one that comes even later is not noticed any more.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
+/// A machine that boots answers with the first of many messages that wait for it somewhere; it is there when it answers within this time.
+const PROMPT_NS: u64 = 1_000_000_000;
+
 /// Round trips are told to three digits, up to [`PATIENCE_NS`].
 const DIGITS: u8 = 3;
 
@@ -32,7 +35,7 @@ pub struct Log {
     waiting: VecDeque<Sent>,
     /// The number of the first in `waiting`.
     first_waiting: u64,
-    /// Messages before the first that was answered do not count: nobody was there yet.
+    /// Messages before the first that was answered in good time do not count: nobody was there yet.
     first_answered: Option<u64>,
     received: u64,
     again: u64,
@@ -153,9 +156,14 @@ impl Log {
             return;
         }
         let under_way_ns = at_ns.saturating_sub(sent.at_ns);
+        let is_first = self.first_answered.is_none();
+        if is_first && under_way_ns > PROMPT_NS || self.first_answered.is_some_and(|it| number < it)
+        {
+            return;
+        }
         self.round_trips.saturating_record(under_way_ns);
         self.received += 1;
-        self.first_answered = Some(self.first_answered.map_or(number, |it| it.min(number)));
+        self.first_answered.get_or_insert(number);
         if let Some(late) = self.outages.iter_mut().rev().find(|it| it.holds(number)) {
             late.lost -= 1;
         }
@@ -177,7 +185,8 @@ impl Log {
         let last = self.last?;
         let may_come = self.under_way(first, now_ns);
         let mut outages: Vec<Outage> = self.outages.iter().map(Silence::told).collect();
-        if now_ns.saturating_sub(last.at_ns) > self.limit_ns && self.next_number() > last.number + 1 {
+        if now_ns.saturating_sub(last.at_ns) > self.limit_ns && self.next_number() > last.number + 1
+        {
             outages.push(Outage {
                 start_ns: last.at_ns,
                 end_ns: now_ns,
@@ -220,7 +229,9 @@ impl Log {
 
     /// Messages from one number to before another that have not come back. What is waited for no longer never did, or it does not matter any more.
     fn missing(&self, from: u64, to: u64) -> u64 {
-        let place = |number: u64| (number.saturating_sub(self.first_waiting) as usize).min(self.waiting.len());
+        let place = |number: u64| {
+            (number.saturating_sub(self.first_waiting) as usize).min(self.waiting.len())
+        };
         let known = place(from)..place(to).max(place(from));
         let forgotten = self.first_waiting.min(to).saturating_sub(from);
         forgotten + self.waiting.range(known).filter(|it| !it.is_back).count() as u64

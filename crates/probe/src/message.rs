@@ -23,7 +23,8 @@ impl Message {
     /// As it is sent.
     pub fn to_bytes(self) -> [u8; MESSAGE_BYTES] {
         let mut bytes = [0; MESSAGE_BYTES];
-        let words = [MAGIC, self.probe.to_be_bytes(), self.number.to_be_bytes(), self.heard.to_be_bytes()];
+        let words =
+            [MAGIC, self.probe.to_be_bytes(), self.number.to_be_bytes(), self.heard.to_be_bytes()];
         bytes.as_chunks_mut().0.copy_from_slice(&words);
         bytes
     }

@@ -40,7 +40,9 @@ pub enum Probes {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// A field that no probe has.
-    #[error("Unknown probe field `{0}`; a probe has `kind` and `interval`, as in kind=udp,interval=1ms")]
+    #[error(
+        "Unknown probe field `{0}`; a probe has `kind` and `interval`, as in kind=udp,interval=1ms"
+    )]
     Field(String),
     /// A field twice.
     #[error("Probe field `{0}` stands twice; separate two probes by `;`")]
@@ -214,7 +216,7 @@ mod tests {
             "Unknown probe field `udp`; a probe has `kind` and `interval`, as in kind=udp,interval=1ms",
         );
         check("kind=udp,kind=tcp", "Probe field `kind` stands twice; separate two probes by `;`");
-        check(&vec!["kind=udp"; 9].join(";"), "9 probes are too many; at most 8 run at once");
+        check(&["kind=udp"; 9].join(";"), "9 probes are too many; at most 8 run at once");
         assert!("interval=10".parse::<Probes>().unwrap_err().to_string().contains("no unit"));
     }
 

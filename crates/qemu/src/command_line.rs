@@ -9,7 +9,7 @@ use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
 use crate::guest_image::GuestImage;
-use crate::network::GUEST_MAC;
+use crate::network::{GUEST_MAC, Plug};
 
 /// Everything that decides how one side is started.
 pub(crate) struct Start<'a> {
@@ -21,16 +21,7 @@ pub(crate) struct Start<'a> {
     pub accelerator: &'static str,
     pub files: Files,
     /// Where the guest's network card is plugged in, if it has one.
-    pub network: Option<Plug>,
-}
-
-/// What a guest's network card is plugged into.
-#[derive(Clone, Debug)]
-pub(crate) enum Plug {
-    /// The socket of a switch.
-    Socket(PathBuf),
-    /// A tap device, which QEMU inherits under [`TAP_NUMBER`].
-    Tap,
+    pub network: Option<&'a Plug>,
 }
 
 /// The number of the descriptor that a QEMU finds its tap device under.
@@ -83,7 +74,7 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-chardev", guest_line);
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
-    if let Some(plug) = &start.network {
+    if let Some(plug) = start.network {
         line.pair("-netdev", netdev(plug));
         let mac = GUEST_MAC.map(|it| format!("{it:02x}")).join(":");
         // Without a ROM to boot from the network, which would have to be found first.
@@ -131,10 +122,8 @@ impl Line {
 
 fn netdev(plug: &Plug) -> OsString {
     match plug {
-        Plug::Socket(path) => {
-            with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path)
-        }
-        Plug::Tap => format!("tap,id=net,fd={TAP_NUMBER}").into(),
+        Plug::Socket(path) => with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path),
+        Plug::Tap(_) => format!("tap,id=net,fd={TAP_NUMBER}").into(),
     }
 }
 

@@ -11,11 +11,11 @@ use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
 use crate::accelerator::{self, Choice};
-use crate::command_line::{self, Files, Start};
+use crate::command_line::{self, Files, Start, TAP_NUMBER};
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
-use crate::network;
+use crate::network::{self, Plug, Prober};
 use crate::process::QemuProcess;
 use crate::qmp::Schema;
 use crate::settings::{self, Wish};
@@ -53,8 +53,8 @@ pub(crate) struct Plan<'a> {
     pub directory: &'a Path,
     pub nonce: u64,
     pub interrupt: &'a Interrupt,
-    /// The switch's ports for the guest's network card, source and destination.
-    pub network: Option<[PathBuf; 2]>,
+    /// What the guest's network card is plugged into, if it has one.
+    pub network: Option<&'a Prober>,
 }
 
 /// Boots with the best accelerator that works.
@@ -109,7 +109,7 @@ fn attempt(
 ) -> Result<Launched, EngineError> {
     let start = |side: Side| {
         let files = Files::of(side, plan.directory);
-        let network = plan.network.as_ref().map(|it| it[side as usize].clone());
+        let plug = plan.network.map(|it| it.plug(side)).transpose().map_err(no_plug)?;
         let arguments = command_line::arguments(&Start {
             side,
             scenario: plan.scenario,
@@ -118,13 +118,18 @@ fn attempt(
             machine,
             accelerator: accelerator.name,
             files,
-            network,
+            network: plug.as_ref(),
         });
         let program = match side {
             Side::Source => &plan.options.source,
             Side::Destination => &plan.options.destination,
         };
-        QemuProcess::start(side, program, &arguments, &command_line::cpus(side, plan.scenario))
+        let inherited = match plug {
+            Some(Plug::Tap(descriptor)) => vec![(descriptor, TAP_NUMBER)],
+            Some(Plug::Socket(_)) | None => Vec::new(),
+        };
+        let cpus = command_line::cpus(side, plan.scenario);
+        QemuProcess::start(side, program, &arguments, &cpus, inherited)
     };
     let mut source = start(Side::Source)?;
     // Refused before the guest's first instruction.
@@ -255,7 +260,7 @@ fn machines(side: Side, program: &Path) -> Result<Vec<String>, EngineError> {
     let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"];
     let monitor = ["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
     let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-    let mut qemu = QemuProcess::start(side, program, &arguments, &[])?;
+    let mut qemu = QemuProcess::start(side, program, &arguments, &[], Vec::new())?;
     let answer = qemu.execute("query-machines", Value::Null)?;
     let names = answer.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
     let versions = names.filter_map(|it| it.strip_prefix("pc-i440fx-"));
@@ -268,6 +273,10 @@ fn version_of(name: &str) -> Vec<u32> {
 
 fn no_line(error: std::io::Error) -> EngineError {
     EngineError::Failed(format!("The guest's port at QEMU cannot be opened: {error}"))
+}
+
+fn no_plug(error: std::io::Error) -> EngineError {
+    EngineError::Failed(format!("The guest's network card cannot be plugged in: {error}"))
 }
 
 #[cfg(test)]

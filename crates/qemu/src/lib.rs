@@ -4,6 +4,7 @@
 //!
 //! - [`Qemu`] is the engine; [`QemuOptions`] what it needs beyond a scenario.
 //! - [`qmp`] is the language in which QEMU is told what to do.
+//! - [`probe_host`] tells what this machine offers; [`programs`] asks programs for their versions.
 //! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod guest_clock;
 pub mod guest_image;
 mod guest_link;
 mod hold;
+mod host;
 mod initramfs;
 mod kernel;
 mod launch;
@@ -24,12 +26,16 @@ mod modules;
 mod network;
 mod options;
 mod process;
+pub mod programs;
 pub mod qmp;
+mod raw_polls;
 mod settings;
+mod switchover;
 mod tls;
 mod trace;
 mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
+pub use host::{QEMU_RUN, probe_host};
 pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -38,12 +39,13 @@ pub(crate) struct QemuProcess {
 }
 
 impl QemuProcess {
-    /// Starts a QEMU on these processors of the machine (all for an empty list) and waits for its greeting.
+    /// Starts a QEMU on these processors of the machine (all for an empty list) and waits for its greeting; it inherits descriptors under their numbers.
     pub fn start(
         side: Side,
         program: &Path,
         arguments: &[OsString],
         cpus: &[usize],
+        inherited: Vec<(OwnedFd, i32)>,
     ) -> Result<QemuProcess, EngineError> {
         let name = side_name(side);
         let gone = |reason: String| EngineError::SideGone { side: name, reason };
@@ -52,6 +54,9 @@ impl QemuProcess {
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its QEMUs in good order.
         command.process_group(0);
         process::die_with_parent(&mut command);
+        for (descriptor, number) in inherited {
+            process::inherit(&mut command, descriptor, number);
+        }
         let socket = process::socket_as_stdin(&mut command)
             .map_err(|error| gone(format!("No socket pair can be had: {error}")))?;
         let mut child =

@@ -6,11 +6,17 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use libc::{c_int, c_short, sockaddr, sockaddr_in};
+use libc::{c_int, c_short, c_ulong, sockaddr, sockaddr_in};
 use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketType},
 };
+
+/// From `linux/sockios.h`; the same on all architectures.
+const SIOCBRADDIF: libc::Ioctl = 0x89a2;
+const SIOCGIFBR: libc::Ioctl = 0x8940;
+/// From `linux/if_bridge.h`.
+const BRCTL_GET_BRIDGES: c_ulong = 1;
 
 /// Gives the interface its IPv4 address and brings it up; needs CAP_NET_ADMIN.
 ///
@@ -64,10 +70,42 @@ impl Tap {
         let mut request = request(name)?;
         request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as c_short;
         control(&descriptor, libc::TUNSETIFF as _, &mut request)?;
-        let name = request.ifr_name.iter().take_while(|it| **it != 0);
-        let name = name.map(|it| char::from(it.cast_unsigned())).collect();
-        Ok(Tap { descriptor, name })
+        Ok(Tap { descriptor, name: name_in(&request) })
     }
+}
+
+/// The bridges in this process's network namespace, by name; `/sys` may show those of another one.
+///
+/// # Errors
+/// A kernel without bridges.
+pub fn bridges() -> io::Result<Vec<String>> {
+    let socket = any_socket()?;
+    let mut indices = [0 as c_int; 1024];
+    let list = &raw mut indices;
+    let mut arguments = [BRCTL_GET_BRIDGES, list as c_ulong, indices.len() as c_ulong];
+    // SAFETY: this request reads three numbers, of which the second points to as many numbers as
+    // the third says; both arrays live until the call returns.
+    let count = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGIFBR, &raw mut arguments) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let found = indices.iter().take(count.cast_unsigned() as usize);
+    let mut names: Vec<String> = found.filter_map(|index| name_of(&socket, *index)).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// `None` for an interface that has just gone.
+fn name_of(socket: &OwnedFd, index: c_int) -> Option<String> {
+    let mut request = request("").ok()?;
+    request.ifr_ifru.ifru_ifindex = index;
+    control(socket, libc::SIOCGIFNAME as _, &mut request).ok()?;
+    Some(name_in(&request))
+}
+
+fn name_in(request: &libc::ifreq) -> String {
+    let name = request.ifr_name.iter().take_while(|it| **it != 0);
+    name.map(|it| char::from(it.cast_unsigned())).collect()
 }
 
 /// Makes an interface a port of a bridge; needs CAP_NET_ADMIN.
@@ -82,7 +120,7 @@ pub fn add_to_bridge(bridge: &str, port: &str) -> io::Result<()> {
     let index = unsafe { index.ifr_ifru.ifru_ifindex };
     let mut request = request(bridge)?;
     request.ifr_ifru.ifru_ifindex = index;
-    control(&socket, linux_raw_sys::ioctl::SIOCBRADDIF as _, &mut request)
+    control(&socket, SIOCBRADDIF, &mut request)
 }
 
 /// Sends packets for other networks to `gateway`.
@@ -150,6 +188,21 @@ mod tests {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn a_tap_vanishes_with_its_descriptor_and_joins_bridges_only() {
+        let tap = match Tap::open("sterna%d") {
+            Ok(tap) => tap,
+            Err(error) => return eprintln!("skipped: a tap device cannot be made here: {error}"),
+        };
+        bring_up(&tap.name).unwrap();
+        assert!(add_to_bridge("lo", &tap.name).is_err(), "the loopback is no bridge");
+        assert!(add_to_bridge("no-such-bridge", &tap.name).is_err());
+        assert!(!bridges().unwrap_or_default().contains(&tap.name));
+        let name = tap.name.clone();
+        drop(tap);
+        assert_eq!(bring_up(&name).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod tests;
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
 use sterna_report::{
-    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report, RoundTrip,
-    Tool,
+    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report,
+    RoundTrip, Tool,
 };
 
 use crate::{ClockOffset, CpuPoint, ProbeSeen, Record, Status, warnings};

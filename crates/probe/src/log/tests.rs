@@ -101,6 +101,19 @@ fn what_the_responder_counted_tells_the_way_that_failed() {
 }
 
 #[test]
+fn what_waited_for_a_machine_that_boots_does_not_count() {
+    let mut log = log_of(300, []);
+    // The card was switched on after 2.5 s, and the first message waited in it.
+    log.received(0, 2_500 * MS, None);
+    log.received(250, 2_501 * MS, None);
+    log.received(1, 2_502 * MS, None);
+    log.received(251, 2_511 * MS, None);
+    let seen = log.seen(2_512 * MS).unwrap();
+    assert_eq!((seen.received, seen.outages.len()), (2, 0));
+    assert!(seen.round_trip.unwrap().max_ns < 3 * MS);
+}
+
+#[test]
 fn old_messages_are_forgotten_and_numbers_go_on() {
     let mut log = Log::new(1000 * MS);
     for number in 0..200 {

@@ -26,6 +26,7 @@ impl Qemu {
         self.source()?.execute("migrate", json!({ "uri": uri }))?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
+        self.accepted_ns = accepted_ns;
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
     }

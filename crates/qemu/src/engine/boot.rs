@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
+use sterna_probe::Probe;
 use sterna_report::Side;
 use sterna_scenario::Scenario;
 use tempfile::TempDir;
 
 use super::Qemu;
-use crate::Network;
 use crate::costs::CostSampler;
 use crate::launch::{self, Plan};
-use crate::network::Prober;
+use crate::network::{NetworkError, Prober};
 
 /// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
 const LONGEST_DIRECTORY: usize = 75;
@@ -28,19 +28,16 @@ impl Qemu {
         self.nonce = random()?;
         let runtime = runtime_directory()
             .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
-        let failed =
-            |error| EngineError::Failed(format!("No switch for the guest's network: {error}"));
-        self.prober = match self.options.network {
-            Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
-            Network::None => None,
-        };
+        let probes = scenario.probes.or(&[Probe::default()]);
+        self.prober = Prober::start(&self.options.network, runtime.path(), self.nonce, &probes)
+            .map_err(no_network)?;
         let plan = Plan {
             scenario,
             options: &self.options,
             directory: runtime.path(),
             nonce: self.nonce,
             interrupt,
-            network: self.prober.as_ref().map(Prober::paths),
+            network: self.prober.as_ref(),
         };
         let launched = launch::launch(&plan, progress);
         self.runtime = Some(runtime);
@@ -51,6 +48,17 @@ impl Qemu {
         sides.guest.start();
         self.sides = Some(sides);
         Ok(())
+    }
+}
+
+/// What a bridge lacks, the user asked for and may get; for a switch of ours there is no excuse.
+fn no_network(error: NetworkError) -> EngineError {
+    match error {
+        NetworkError::Bridge(error) => EngineError::Unsupported(error.to_string()),
+        error => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            EngineError::Failed(format!("{error}: {}", source.unwrap_or_default()))
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl Qemu {
             Err(error) => return self.without_source(error),
         };
         self.evidence.see_source(&answer);
+        self.polls.add(at_ns, &answer);
         let mut status = self.trace.poll(at_ns, &answer);
         match status.state {
             State::Committed => self.await_resume(&mut status)?,

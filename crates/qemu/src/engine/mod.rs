@@ -13,23 +13,26 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sterna_pilot::{
-    Action, ClockOffset, EngineError, Hypervisor, Interrupt, ProbeSeen, Progress, RecordedEvent,
-    Samples, Settled, State, Status, Unsupported,
+    Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, ProbeSeen, Progress,
+    RecordedEvent, Samples, Settled, State, Status, Unsupported,
 };
 use sterna_report::{Engine, IntegrityDetail, Side, Warning};
 use sterna_scenario::Scenario;
+use sterna_sys::clock::monotonic_ns;
 use tempfile::TempDir;
 
-use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
 use crate::launch::{Launched, last_words};
 use crate::network::Prober;
 use crate::process::QemuProcess;
+use crate::raw_polls::RawPolls;
 use crate::settings;
+use crate::switchover::Switchover;
 use crate::trace::Trace;
-use crate::warnings;
+use crate::warnings::{self, Facts};
+use crate::{Network, QemuOptions};
 
 /// Time between two questions for the guest's clock while it migrates.
 const PING_INTERVAL_NS: u64 = 100_000_000;
@@ -45,11 +48,16 @@ pub struct Qemu {
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
-    probe_seen: Option<ProbeSeen>,
+    probes_seen: Vec<Option<ProbeSeen>>,
+    heard_again_ns: Option<u64>,
+    gaps: Vec<GapSpan>,
     trace: Trace,
     hold: Option<Hold>,
     nonce: u64,
     evidence: Evidence,
+    polls: RawPolls,
+    destination_polls: RawPolls,
+    accepted_ns: u64,
     events: Vec<RecordedEvent>,
     has_migration_begun: bool,
     is_paused_by_us: bool,
@@ -69,11 +77,16 @@ impl Qemu {
             sides: None,
             costs: None,
             prober: None,
-            probe_seen: None,
+            probes_seen: Vec::new(),
+            heard_again_ns: None,
+            gaps: Vec::new(),
             trace: Trace::default(),
             hold: None,
             nonce: 0,
             evidence: Evidence::default(),
+            polls: RawPolls::default(),
+            destination_polls: RawPolls::default(),
+            accepted_ns: 0,
             events: Vec::new(),
             has_migration_begun: false,
             is_paused_by_us: false,
@@ -107,7 +120,14 @@ impl Hypervisor for Qemu {
     }
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
-        settings::impossible(scenario)
+        let mut found = settings::impossible(scenario);
+        if scenario.probes.are_asked_for() && self.options.network == Network::None {
+            found.push(Unsupported {
+                field: "probe".to_owned(),
+                reason: "with --network none nothing can be probed; drop one of the two".to_owned(),
+            });
+        }
+        found
     }
 
     fn boot(
@@ -141,6 +161,7 @@ impl Hypervisor for Qemu {
             let destination = &mut self.sides()?.destination;
             if let Ok(answer) = destination.execute("query-migrate", Value::Null) {
                 self.evidence.see_destination(&answer);
+                self.destination_polls.add(monotonic_ns(), &answer);
             }
         }
         if status.state == State::Cancelled {
@@ -165,8 +186,12 @@ impl Hypervisor for Qemu {
             samples.cpu = costs.take();
         }
         samples.events = std::mem::take(&mut self.events);
-        self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
-        samples.probes = self.probe_seen.clone().into_iter().collect();
+        self.probes_seen = self.prober.as_ref().map(Prober::seen).unwrap_or_default();
+        let resumed_ns = self.trace.moments().resumed_ns;
+        let prober = self.prober.as_ref().zip(resumed_ns);
+        self.heard_again_ns = prober.and_then(|(it, resumed_ns)| it.heard_since(resumed_ns));
+        self.gaps.extend_from_slice(&samples.gaps);
+        samples.probes = self.probes_seen.iter().flatten().cloned().collect();
         let has_begun = self.has_migration_begun;
         let sides = self.sides()?;
         if let Some(reason) = sides.guest.fatal() {
@@ -203,9 +228,18 @@ impl Hypervisor for Qemu {
     fn warnings(&mut self) -> Vec<Warning> {
         let mut found = std::mem::take(&mut self.warnings);
         if let Some(sides) = &self.sides {
-            let (evidence, hold) = (&self.evidence, self.hold.as_ref());
-            let probe = self.probe_seen.as_ref();
-            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, probe, sides));
+            found.extend(self.switchover().iter().flat_map(Switchover::differences));
+            found.extend(warnings::of(&Facts {
+                scenario: &self.scenario,
+                evidence: &self.evidence,
+                trace: &self.trace,
+                is_hold_unproven: self.hold.as_ref().is_some_and(Hold::is_holding),
+                probes: &self.probes_seen,
+                accelerator: (sides.accelerator.name, &sides.accelerator.reason),
+                version: &sides.source.greeting().version,
+                gaps_lost: sides.guest.gaps_lost(),
+                lines_lost: sides.guest.lines_lost(),
+            }));
         }
         found
     }

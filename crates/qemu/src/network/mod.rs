@@ -15,7 +15,8 @@ mod switch;
 mod tap;
 mod tcp;
 
-pub(crate) use station::{Plugs, Prober};
+pub(crate) use station::{NetworkError, Plug, Prober};
+pub(crate) use tap::bridges;
 
 use std::net::Ipv4Addr;
 

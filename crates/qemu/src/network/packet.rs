@@ -163,7 +163,11 @@ pub(super) mod tests {
     #[test]
     fn an_echo_carries_what_was_asked() {
         for question in [datagram(3, b"sixteen bytes ok"), ping(3, 70_000, b"sixteen bytes ok")] {
-            assert_eq!(checksum(&question[14..34]), 0, "a header with its checksum sums up to nothing");
+            assert_eq!(
+                checksum(&question[14..34]),
+                0,
+                "a header with its checksum sums up to nothing"
+            );
             let frame = echoed(&question);
             assert_eq!(sender(&frame), Some(GUEST_MAC));
             assert_eq!(read(&frame), Frame::Echo(b"sixteen bytes ok"));

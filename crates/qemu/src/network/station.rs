@@ -1,5 +1,6 @@
 //! The station: sends the probes' messages on their schedules and hears what comes back.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use sterna_pilot::ProbeSeen;
 use sterna_probe::{Kind, Log, Message, Probe, Schedule};
+use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
 
 use super::packet::{self, Frame};
 use super::switch::Switch;
 use super::tap::{Bridge, BridgeError};
 use super::tcp::Client;
-use super::{Arrival, Wire};
+use super::{Arrival, GUEST_MAC, Wire};
 use crate::Network;
 
 /// How long the station sleeps when no probe is due for longer.
@@ -25,6 +27,7 @@ const LONGEST_NAP_NS: u64 = 100_000_000;
 pub(crate) struct Prober {
     net: Net,
     watches: Arc<Mutex<Vec<Watch>>>,
+    ear: Arc<Mutex<Ear>>,
     shall_end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,12 +38,13 @@ enum Net {
     Bridge(Bridge),
 }
 
-/// How a QEMU's network card is plugged in.
-pub(crate) enum Plugs {
-    /// Sockets of our switch: source, destination.
-    Sockets([PathBuf; 2]),
-    /// Ports of a bridge, by descriptor: source, destination.
-    Taps([std::os::fd::OwnedFd; 2]),
+/// What a QEMU's network card is plugged into.
+#[derive(Debug)]
+pub(crate) enum Plug {
+    /// The socket of our switch.
+    Socket(PathBuf),
+    /// A port of a bridge, by its descriptor.
+    Tap(OwnedFd),
 }
 
 /// Why there is no network for the guest.
@@ -52,6 +56,36 @@ pub(crate) enum NetworkError {
     /// See there.
     #[error(transparent)]
     Bridge(#[from] BridgeError),
+}
+
+/// Silences of the guest, whatever it sends, that are remembered.
+const MOST_SILENCES: usize = 10_000;
+
+/// Shorter silences are not worth it.
+const SILENCE_NS: u64 = 5_000_000;
+
+/// When the guest was heard, answers or not: its first frame after a move is what tells a switch where it is.
+#[derive(Debug, Default)]
+struct Ear {
+    last_ns: Option<u64>,
+    /// From the last frame before to the first after.
+    silences: Vec<(u64, u64)>,
+}
+
+impl Ear {
+    fn hear(&mut self, at_ns: u64) {
+        let last_ns = self.last_ns.replace(at_ns).unwrap_or(at_ns);
+        if at_ns.saturating_sub(last_ns) > SILENCE_NS && self.silences.len() < MOST_SILENCES {
+            self.silences.push((last_ns, at_ns));
+        }
+    }
+
+    /// The end of the silence in which this moment fell; the moment itself if the guest was heard then.
+    fn first_since(&self, moment_ns: u64) -> Option<u64> {
+        self.last_ns.filter(|it| *it >= moment_ns)?;
+        let silence = self.silences.iter().find(|it| it.0 < moment_ns && it.1 >= moment_ns);
+        Some(silence.map_or(moment_ns, |it| it.1))
+    }
 }
 
 /// One probe and what it has seen.
@@ -91,24 +125,26 @@ impl Prober {
             schedule: Schedule::new(probe.interval_ns(), now_ns),
         };
         let watches = Arc::new(Mutex::new(probes.iter().map(watch).collect::<Vec<_>>()));
+        let ear = Arc::new(Mutex::new(Ear::default()));
         let shall_end = Arc::new(AtomicBool::new(false));
         let station = Station {
             nonce,
             clients: clients(probes, now_ns),
             wire,
             watches: Arc::clone(&watches),
+            ear: Arc::clone(&ear),
             shall_end: Arc::clone(&shall_end),
         };
         let thread = std::thread::Builder::new().name("probe".to_owned());
         let thread = thread.spawn(move || station.run(&arrivals))?;
-        Ok(Some(Prober { net, watches, shall_end, thread: Some(thread) }))
+        Ok(Some(Prober { net, watches, ear, shall_end, thread: Some(thread) }))
     }
 
-    /// Where the QEMUs plug in.
-    pub fn plugs(&self) -> std::io::Result<Plugs> {
+    /// Where the QEMU of a side plugs in.
+    pub fn plug(&self, side: Side) -> std::io::Result<Plug> {
         match &self.net {
-            Net::Switch(switch) => Ok(Plugs::Sockets(switch.paths())),
-            Net::Bridge(bridge) => bridge.ports().map(Plugs::Taps),
+            Net::Switch(switch) => Ok(Plug::Socket(switch.path(side))),
+            Net::Bridge(bridge) => bridge.port(side).map(Plug::Tap),
         }
     }
 
@@ -117,6 +153,11 @@ impl Prober {
         let now_ns = monotonic_ns();
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.iter().map(|it| it.seen(now_ns)).collect()
+    }
+
+    /// When the guest was first heard since this moment; `None` while it was not.
+    pub fn heard_since(&self, moment_ns: u64) -> Option<u64> {
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner).first_since(moment_ns)
     }
 }
 
@@ -154,6 +195,7 @@ struct Station {
     clients: Vec<Option<Client>>,
     wire: Arc<dyn Wire>,
     watches: Arc<Mutex<Vec<Watch>>>,
+    ear: Arc<Mutex<Ear>>,
     shall_end: Arc<AtomicBool>,
 }
 
@@ -192,6 +234,9 @@ impl Station {
     }
 
     fn hear(&mut self, at_ns: u64, frame: &[u8]) {
+        if packet::sender(frame) == Some(GUEST_MAC) {
+            self.ear.lock().unwrap_or_else(PoisonError::into_inner).hear(at_ns);
+        }
         match packet::read(frame) {
             Frame::AskedForUs(answer) => self.wire.send(&answer),
             Frame::Echo(payload) => self.note(at_ns, Message::from_bytes(payload)),

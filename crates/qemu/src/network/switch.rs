@@ -48,9 +48,9 @@ impl Switch {
         Ok(Switch { shared, paths })
     }
 
-    /// Where the QEMUs plug in: source, destination.
-    pub fn paths(&self) -> [PathBuf; 2] {
-        self.paths.clone()
+    /// Where the QEMU of a side plugs in.
+    pub fn path(&self, side: Side) -> PathBuf {
+        self.paths[side as usize].clone()
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {

@@ -5,13 +5,13 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::interface::{self, Tap};
 
@@ -58,7 +58,7 @@ struct Port {
 impl Bridge {
     /// Plugs in; frames for the station go to `ours`.
     pub fn join(bridge: &str, ours: &Sender<Arrival>) -> Result<Bridge, BridgeError> {
-        let bridges = bridges(Path::new("/sys/class/net"));
+        let bridges = bridges();
         if !bridges.iter().any(|it| it == bridge) {
             return Err(BridgeError::None { bridge: bridge.to_owned(), bridges });
         }
@@ -78,12 +78,12 @@ impl Bridge {
         Ok(Bridge { qemus, ours: port })
     }
 
-    /// Copies of the descriptors of the QEMUs' ports: source, destination.
-    pub fn ports(&self) -> io::Result<[OwnedFd; 2]> {
-        let [source, destination] = &self.qemus;
-        Ok([source.descriptor.try_clone()?, destination.descriptor.try_clone()?])
+    /// The port of a side's QEMU, as a copy of its descriptor.
+    pub fn port(&self, side: Side) -> io::Result<OwnedFd> {
+        self.qemus[side as usize].descriptor.try_clone()
     }
 
+    /// Where the station's frames go out.
     pub fn wire(&self) -> Arc<dyn Wire> {
         Arc::clone(&self.ours) as Arc<dyn Wire>
     }
@@ -102,14 +102,9 @@ impl Wire for Port {
     }
 }
 
-/// The bridges of this machine, by name.
-pub(crate) fn bridges(interfaces: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(interfaces).into_iter().flatten().flatten();
-    let bridges = entries.filter(|it| it.path().join("bridge").is_dir());
-    let mut names: Vec<String> =
-        bridges.filter_map(|it| it.file_name().into_string().ok()).collect();
-    names.sort();
-    names
+/// The bridges that this process sees, by name; none where the kernel has none.
+pub(crate) fn bridges() -> Vec<String> {
+    interface::bridges().unwrap_or_default()
 }
 
 fn known(bridges: &[String]) -> String {
@@ -139,12 +134,7 @@ mod tests {
 
     #[test]
     fn a_bridge_that_is_not_there_is_named_beside_those_that_are() {
-        let root = tempfile::tempdir().unwrap();
-        for name in ["br1/bridge", "br0/bridge", "eth0/queues"] {
-            std::fs::create_dir_all(root.path().join(name)).unwrap();
-        }
-        let bridges = bridges(root.path());
-        assert_eq!(bridges, ["br0", "br1"]);
+        let bridges = vec!["br0".to_owned(), "br1".to_owned()];
         let error = BridgeError::None { bridge: "br9".to_owned(), bridges };
         let expected = "There is no bridge `br9` for --network tap=br9; this machine has br0, br1, and `ip link add br9 type bridge` makes one";
         assert_eq!(error.to_string(), expected);
