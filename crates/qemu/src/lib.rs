@@ -5,6 +5,7 @@
 //! - [`Qemu`] is the engine; [`QemuOptions`] what it needs beyond a scenario.
 //! - [`qmp`] is the language in which QEMU is told what to do.
 //! - [`probe_host`] tells what this machine offers; [`programs`] asks programs for their versions.
+//! - [`keeper`] looks after a QEMU on another machine.
 //! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
 
@@ -20,11 +21,13 @@ mod guest_link;
 mod hold;
 mod host;
 mod initramfs;
+pub mod keeper;
 mod kernel;
 mod launch;
 mod modules;
 mod network;
 mod options;
+mod place;
 mod process;
 pub mod programs;
 pub mod qmp;
@@ -33,9 +36,10 @@ mod settings;
 mod switchover;
 mod tls;
 mod trace;
+mod transport;
 mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
 pub use host::{QEMU_RUN, probe_host};
-pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
+pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions, Remotes};

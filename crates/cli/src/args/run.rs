@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use sterna_qemu::QemuOptions;
 use sterna_scenario::{Kind, Setting, Table, settings, tables};
 
-use super::qemu;
+use super::{machines, qemu};
 
 /// Everything `sterna run` was told, not yet checked against the world.
 pub struct RunOptions {
@@ -26,10 +26,14 @@ pub struct RunOptions {
     pub json_stream: bool,
     /// How progress is shown.
     pub progress: ProgressKind,
+    /// Certificates for encrypted connections.
+    pub tls_directory: Option<PathBuf>,
     /// A defect to commit on purpose.
     pub breakage: Option<String>,
     /// What runs and moves the guest.
     pub engine: EngineKind,
+    /// Where both sides run.
+    pub machines: machines::Machines,
     /// What the engine QEMU needs to know.
     pub qemu: QemuOptions,
 }
@@ -132,6 +136,9 @@ pub fn command() -> Command {
                 .default_value("auto")
                 .help("How progress is shown on standard error"),
         )
+        .arg(tls_dir_arg().help(
+            "Certificates for encrypted connections, as `sterna certs` makes them [default: made for the run, where both sides are here]",
+        ))
         .arg(
             Arg::new("x-break")
                 .long("x-break")
@@ -139,9 +146,20 @@ pub fn command() -> Command {
                 .hide(true)
                 .help("Commit a defect on purpose, to see that the report tells"),
         );
+    let command = machines::args().into_iter().fold(command, Command::arg);
     let command = qemu::args().into_iter().fold(command, Command::arg);
     let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
     optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
+}
+
+/// `--tls-dir`, the same wherever there is one.
+pub fn tls_dir_arg() -> Arg {
+    Arg::new("tls-dir")
+        .long("tls-dir")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .env("STERNA_TLS_DIR")
+        .hide_env_values(true)
 }
 
 /// `--format`, the same wherever there is one.
@@ -174,7 +192,9 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         json_stream: matches.get_flag("json-stream"),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
+        machines: machines::options(matches),
         qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
+        tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
         breakage: text("x-break"),
     }
 }

@@ -9,7 +9,10 @@ mod faults;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
 mod network;
+#[path = "../sshd/mod.rs"]
+mod sshd;
 mod techniques;
+mod two_machines;
 
 use std::path::PathBuf;
 use std::process::Command;

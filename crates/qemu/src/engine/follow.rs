@@ -1,5 +1,6 @@
 //! What both QEMUs tell while the migration goes on.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use sterna_sys::clock::monotonic_ns;
 use super::Qemu;
 use crate::launch::Launched;
 use crate::qmp::Event;
+use crate::transport::Way;
 
 /// How often the source is asked for each time that the pilot asks, while a migration is held.
 const HOLD_ROUNDS: u32 = 4;
@@ -52,13 +54,25 @@ impl Qemu {
         self.evidence.see_source(&answer);
         self.polls.add(at_ns, &answer);
         let mut status = self.trace.poll(at_ns, &answer);
+        self.miss_machine(&mut status)?;
         match status.state {
-            State::Committed => self.await_resume(&mut status)?,
+            State::Committed => match self.file() {
+                Some(path) => self.await_load(&path, &mut status)?,
+                None => self.await_resume(&mut status)?,
+            },
             State::Postcopy => self.check_postcopy(&mut status)?,
             State::Failed => self.explain_failure(&mut status)?,
             _ => {}
         }
         Ok(status)
+    }
+
+    /// The file that the stream goes through, if it does.
+    fn file(&self) -> Option<PathBuf> {
+        match &self.sides.as_ref()?.way {
+            Way::File(path) => Some(path.clone()),
+            _ => None,
+        }
     }
 
     /// While the migration is held, the source is asked more often than the pilot asks.
@@ -78,14 +92,12 @@ impl Qemu {
 
     /// Whether the migration is being held.
     pub(super) fn steer(&mut self, status: &Status) -> Result<bool, EngineError> {
-        let (Some(hold), Some(sides), Some(runtime)) =
-            (&mut self.hold, &mut self.sides, &self.runtime)
-        else {
+        let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) else {
             return Ok(false);
         };
         let passes = self.trace.passes() as u64;
-        let Launched { source, destination, .. } = sides;
-        hold.steer(status, passes, source, destination, runtime.path())?;
+        let Launched { source, destination, places, .. } = sides;
+        hold.steer(status, passes, source, destination, places)?;
         Ok(hold.is_holding())
     }
 }

@@ -1,13 +1,12 @@
 //! QEMU as the pilot flies it.
 //!
-//! The files follow the flight: [`boot`], [`listen`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+//! The files follow the flight: [`boot`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
 
 mod act;
 mod boot;
 mod ending;
 mod facts;
 mod follow;
-mod listen;
 
 use std::time::Duration;
 
@@ -24,8 +23,9 @@ use tempfile::TempDir;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
-use crate::launch::{Launched, last_words};
+use crate::launch::Launched;
 use crate::network::Prober;
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::raw_polls::RawPolls;
 use crate::settings;
@@ -45,6 +45,8 @@ pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
     runtime: Option<TempDir>,
+    places: Vec<Place>,
+    stream_directory: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
@@ -62,7 +64,11 @@ pub struct Qemu {
     has_migration_begun: bool,
     is_paused_by_us: bool,
     is_restored: bool,
+    is_file_loading: bool,
+    stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
+    /// Why the destination's machine does not answer any more.
+    lost_machine: Option<String>,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -74,6 +80,8 @@ impl Qemu {
             options,
             scenario: Scenario::default(),
             runtime: None,
+            places: Vec::new(),
+            stream_directory: None,
             sides: None,
             costs: None,
             prober: None,
@@ -91,7 +99,10 @@ impl Qemu {
             has_migration_begun: false,
             is_paused_by_us: false,
             is_restored: false,
+            is_file_loading: false,
+            stream_uri: None,
             completed_since_ns: None,
+            lost_machine: None,
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -109,8 +120,27 @@ impl Qemu {
         self.options.breakage.as_deref() == Some(defect)
     }
 
+    /// What the network that was chosen cannot do.
+    fn network_impossible(&self, scenario: &Scenario) -> Option<Unsupported> {
+        let remotes = &self.options.remotes;
+        let is_apart = remotes.source.is_some() || remotes.destination.is_some();
+        let refuse = |field: &str, reason: &str| {
+            Some(Unsupported { field: field.to_owned(), reason: reason.to_owned() })
+        };
+        match &self.options.network {
+            Network::None if scenario.probes.are_asked_for() => {
+                refuse("probe", "with --network none nothing can be probed; drop one of the two")
+            }
+            Network::Tap { .. } if is_apart => refuse(
+                "--network",
+                "a bridge of this machine does not reach a QEMU on another; use --network switch",
+            ),
+            _ => None,
+        }
+    }
+
     fn console(&self, side: Side) -> String {
-        self.sides.as_ref().map(|it| last_words(&it.consoles[side as usize])).unwrap_or_default()
+        self.sides.as_ref().map(|it| it.consoles[side as usize].last_words()).unwrap_or_default()
     }
 }
 
@@ -121,12 +151,8 @@ impl Hypervisor for Qemu {
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
         let mut found = settings::impossible(scenario);
-        if scenario.probes.are_asked_for() && self.options.network == Network::None {
-            found.push(Unsupported {
-                field: "probe".to_owned(),
-                reason: "with --network none nothing can be probed; drop one of the two".to_owned(),
-            });
-        }
+        found.extend(self.network_impossible(scenario));
+        found.extend(self.options.remotes.impossible(scenario));
         found
     }
 
@@ -185,6 +211,9 @@ impl Hypervisor for Qemu {
         if let Some(costs) = &self.costs {
             samples.cpu = costs.take();
         }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            samples.cpu.extend(keeper.costs());
+        }
         samples.events = std::mem::take(&mut self.events);
         self.probes_seen = self.prober.as_ref().map(Prober::seen).unwrap_or_default();
         let resumed_ns = self.trace.moments().resumed_ns;
@@ -218,7 +247,7 @@ impl Hypervisor for Qemu {
             Side::Destination => destination,
         };
         let mut is_gone = || {
-            let words = last_words(&consoles[side as usize]);
+            let words = consoles[side as usize].last_words();
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
@@ -252,6 +281,10 @@ impl Hypervisor for Qemu {
             sides.source.end();
             sides.destination.end();
         }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            keeper.end();
+        }
         self.runtime = None;
+        self.stream_directory = None;
     }
 }

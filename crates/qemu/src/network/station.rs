@@ -47,6 +47,16 @@ pub(crate) enum Plug {
     Tap(OwnedFd),
 }
 
+impl Plug {
+    /// What a QEMU has to inherit.
+    pub fn descriptor(&self) -> Option<&OwnedFd> {
+        match self {
+            Plug::Socket(_) => None,
+            Plug::Tap(descriptor) => Some(descriptor),
+        }
+    }
+}
+
 /// Why there is no network for the guest.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetworkError {

@@ -1,12 +1,15 @@
 //! One monitor connection.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 use sterna_sys::clock::monotonic_ns;
 
@@ -38,13 +41,25 @@ impl Client {
     /// # Errors
     /// The other end is no QEMU, closes, or stays silent for `timeout`.
     pub fn connect(socket: UnixStream, timeout: Duration) -> Result<Client, QmpError> {
+        Client::connect_with(socket, timeout, Stamps::default())
+    }
+
+    /// As [`Self::connect`], with a QEMU whose wall clock is not ours.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`].
+    pub fn connect_with(
+        socket: UnixStream,
+        timeout: Duration,
+        stamps: Stamps,
+    ) -> Result<Client, QmpError> {
         let reading = socket.try_clone().map_err(|_| QmpError::Closed)?;
         let (sender, incoming) = channel();
         let events = Arc::new(Mutex::new(VecDeque::new()));
         let theirs = Arc::clone(&events);
         std::thread::Builder::new()
             .name("qmp".to_owned())
-            .spawn(move || read_all(reading, &sender, &theirs))
+            .spawn(move || read_all(reading, &sender, &theirs, &stamps))
             .map_err(|_| QmpError::Closed)?;
         let greeting = match incoming.recv_timeout(timeout) {
             Ok(Message::Greeting(greeting)) => greeting,
@@ -75,7 +90,20 @@ impl Client {
     /// # Errors
     /// QEMU refuses, is gone, or does not answer.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
-        self.order("execute", command, arguments)
+        self.order("execute", command, arguments, None)
+    }
+
+    /// As [`Self::execute`], with an open file beside the command.
+    ///
+    /// # Errors
+    /// As for [`Self::execute`].
+    pub fn execute_with(
+        &mut self,
+        descriptor: BorrowedFd,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
+        self.order("execute", command, arguments, Some(descriptor))
     }
 
     /// As [`Self::execute`], past QEMU's main thread, for the few commands that it allows that for.
@@ -88,7 +116,7 @@ impl Client {
         arguments: Value,
     ) -> Result<Value, QmpError> {
         let how = if self.has_oob { "exec-oob" } else { "execute" };
-        self.order(how, command, arguments)
+        self.order(how, command, arguments, None)
     }
 
     /// The events read since the last time, oldest first.
@@ -96,7 +124,13 @@ impl Client {
         lock(&self.events).drain(..).collect()
     }
 
-    fn order(&mut self, how: &str, command: &str, arguments: Value) -> Result<Value, QmpError> {
+    fn order(
+        &mut self,
+        how: &str,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd>,
+    ) -> Result<Value, QmpError> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
@@ -107,10 +141,21 @@ impl Client {
             order["arguments"] = arguments;
         }
         let line = format!("{order}\n");
-        if self.socket.write_all(line.as_bytes()).is_err() {
+        if self.send(line.as_bytes(), descriptor).is_err() {
             return Err(self.ended(QmpError::Closed));
         }
         self.answer(id, command)
+    }
+
+    /// A descriptor travels with the first byte.
+    fn send(&mut self, line: &[u8], descriptor: Option<BorrowedFd>) -> std::io::Result<()> {
+        let Some(descriptor) = descriptor else { return self.socket.write_all(line) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent = sendmsg(&self.socket, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL)?;
+        self.socket.write_all(&line[sent..])
     }
 
     /// Waits for the answer to one command; answers to commands that were given up are left aside.
@@ -152,7 +197,12 @@ impl Drop for Client {
     }
 }
 
-fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDeque<Event>>) {
+fn read_all(
+    socket: UnixStream,
+    sender: &Sender<Message>,
+    events: &Mutex<VecDeque<Event>>,
+    stamps: &Stamps,
+) {
     let mut reader = BufReader::new(socket);
     let mut line = Vec::new();
     loop {
@@ -167,7 +217,7 @@ fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDequ
         }
         match parse(&line) {
             Ok(Message::Event { name, data, realtime_ns }) => {
-                let at_ns = realtime_ns.map_or(received_ns, |it| to_monotonic(it, received_ns));
+                let at_ns = realtime_ns.map_or(received_ns, |it| stamps.to_ours(it, received_ns));
                 lock(events).push_back(Event { name, data, at_ns, received_ns });
             }
             // A line that is no QMP is no reason to lose those after it; whoever waits for an answer runs into its time limit.
@@ -177,6 +227,26 @@ fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDequ
                     return;
                 }
             }
+        }
+    }
+}
+
+/// How the stamps of events, which QEMU takes from its machine's wall clock, become ours.
+#[derive(Clone, Default)]
+pub enum Stamps {
+    /// QEMU runs on this machine.
+    #[default]
+    Ours,
+    /// It runs on another, whose wall clock somebody compares with our monotonic one.
+    Mapped(Arc<dyn Fn(u64) -> u64 + Send + Sync>),
+}
+
+impl Stamps {
+    /// Nothing happens after it is heard of, whatever the clocks say.
+    fn to_ours(&self, realtime_ns: u64, received_ns: u64) -> u64 {
+        match self {
+            Stamps::Ours => to_monotonic(realtime_ns, received_ns),
+            Stamps::Mapped(map) => map(realtime_ns).min(received_ns),
         }
     }
 }

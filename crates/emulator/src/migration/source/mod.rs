@@ -20,17 +20,17 @@ use std::io;
 use std::sync::Arc;
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
+use sterna_wire::control::{HostConfig, HostStatus, Phase};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
-use super::bucket::TokenBucket;
 use super::decision::Decision;
 use super::gate::Gate;
+use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::RamSender;
 use crate::host::guest::Guest;
-use crate::transport::Socket;
+use crate::transport::{Socket, Target};
 use connection::{Connection, STALL_TIMEOUT};
 use run::Run;
 
@@ -44,8 +44,8 @@ pub struct Source {
     pub gate: Arc<Gate>,
     /// The host's configuration.
     pub config: Arc<HostConfig>,
-    /// The destination.
-    pub endpoint: Endpoint,
+    /// The destination, and how to connect to it.
+    pub target: Target,
     /// Names the migration.
     pub session: [u8; 16],
     /// What goes wrong on purpose.
@@ -59,6 +59,12 @@ pub struct Source {
 enum Stop {
     Cancelled,
     Failed(String),
+}
+
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Stop {
+        Stop::Cancelled
+    }
 }
 
 impl From<io::Error> for Stop {
@@ -75,23 +81,21 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
+        let Source { guest, progress, gate, config, target, session, defects, on_connect } = self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
-        let connection = Connection::open(&endpoint, &config, on_connect);
+        let connection = Connection::open(&target, &config, on_connect);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),
         };
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            limit: TokenBucket::new(gate.max_bytes_per_second()),
-            wire: TokenBucket::new(config.link_bytes_per_second),
+            pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
             decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
-            sent_bytes: 0,
             connection: &mut connection,
             guest: &guest,
             crew,
