@@ -100,8 +100,8 @@ mod tests {
         );
         refused(
             "[[probe]]\ninterval = 1",
-            "Field `probe` must be tables [[probe]] with texts such as kind = \"udp\", \
-             but is a whole number at run.toml:2:12",
+            "Field `probe` at run.toml:2:12 must be tables [[probe]] with texts such as \
+             kind = \"udp\", found a whole number",
         );
         refused(
             "probe = 1",
