@@ -32,7 +32,7 @@ fn assert_answered(report: &Value, kinds: &[&str]) {
 fn udp_tcp_and_icmp_reach_the_guest_before_and_after_the_move() {
     let Some(bench) = Bench::new() else { return };
     let probes = "kind=udp,interval=1ms;kind=tcp,interval=20ms;kind=icmp,interval=20ms";
-    let outcome = bench.outcome(&["--probe", probes]);
+    let outcome = bench.outcome(&["--probes", probes]);
     outcome.assert_ended(0, "completed", "verified");
     let report = outcome.report();
     assert_answered(report, &["udp", "tcp", "icmp"]);
@@ -56,10 +56,10 @@ fn without_a_network_nothing_is_probed_and_asking_for_it_is_refused() {
     let outcome = bench.outcome(&["--network", "none"]);
     outcome.assert_ended(0, "completed", "verified");
     assert_eq!(outcome.report()["probes"].as_array().unwrap().len(), 0);
-    let refused = bench.outcome(&["--network", "none", "--probe", "kind=icmp"]);
+    let refused = bench.outcome(&["--network", "none", "--probes", "kind=icmp"]);
     refused.assert_ended(5, "unsupported", "unchecked");
     refused.assert_reason_has("probe");
-    let quiet = bench.outcome(&["--probe", "none", "--network", "tap=no-such-bridge"]);
+    let quiet = bench.outcome(&["--probes", "none", "--network", "tap=no-such-bridge"]);
     quiet.assert_ended(5, "unsupported", "unchecked");
     quiet.assert_reason_has("There is no bridge `no-such-bridge`");
 }
@@ -95,7 +95,7 @@ fn a_real_bridge_learns_where_the_guest_went() {
         program,
         "--network",
         "tap=br0",
-        "--probe",
+        "--probes",
         "kind=udp;kind=icmp;kind=tcp",
     ];
     let outcome = Run::of(command, &[&SMALL[..], &arguments].concat()).outcome();

@@ -12,7 +12,7 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let table = [
         (
             scenario.probes.are_asked_for(),
-            "probe",
+            "probes",
             "the emulator's guest has no network that could be probed; drop [[probe]], or use --engine qemu",
         ),
         (

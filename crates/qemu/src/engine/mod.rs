@@ -129,7 +129,7 @@ impl Qemu {
         };
         match &self.options.network {
             Network::None if scenario.probes.are_asked_for() => {
-                refuse("probe", "with --network none nothing can be probed; drop one of the two")
+                refuse("probes", "with --network none nothing can be probed; drop one of the two")
             }
             Network::Tap { .. } if is_apart => refuse(
                 "--network",

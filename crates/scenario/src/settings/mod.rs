@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn defaults_are_those_that_are_promised() {
         let promised = [
-            ("probe", "default"),
+            ("probes", "default"),
             ("guest.vcpus", "2"),
             ("guest.memory", "256MiB"),
             ("guest.ballast", "0B"),
