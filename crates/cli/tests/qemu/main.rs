@@ -9,10 +9,14 @@ mod faults;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
 mod network;
+mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
+mod tls;
+mod transports;
 mod two_machines;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -34,6 +34,8 @@ pub(crate) struct Order<'a> {
     pub cpus: &'a [usize],
     /// A descriptor that it inherits, and under which number.
     pub inherited: Option<(&'a OwnedFd, i32)>,
+    /// Whether all of its memory is in pages of 4 KiB, even where the system gives transparent huge pages.
+    pub small_pages: bool,
 }
 
 /// Why there is no process.
@@ -66,6 +68,9 @@ impl LocalProcess {
             let copy =
                 descriptor.try_clone().map_err(|error| StartError::Lack("descriptor", error))?;
             process::inherit(&mut command, copy, number);
+        }
+        if order.small_pages {
+            process::without_transparent_huge_pages(&mut command);
         }
         let socket = process::socket_as_stdin(&mut command)
             .map_err(|error| StartError::Lack("socket pair", error))?;
