@@ -140,6 +140,7 @@ fn what_is_no_handshake_ends_it() {
     let (_directory, credentials) = certificates(&[], YEAR);
     let (mut near, far) = UnixStream::pair().unwrap();
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let error = Stream::accept(far, &credentials, soon()).unwrap_err();
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
 
