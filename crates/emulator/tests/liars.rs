@@ -111,6 +111,7 @@ fn config(side: Side) -> HostConfig {
         limit_in_switchover: false,
         downtime_limit_ns: 300_000_000,
         zero_page: true,
+        postcopy: None,
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,

@@ -1,7 +1,7 @@
 //! From a scenario to what a host is told.
 
 use sterna_scenario::{IdSet, Placement, Scenario, ZeroPage};
-use sterna_wire::control::{HostConfig, Request, Side};
+use sterna_wire::control::{HostConfig, PostcopyConfig, Request, Side};
 
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
@@ -32,6 +32,10 @@ pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Re
         limit_in_switchover: migration.limit_in_switchover,
         downtime_limit_ns: migration.first_downtime_limit().0.as_nanos() as u64,
         zero_page: migration.zero_page == ZeroPage::Main,
+        postcopy: migration.postcopy.as_ref().map(|it| PostcopyConfig {
+            preempt: it.preempt,
+            max_bandwidth_bytes_per_second: it.max_bandwidth.map(|it| it.bytes_per_second()),
+        }),
         device_state_bytes: DEVICE_STATE_BYTES,
         link_latency_ns: link.as_ref().map_or(0, |it| it.latency.0.as_nanos() as u64),
         link_bytes_per_second: link

@@ -2,6 +2,7 @@
 
 mod configure;
 mod mapping;
+mod postcopy;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::host_process::HostProcess;
 use crate::probe::available_bytes;
 use configure::prepare;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use postcopy::{Evidence, check_destination, incomplete};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -55,6 +57,7 @@ pub struct Emulator {
     passes_seen: usize,
     gaps_lost: u64,
     is_switchover_told: bool,
+    evidence: Evidence,
 }
 
 struct Hosts {
@@ -75,11 +78,19 @@ impl Emulator {
             passes_seen: 0,
             gaps_lost: 0,
             is_switchover_told: false,
+            evidence: Evidence::default(),
         }
     }
 
+    fn details(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.evidence.to_details());
+        details
+    }
+
     fn hosts(&mut self) -> Result<&mut Hosts, EngineError> {
-        self.hosts.as_mut().ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
+        self.hosts.as_mut().ok_or_else(nothing_booted)
     }
 
     fn host(&mut self, side: Side) -> Result<&mut HostProcess, EngineError> {
@@ -101,15 +112,26 @@ impl Emulator {
         Ok(Endpoint::Unix(path))
     }
 
-    /// The source's status, and on completion what only the destination knows.
+    /// The source's status, and once the guest runs there what only the destination knows.
     fn whole_status(&mut self) -> Result<(HostStatus, Moments), EngineError> {
         let passes_seen = self.passes_seen;
-        let hosts = self.hosts()?;
-        let status = status_of(&mut hosts.source, passes_seen)?;
+        let Some(hosts) = &mut self.hosts else { return Err(nothing_booted()) };
+        let mut status = status_of(&mut hosts.source, passes_seen)?;
+        self.evidence.see_source(&status);
         let mut moments = source_moments(&status, &hosts.source);
-        if status.phase == Phase::Completed {
-            let theirs = status_of(&mut hosts.destination, 0)?;
-            add_destination(&mut moments, &theirs, &hosts.destination);
+        if matches!(status.phase, Phase::Completed | Phase::Postcopy) {
+            let theirs = status_of(&mut hosts.destination, 0);
+            if status.phase == Phase::Postcopy {
+                check_destination(&mut status, &theirs);
+            }
+            match theirs {
+                Ok(theirs) => {
+                    self.evidence.see_destination(&theirs);
+                    add_destination(&mut moments, &theirs, &hosts.destination);
+                }
+                Err(_) if status.phase == Phase::Undecided => {}
+                Err(error) => return Err(error),
+            }
         }
         self.passes_seen += status.passes.len();
         Ok((status, moments))
@@ -196,7 +218,7 @@ impl Hypervisor for Emulator {
             tracking_page_bytes: prepared.map(|it| it.tracking_page_bytes),
             transport: Some(self.transport.to_string()),
             peer_versions: PeerVersions { source: version(), destination: version() },
-            details: BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]),
+            details: self.details(),
         }
     }
 
@@ -229,10 +251,7 @@ impl Hypervisor for Emulator {
             Action::Cancel => Act::Cancel,
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
-            // `unsupported` refuses such a scenario before anything starts.
-            Action::StartPostcopy => {
-                return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
-            }
+            Action::StartPostcopy => Act::StartPostcopy,
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }
@@ -255,6 +274,7 @@ impl Hypervisor for Emulator {
                     let words = status.error.unwrap_or_default();
                     break format!("the destination never ran the guest: {words}");
                 }
+                Ok(status) if status.phase == Phase::Incomplete => break incomplete(&status),
                 Ok(_) if monotonic_ns() < deadline_ns => {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }
@@ -358,6 +378,10 @@ impl Hypervisor for Emulator {
         }
         self.runtime = None;
     }
+}
+
+fn nothing_booted() -> EngineError {
+    EngineError::Failed("Nothing was booted".to_owned())
 }
 
 /// Both sides take their memory here at the same time, so each alone would find enough, and the kernel's OOM killer would end one of them.

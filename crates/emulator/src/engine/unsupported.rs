@@ -1,14 +1,19 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, ZeroPage};
+use sterna_scenario::{HugePages, Scenario, TlsMode, ZeroPage};
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
     let later = "this technique is not available on the emulator in this version; remove it";
     let table = [
-        (migration.postcopy.is_some(), "migration.postcopy", later),
+        (
+            migration.postcopy.is_some()
+                && matches!(scenario.guest.huge_pages, HugePages::Size2Mib | HugePages::Size1Gib),
+            "guest.huge-pages",
+            "reserved huge pages cannot be fetched page by page in post-copy here; use \"none\" or \"thp\", or remove [migration.postcopy]",
+        ),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
         (migration.multifd.is_some(), "migration.multifd", later),
@@ -20,11 +25,6 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             migration.zero_page == ZeroPage::Multifd,
             "migration.zero-page",
             "zero pages are found by the main thread here; use \"main\" or \"off\"",
-        ),
-        (
-            scenario.limits.then == LimitAction::Postcopy,
-            "limits.then",
-            "there is no post-copy on the emulator in this version; use \"cancel\" or \"pause\"",
         ),
         (
             scenario.workload.workers != scenario.guest.vcpus,

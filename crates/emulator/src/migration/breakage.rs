@@ -51,6 +51,8 @@ pub enum Moment {
     Ready,
     /// After GO was received, before the guest runs.
     Go,
+    /// After the first pages of a post-copy.
+    Postcopy,
 }
 
 /// Text that names no defect.
@@ -94,6 +96,7 @@ fn parse_moment(text: &str) -> Option<Moment> {
     match text {
         "ready" => Some(Moment::Ready),
         "go" => Some(Moment::Go),
+        "postcopy" => Some(Moment::Postcopy),
         pass => pass.strip_prefix("pass")?.parse().ok().map(Moment::Pass),
     }
 }
@@ -124,6 +127,7 @@ impl fmt::Display for Moment {
             Moment::Pass(number) => write!(f, "pass{number}"),
             Moment::Ready => write!(f, "ready"),
             Moment::Go => write!(f, "go"),
+            Moment::Postcopy => write!(f, "postcopy"),
         }
     }
 }
@@ -162,6 +166,7 @@ mod tests {
             "destination:die=pass2",
             "source:disconnect=ready",
             "destination:hang=go",
+            "source:hang=postcopy",
             "source:late-go=1s",
             "source:no-wp-async",
         ] {

@@ -7,18 +7,23 @@
 //!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
+mod postcopy;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sterna_sys::crc32c;
+use sterna_sys::tracking::TrackingError;
 use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{
     FrameError, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
     OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
+
+use postcopy::Lacking;
 
 use super::breakage::{Defect, Moment, strike};
 use super::progress::Progress;
@@ -70,6 +75,10 @@ enum LoadError {
     Crew(#[from] CrewError),
     #[error("Sending failed: {0}")]
     Io(#[from] std::io::Error),
+    #[error("Memory cannot be prepared for post-copy: {0}")]
+    Discard(#[source] std::io::Error),
+    #[error("Missing pages cannot be served: {0}")]
+    Register(#[from] TrackingError),
 }
 
 impl From<FrameError> for LoadError {
@@ -101,6 +110,8 @@ impl Destination {
         if let Err(error) = load.phases() {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
+        } else if load.lacking.is_some() {
+            load.fetch_rest();
         }
         load.socket.shut_down();
     }
@@ -124,6 +135,8 @@ struct Load<'a> {
     session: [u8; 16],
     defects: Vec<Defect>,
     runs: Vec<PageRun>,
+    /// What the source has told to forget, since it comes after a switch to post-copy.
+    lacking: Option<Lacking>,
 }
 
 impl<'a> Load<'a> {
@@ -150,6 +163,7 @@ impl<'a> Load<'a> {
             session: [0; 16],
             defects: Vec::new(),
             runs: Vec::new(),
+            lacking: None,
         })
     }
 
@@ -223,7 +237,9 @@ impl<'a> Load<'a> {
                         self.strike(Moment::Pass(pass + 1));
                     }
                     Message::State(it) => state = Some(it),
-                    Message::Finished => break,
+                    Message::Discard(runs) => self.discard(&runs)?,
+                    Message::Finished if self.lacking.is_none() => break,
+                    Message::Listen => break self.expect_faults()?,
                     Message::Abort(text) => return Err(LoadError::Aborted(text)),
                     other => return Err(unexpected(other.kind(), "memory")),
                 },
@@ -310,11 +326,13 @@ impl<'a> Load<'a> {
         }
         let Some(crew) = self.guest.crew() else { return };
         let resumed_ns = crew.resume();
+        let is_whole = self.lacking.is_none();
         self.progress.stamp(|it, now_ns| {
             it.resumed_ns = Some(resumed_ns);
-            it.ended_ns = Some(now_ns);
+            it.ended_ns = Some(now_ns).filter(|_| is_whole);
         });
-        self.progress.update(|it| it.phase = Phase::Completed);
+        let phase = if is_whole { Phase::Completed } else { Phase::Postcopy };
+        self.progress.update(|it| it.phase = phase);
         let _ = self.send(&Message::Running { resumed_ns });
     }
 

@@ -7,6 +7,7 @@ pub mod destination;
 pub mod gate;
 pub mod page_set;
 pub mod pass;
+pub mod postcopy;
 pub mod progress;
 pub mod ram;
 pub mod replies;

@@ -1,9 +1,11 @@
 //! What a running migration tells about itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostStatus, PassRecord, Phase, Stamps};
+
+use super::postcopy::{Backlog, FaultBook};
 
 /// The status of a migration, written by its thread and read by the control connection.
 ///
@@ -17,6 +19,8 @@ pub struct Progress {
 struct Inner {
     status: HostStatus,
     passes: Vec<PassRecord>,
+    backlog: Option<Arc<Backlog>>,
+    faults: Option<Arc<FaultBook>>,
 }
 
 impl Progress {
@@ -35,6 +39,16 @@ impl Progress {
         self.lock().passes.push(record);
     }
 
+    /// From now on the status tells what was sent of these pages.
+    pub fn watch_backlog(&self, backlog: Arc<Backlog>) {
+        self.lock().backlog = Some(backlog);
+    }
+
+    /// From now on the status tells of these faults.
+    pub fn watch_faults(&self, faults: Arc<FaultBook>) {
+        self.lock().faults = Some(faults);
+    }
+
     /// The phase alone.
     pub fn phase(&self) -> Phase {
         self.lock().status.phase
@@ -44,7 +58,13 @@ impl Progress {
     pub fn read(&self, passes_seen: usize) -> HostStatus {
         let inner = self.lock();
         let passes = inner.passes.get(passes_seen..).unwrap_or_default().to_vec();
-        HostStatus { at_ns: monotonic_ns(), passes, ..inner.status.clone() }
+        HostStatus {
+            at_ns: monotonic_ns(),
+            passes,
+            served: inner.backlog.as_ref().map(|it| it.served()),
+            faults: inner.faults.as_ref().map(|it| it.told()),
+            ..inner.status.clone()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

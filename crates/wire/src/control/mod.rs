@@ -19,11 +19,13 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod postcopy;
 mod request;
 mod samples;
 mod status;
 
-pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
+pub use postcopy::{FaultLatency, Faults, Served};
+pub use request::{Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side};
 pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 

@@ -2,7 +2,7 @@
 
 use sterna_sys::crc32c;
 
-use super::{MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
+use super::{MAX_LIST_RUNS, MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -41,11 +41,19 @@ pub enum Kind {
     Running = 11,
     /// The source gives up before the commit point; the text says why.
     Abort = 12,
+    /// Runs of pages that the destination must forget: they follow after the switch to post-copy.
+    Discard = 15,
+    /// Takes the place of `Finished` at a switch to post-copy: the guest can run, and the discarded pages follow.
+    Listen = 16,
+    /// The destination's guest waits for these pages.
+    Request = 17,
+    /// After a switch to post-copy: all of the guest's memory has arrived.
+    Loaded = 18,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -58,6 +66,10 @@ impl Kind {
         Kind::Go,
         Kind::Running,
         Kind::Abort,
+        Kind::Discard,
+        Kind::Listen,
+        Kind::Request,
+        Kind::Loaded,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -72,7 +84,14 @@ impl Kind {
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
             Kind::State => MAX_STATE_BYTES,
-            Kind::PassEnd | Kind::Finished | Kind::Ready | Kind::Go | Kind::Running => 16,
+            Kind::Discard | Kind::Request => MAX_LIST_RUNS * RUN_BYTES,
+            Kind::PassEnd
+            | Kind::Finished
+            | Kind::Ready
+            | Kind::Go
+            | Kind::Running
+            | Kind::Listen
+            | Kind::Loaded => 16,
         }
     }
 }
@@ -294,7 +313,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         check(|it| it[0] = 0, "Unknown frame kind 0");
-        check(|it| it[0] = 13, "Unknown frame kind 13");
+        check(|it| it[0] = 99, "Unknown frame kind 99");
         check(|it| it[1] = 1, "Unknown flags 0x01");
         check(|it| it[4..8].fill(0xff), "claims 4294967295 bytes");
         check(|it| it[2] = 0, "no page runs");

@@ -63,7 +63,7 @@ impl Run<'_> {
         Ok(PassMeter::begin(1, false, opening))
     }
 
-    /// Passes, until so little is pending that the guest may be stopped, or a pause is ordered.
+    /// Passes, until so little is pending that the guest may be stopped, or a pause or post-copy is ordered.
     fn iterate(&mut self, first: PassMeter) -> Result<PassMeter, Stop> {
         let mut pass = first;
         let mut next_sync_ns = 0;
@@ -71,7 +71,7 @@ impl Run<'_> {
             self.check_cancel()?;
             self.connection.check()?;
             self.strike(Moment::Pass(pass.number()));
-            if self.gate.wants_pause() {
+            if self.gate.wants_pause() || self.gate.wants_postcopy() {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());

@@ -8,11 +8,14 @@
 //!            restore: Abort to the peer, tracker off, workers on                 └─ error: undecided
 //! ```
 //!
+//! At a switch to post-copy a map of what is missing takes the place of "the rest", and after RUNNING it is served: see [`super::postcopy`].
+//!
 //! Before GO every error leads to one place, [`Source::run`], which puts the world back: the workers run on with their memory as it was.
 //! After GO nothing leads back.
 
 mod connection;
 mod live;
+mod postcopy;
 mod run;
 mod switchover;
 
@@ -92,6 +95,7 @@ impl Source {
             wire: TokenBucket::new(config.link_bytes_per_second),
             decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
             sent_bytes: 0,
+            backlog: None,
             connection: &mut connection,
             guest: &guest,
             crew,

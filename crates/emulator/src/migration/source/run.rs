@@ -1,6 +1,7 @@
 //! What all phases of one migration share.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sterna_sys::clock::monotonic_ns;
@@ -16,6 +17,7 @@ use crate::migration::bucket::TokenBucket;
 use crate::migration::decision::Decision;
 use crate::migration::gate::Gate;
 use crate::migration::pass::{Opening, PassMeter};
+use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::RamSender;
 
@@ -28,6 +30,8 @@ pub(super) struct Run<'a> {
     pub(super) wire: TokenBucket,
     pub(super) decision: Decision,
     pub(super) sent_bytes: u64,
+    /// What follows after a switch to post-copy.
+    pub(super) backlog: Option<Arc<Backlog>>,
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
     pub(super) crew: &'a Crew,
@@ -43,7 +47,8 @@ impl Run<'_> {
         self.send_rest(rest).map_err(|stop| self.connection.explain(stop))?;
         self.await_ready()?;
         self.commit()?;
-        self.await_running()
+        self.await_running()?;
+        self.serve()
     }
 
     pub(super) fn open_pass(

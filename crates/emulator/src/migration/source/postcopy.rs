@@ -1,0 +1,125 @@
+//! The source's half of a post-copy: see [`crate::migration::postcopy`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::Phase;
+use sterna_wire::stream::{Kind, MAX_LIST_RUNS, Message, PAGE_BYTES, PageRun, check_runs};
+
+use super::Stop;
+use super::connection::{SLICE, STALL_TIMEOUT, unexpected};
+use super::run::Run;
+use crate::migration::breakage::Moment;
+use crate::migration::bucket::TokenBucket;
+use crate::migration::pass::PassMeter;
+use crate::migration::postcopy::Backlog;
+use crate::migration::ram::RamSender;
+
+/// Most pages that the background stream sends at once: what an urgent page waits for.
+const BACKGROUND_PAGES: usize = 32;
+
+impl Run<'_> {
+    /// Tells the destination what it must forget, since it comes later.
+    pub(super) fn send_discards(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
+        let (pending, cursor) = self.ram.take_pending();
+        for runs in pending.runs().chunks(MAX_LIST_RUNS) {
+            self.check_cancel()?;
+            let bytes = self.connection.send(&Message::Discard(runs.to_vec()))?;
+            pass.count_bytes(bytes);
+            self.sent_bytes += bytes;
+        }
+        let backlog = Arc::new(Backlog::new(pending, cursor));
+        self.progress.watch_backlog(Arc::clone(&backlog));
+        self.backlog = Some(backlog);
+        Ok(())
+    }
+
+    /// Sends what the destination asks for, and everything else in between, until all of it has arrived.
+    pub(super) fn serve(&mut self) -> Result<(), Stop> {
+        let Some(backlog) = self.backlog.take() else { return Ok(()) };
+        self.progress.update(|it| it.phase = Phase::Postcopy);
+        let rate = self.config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
+        self.limit = TokenBucket::new(rate);
+        self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
+        let mut finished_at = None;
+        loop {
+            let wait = self.until_background(&backlog, finished_at);
+            match self.connection.next(wait)? {
+                Some(Message::Request(runs)) => self.send_requested(&backlog, &runs)?,
+                Some(Message::Loaded) if finished_at.is_some() => return Ok(()),
+                Some(other) => return Err(unexpected(&other, "a request")),
+                None if !wait.is_zero() => {}
+                None if backlog.is_empty() => {
+                    self.connection.send(&Message::Finished)?;
+                    finished_at = Some(Instant::now());
+                }
+                None => self.send_background(&backlog)?,
+            }
+            if finished_at.is_some_and(|it| it.elapsed() > STALL_TIMEOUT) {
+                return Err(Stop::Failed(format!(
+                    "The destination has not said within {} s that all memory has arrived",
+                    STALL_TIMEOUT.as_secs()
+                )));
+            }
+        }
+    }
+
+    /// How long requests have the connection for themselves.
+    fn until_background(&self, backlog: &Backlog, finished_at: Option<Instant>) -> Duration {
+        let now_ns = monotonic_ns();
+        if finished_at.is_some() {
+            return SLICE;
+        }
+        if backlog.is_empty() {
+            return Duration::ZERO;
+        }
+        let wait_ns = self.limit.wait_ns(now_ns).max(self.wire.wait_ns(now_ns));
+        Duration::from_nanos(wait_ns).min(SLICE)
+    }
+
+    fn send_requested(&mut self, backlog: &Backlog, runs: &[PageRun]) -> Result<(), Stop> {
+        let ram_pages = self.guest.region.pages() as u64;
+        check_runs(Kind::Request, runs, ram_pages)
+            .map_err(|error| Stop::Failed(error.to_string()))?;
+        let ram = &mut self.ram;
+        backlog.take_requested(runs, &mut |page| ram.add(page, 1));
+        self.send_taken(backlog)?;
+        self.tell_remaining(backlog);
+        Ok(())
+    }
+
+    fn send_background(&mut self, backlog: &Backlog) -> Result<(), Stop> {
+        let most = (BACKGROUND_PAGES * PAGE_BYTES) as u64;
+        let quantum = |bucket: &TokenBucket| bucket.quantum_bytes(PAGE_BYTES as u64, most);
+        let pages = quantum(&self.limit).min(quantum(&self.wire)) as usize / PAGE_BYTES;
+        let ram = &mut self.ram;
+        backlog.take_next(pages, &mut |page| ram.add(page, 1));
+        let bytes = self.send_taken(backlog)?;
+        self.limit.take(bytes, monotonic_ns());
+        self.tell_remaining(backlog);
+        self.strike(Moment::Postcopy);
+        Ok(())
+    }
+
+    /// Sends the pages that were taken from the backlog.
+    fn send_taken(&mut self, backlog: &Backlog) -> Result<u64, Stop> {
+        let mut bytes = 0;
+        while self.ram.pending_bytes() > 0 {
+            let most = self.ram.pending_bytes();
+            let (socket, writer) = self.connection.outlet();
+            bytes += self.ram.send_batch(most, writer, socket)?.wire_bytes;
+        }
+        self.wire.take(bytes, monotonic_ns());
+        self.sent_bytes += bytes;
+        backlog.count_bytes(bytes);
+        Ok(bytes)
+    }
+
+    fn tell_remaining(&self, backlog: &Backlog) {
+        self.progress.update(|it| {
+            it.remaining_bytes = (backlog.len() * PAGE_BYTES) as u64;
+            it.transferred_bytes = self.sent_bytes;
+        });
+    }
+}
