@@ -2,9 +2,11 @@
 
 pub mod breakage;
 pub mod bucket;
+pub mod channels;
 pub mod decision;
 pub mod destination;
 pub mod gate;
+pub mod pacer;
 pub mod page_set;
 pub mod pass;
 pub mod postcopy;

@@ -41,6 +41,10 @@ pub enum Kind {
     Running = 11,
     /// The source gives up before the commit point; the text says why.
     Abort = 12,
+    /// First frame of a further connection: which one it is.
+    Channel = 13,
+    /// The destination takes the further connection.
+    ChannelAck = 14,
     /// Runs of pages that the destination must forget: they follow after the switch to post-copy.
     Discard = 15,
     /// Takes the place of `Finished` at a switch to post-copy: the guest can run, and the discarded pages follow.
@@ -53,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -66,6 +70,8 @@ impl Kind {
         Kind::Go,
         Kind::Running,
         Kind::Abort,
+        Kind::Channel,
+        Kind::ChannelAck,
         Kind::Discard,
         Kind::Listen,
         Kind::Request,
@@ -79,7 +85,7 @@ impl Kind {
     /// Most bytes a body of this kind may have.
     pub fn max_body_bytes(self) -> usize {
         match self {
-            Kind::Hello | Kind::HelloAck => 64,
+            Kind::Hello | Kind::HelloAck | Kind::Channel => 64,
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
@@ -90,6 +96,7 @@ impl Kind {
             | Kind::Ready
             | Kind::Go
             | Kind::Running
+            | Kind::ChannelAck
             | Kind::Listen
             | Kind::Loaded => 16,
         }

@@ -2,7 +2,7 @@
 
 use super::frame::MAX_TEXT_BYTES;
 use super::runs::{decode_list, encode_runs};
-use super::{FrameError, Hello, HelloAck, Kind, PageRun, RUN_BYTES, State};
+use super::{Channel, FrameError, Hello, HelloAck, Kind, PageRun, RUN_BYTES, State};
 
 /// A frame without page runs, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub enum Message {
     },
     /// See [`Kind::Abort`].
     Abort(String),
+    /// See [`Kind::Channel`].
+    Channel(Channel),
+    /// See [`Kind::ChannelAck`].
+    ChannelAck,
     /// See [`Kind::Discard`]; whether the guest has such pages is the receiver's to check.
     Discard(Vec<PageRun>),
     /// See [`Kind::Listen`].
@@ -54,6 +58,8 @@ impl Message {
             Message::Go => Kind::Go,
             Message::Running { .. } => Kind::Running,
             Message::Abort(_) => Kind::Abort,
+            Message::Channel(_) => Kind::Channel,
+            Message::ChannelAck => Kind::ChannelAck,
             Message::Discard(_) => Kind::Discard,
             Message::Listen => Kind::Listen,
             Message::Request(_) => Kind::Request,
@@ -70,6 +76,7 @@ impl Message {
             Message::Error(text) | Message::Abort(text) => encode_text(text),
             Message::PassEnd(pass) => pass.to_le_bytes().to_vec(),
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
+            Message::Channel(channel) => channel.encode(),
             Message::Discard(runs) | Message::Request(runs) => {
                 let mut bytes = Vec::with_capacity(runs.len() * RUN_BYTES);
                 encode_runs(runs, &mut bytes);
@@ -78,6 +85,7 @@ impl Message {
             Message::Finished
             | Message::Ready
             | Message::Go
+            | Message::ChannelAck
             | Message::Listen
             | Message::Loaded => Vec::new(),
         }
@@ -98,6 +106,8 @@ impl Message {
             Kind::Finished => exact::<0>(kind, body).map(|_| Message::Finished)?,
             Kind::Ready => exact::<0>(kind, body).map(|_| Message::Ready)?,
             Kind::Go => exact::<0>(kind, body).map(|_| Message::Go)?,
+            Kind::Channel => Message::Channel(Channel::decode(body)?),
+            Kind::ChannelAck => exact::<0>(kind, body).map(|_| Message::ChannelAck)?,
             Kind::Discard => Message::Discard(decode_list(kind, body)?),
             Kind::Request => Message::Request(decode_list(kind, body)?),
             Kind::Listen => exact::<0>(kind, body).map(|_| Message::Listen)?,
@@ -145,6 +155,7 @@ mod tests {
         check(Message::Finished, b"");
         check(Message::Ready, b"");
         check(Message::Go, b"");
+        check(Message::ChannelAck, b"");
         check(Message::Listen, b"");
         check(Message::Loaded, b"");
         let runs = vec![PageRun { first: 0x0102, count: 3 }, PageRun { first: 9, count: 1 }];

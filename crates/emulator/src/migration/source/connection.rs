@@ -37,7 +37,7 @@ impl Connection {
     pub(super) fn open(
         endpoint: &Endpoint,
         config: &HostConfig,
-        on_connect: Box<dyn FnOnce(Socket) + Send>,
+        on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Connection, Stop> {
         let socket = Socket::connect(endpoint, ANSWER_TIMEOUT)
             .map_err(|error| Stop::Failed(error.to_string()))?;

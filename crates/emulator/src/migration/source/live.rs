@@ -31,6 +31,7 @@ impl Run<'_> {
             capabilities: 0,
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
+            multifd_channels: 0,
             ram_bytes: self.guest.region.bytes(),
         }))?;
         let ours = (OLDEST_VERSION, VERSION);

@@ -27,9 +27,9 @@ use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
-use super::bucket::TokenBucket;
 use super::decision::Decision;
 use super::gate::Gate;
+use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::RamSender;
 use crate::host::guest::Guest;
@@ -53,8 +53,8 @@ pub struct Source {
     pub session: [u8; 16],
     /// What goes wrong on purpose.
     pub defects: Vec<Defect>,
-    /// Receives a handle on the connection, so that a stuck write can be ended from outside.
-    pub on_connect: Box<dyn FnOnce(Socket) + Send>,
+    /// Receives a handle on each connection, so that a stuck write can be ended from outside.
+    pub on_connect: Box<dyn Fn(Socket) + Send>,
 }
 
 /// Why a migration ended before the commit point, or was left undecided after it.
@@ -62,6 +62,12 @@ pub struct Source {
 enum Stop {
     Cancelled,
     Failed(String),
+}
+
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Stop {
+        Stop::Cancelled
+    }
 }
 
 impl From<io::Error> for Stop {
@@ -91,10 +97,8 @@ impl Source {
         };
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            limit: TokenBucket::new(gate.max_bytes_per_second()),
-            wire: TokenBucket::new(config.link_bytes_per_second),
+            pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
             decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
-            sent_bytes: 0,
             backlog: None,
             connection: &mut connection,
             guest: &guest,

@@ -27,7 +27,7 @@ impl Run<'_> {
             self.check_cancel()?;
             let bytes = self.connection.send(&Message::Discard(runs.to_vec()))?;
             pass.count_bytes(bytes);
-            self.sent_bytes += bytes;
+            self.pacer.take(bytes);
         }
         let backlog = Arc::new(Backlog::new(pending, cursor));
         self.progress.watch_backlog(Arc::clone(&backlog));
@@ -40,11 +40,12 @@ impl Run<'_> {
         let Some(backlog) = self.backlog.take() else { return Ok(()) };
         self.progress.update(|it| it.phase = Phase::Postcopy);
         let rate = self.config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
-        self.limit = TokenBucket::new(rate);
+        let mut background = TokenBucket::new(rate);
         self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
         let mut finished_at = None;
+        self.pacer.set_limited(false);
         loop {
-            let wait = self.until_background(&backlog, finished_at);
+            let wait = self.until_background(&background, &backlog, finished_at);
             match self.connection.next(wait)? {
                 Some(Message::Request(runs)) => self.send_requested(&backlog, &runs)?,
                 Some(Message::Loaded) if finished_at.is_some() => return Ok(()),
@@ -54,7 +55,7 @@ impl Run<'_> {
                     self.connection.send(&Message::Finished)?;
                     finished_at = Some(Instant::now());
                 }
-                None => self.send_background(&backlog)?,
+                None => self.send_background(&mut background, &backlog)?,
             }
             if finished_at.is_some_and(|it| it.elapsed() > STALL_TIMEOUT) {
                 return Err(Stop::Failed(format!(
@@ -66,16 +67,20 @@ impl Run<'_> {
     }
 
     /// How long requests have the connection for themselves.
-    fn until_background(&self, backlog: &Backlog, finished_at: Option<Instant>) -> Duration {
-        let now_ns = monotonic_ns();
+    fn until_background(
+        &self,
+        background: &TokenBucket,
+        backlog: &Backlog,
+        finished_at: Option<Instant>,
+    ) -> Duration {
         if finished_at.is_some() {
             return SLICE;
         }
         if backlog.is_empty() {
             return Duration::ZERO;
         }
-        let wait_ns = self.limit.wait_ns(now_ns).max(self.wire.wait_ns(now_ns));
-        Duration::from_nanos(wait_ns).min(SLICE)
+        let wait = Duration::from_nanos(background.wait_ns(monotonic_ns()));
+        wait.max(self.pacer.wire_wait()).min(SLICE)
     }
 
     fn send_requested(&mut self, backlog: &Backlog, runs: &[PageRun]) -> Result<(), Stop> {
@@ -89,14 +94,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn send_background(&mut self, backlog: &Backlog) -> Result<(), Stop> {
-        let most = (BACKGROUND_PAGES * PAGE_BYTES) as u64;
-        let quantum = |bucket: &TokenBucket| bucket.quantum_bytes(PAGE_BYTES as u64, most);
-        let pages = quantum(&self.limit).min(quantum(&self.wire)) as usize / PAGE_BYTES;
+    fn send_background(
+        &mut self,
+        background: &mut TokenBucket,
+        backlog: &Backlog,
+    ) -> Result<(), Stop> {
+        let (least, most) = (PAGE_BYTES as u64, (BACKGROUND_PAGES * PAGE_BYTES) as u64);
+        let wire = self.pacer.quantum_bytes(least, most);
+        let pages = background.quantum_bytes(least, wire) as usize / PAGE_BYTES;
         let ram = &mut self.ram;
         backlog.take_next(pages, &mut |page| ram.add(page, 1));
         let bytes = self.send_taken(backlog)?;
-        self.limit.take(bytes, monotonic_ns());
+        background.take(bytes, monotonic_ns());
         self.tell_remaining(backlog);
         self.strike(Moment::Postcopy);
         Ok(())
@@ -108,10 +117,14 @@ impl Run<'_> {
         while self.ram.pending_bytes() > 0 {
             let most = self.ram.pending_bytes();
             let (socket, writer) = self.connection.outlet();
-            bytes += self.ram.send_batch(most, writer, socket)?.wire_bytes;
+            let batch = self.ram.send_batch(most, writer, socket)?;
+            bytes += batch.wire_bytes;
+            self.progress.update(|it| {
+                it.pages_sent += batch.pages;
+                it.zero_pages += batch.zero_pages;
+            });
         }
-        self.wire.take(bytes, monotonic_ns());
-        self.sent_bytes += bytes;
+        self.pacer.take(bytes);
         backlog.count_bytes(bytes);
         Ok(bytes)
     }
@@ -119,7 +132,7 @@ impl Run<'_> {
     fn tell_remaining(&self, backlog: &Backlog) {
         self.progress.update(|it| {
             it.remaining_bytes = (backlog.len() * PAGE_BYTES) as u64;
-            it.transferred_bytes = self.sent_bytes;
+            it.transferred_bytes = self.pacer.sent_bytes();
         });
     }
 }

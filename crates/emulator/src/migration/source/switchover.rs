@@ -58,8 +58,7 @@ impl Run<'_> {
         let last = if self.backlog.is_some() { Message::Listen } else { Message::Finished };
         let bytes = self.connection.send(&Message::State(state))? + self.connection.send(&last)?;
         pass.count_bytes(bytes);
-        self.sent_bytes += bytes;
-        self.wire.take(bytes, monotonic_ns());
+        self.pacer.take(bytes);
         self.tell();
         Ok(())
     }
