@@ -24,6 +24,10 @@ pub struct Breakage {
 pub enum Defect {
     /// One pending page is forgotten at the stop.
     LosePage,
+    /// One page is announced for after the switch to post-copy, and never sent.
+    WithholdPage,
+    /// One page sent after the switch to post-copy has another content than the guest left there.
+    WrongPage,
     /// The synchronisation at the stop is left out.
     SkipFinalSync,
     /// The destination runs the guest this much later than it could.
@@ -79,6 +83,8 @@ fn parse(text: &str) -> Option<Breakage> {
     };
     let defect = match defect.split_once('=').unwrap_or((defect, "")) {
         ("lose-page", "") => Defect::LosePage,
+        ("withhold-page", "") => Defect::WithholdPage,
+        ("wrong-page", "") => Defect::WrongPage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
         ("no-wp-async", "") => Defect::NoWpAsync,
@@ -109,6 +115,8 @@ impl fmt::Display for Breakage {
         };
         match self.defect {
             Defect::LosePage => write!(f, "{side}:lose-page"),
+            Defect::WithholdPage => write!(f, "{side}:withhold-page"),
+            Defect::WrongPage => write!(f, "{side}:wrong-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
@@ -167,6 +175,8 @@ mod tests {
             "source:disconnect=ready",
             "destination:hang=go",
             "source:hang=postcopy",
+            "source:withhold-page",
+            "source:wrong-page",
             "source:late-go=1s",
             "source:no-wp-async",
         ] {

@@ -1,6 +1,7 @@
 //! The source's half of a post-copy: see [`crate::migration::postcopy`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sterna_sys::clock::monotonic_ns;
@@ -10,7 +11,7 @@ use sterna_wire::stream::{Kind, MAX_LIST_RUNS, Message, PAGE_BYTES, PageRun, che
 use super::Stop;
 use super::connection::{SLICE, STALL_TIMEOUT, unexpected};
 use super::run::Run;
-use crate::migration::breakage::Moment;
+use crate::migration::breakage::{Defect, Moment};
 use crate::migration::bucket::TokenBucket;
 use crate::migration::pass::PassMeter;
 use crate::migration::postcopy::Backlog;
@@ -22,12 +23,17 @@ const BACKGROUND_PAGES: usize = 32;
 impl Run<'_> {
     /// Tells the destination what it must forget, since it comes later.
     pub(super) fn send_discards(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
-        let (pending, cursor) = self.ram.take_pending();
+        let (mut pending, cursor) = self.ram.take_pending();
         for runs in pending.runs().chunks(MAX_LIST_RUNS) {
             self.check_cancel()?;
             let bytes = self.connection.send(&Message::Discard(runs.to_vec()))?;
             pass.count_bytes(bytes);
             self.pacer.take(bytes);
+        }
+        if self.defects.contains(&Defect::WithholdPage)
+            && let Some(page) = pending.next_from(0)
+        {
+            pending.remove(page);
         }
         let backlog = Arc::new(Backlog::new(pending, cursor));
         self.progress.watch_backlog(Arc::clone(&backlog));
@@ -43,6 +49,7 @@ impl Run<'_> {
         let mut background = TokenBucket::new(rate);
         self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
         let mut finished_at = None;
+        self.commit_defects(&backlog);
         self.pacer.set_limited(false);
         loop {
             let wait = self.until_background(&background, &backlog, finished_at);
@@ -63,6 +70,17 @@ impl Run<'_> {
                     STALL_TIMEOUT.as_secs()
                 )));
             }
+        }
+    }
+
+    fn commit_defects(&mut self, backlog: &Backlog) {
+        if self.defects.contains(&Defect::WrongPage) {
+            // The guest is gone from here, so its memory is only what will be sent.
+            let ram = &mut self.ram;
+            backlog.take_next(1, &mut |page| {
+                self.guest.region.page(page)[9].fetch_xor(u64::MAX, Ordering::Relaxed);
+                ram.add(page, 1);
+            });
         }
     }
 
