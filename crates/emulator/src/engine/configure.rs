@@ -6,7 +6,12 @@ use sterna_wire::control::{HostConfig, PostcopyConfig, Request, Side};
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
 /// The request that builds one side.
-pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Request {
+pub fn prepare(
+    scenario: &Scenario,
+    options: &EmulatorOptions,
+    side: Side,
+    tls_name: Option<String>,
+) -> Request {
     let Scenario { guest, migration, link, timing, .. } = scenario;
     let placement = match side {
         Side::Source => &guest.source,
@@ -42,6 +47,7 @@ pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Re
             .as_ref()
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
+        tls_name,
         breakage: options.breakage.clone(),
     }))
 }

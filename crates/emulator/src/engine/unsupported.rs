@@ -1,13 +1,34 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{HugePages, Scenario, TlsMode, ZeroPage};
+use sterna_scenario::{HugePages, Scenario, TlsMode, Transport, ZeroPage};
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
     let later = "this technique is not available on the emulator in this version; remove it";
+    let qemu_alone = "only the engine QEMU has this; use it by `--engine qemu`, or drop the field";
+    let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
+        (
+            !has_transport,
+            "migration.transport",
+            "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
+        ),
+        (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
+        (migration.direct_io, "migration.direct-io", qemu_alone),
+        (
+            !migration.return_path,
+            "migration.return-path",
+            "the destination always answers here; drop the field",
+        ),
+        (migration.switchover_ack, "migration.switchover-ack", qemu_alone),
+        (
+            migration.switchover_bandwidth.is_some(),
+            "migration.switchover-bandwidth",
+            "the switchover is planned with what was sent lately; use \"estimate\"",
+        ),
+        (migration.compress.is_some(), "migration.compress", qemu_alone),
         (
             migration.postcopy.is_some()
                 && matches!(scenario.guest.huge_pages, HugePages::Size2Mib | HugePages::Size1Gib),
@@ -20,7 +41,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
         (migration.zero_copy, "migration.zero-copy", later),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
+        (
+            migration.tls_mode() == TlsMode::Psk,
+            "migration.tls.mode",
+            "connections are encrypted with certificates here; use \"x509\", for which `sterna run` makes certificates of its own when it is given none",
+        ),
         (
             migration.zero_page == ZeroPage::Multifd,
             "migration.zero-page",

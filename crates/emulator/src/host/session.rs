@@ -1,5 +1,6 @@
 //! What a host has built so far, and its answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,6 +11,7 @@ use sterna_wire::control::{
     Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase, Prepared, Reply,
     Request, Side, Verified,
 };
+use sterna_wire::tls::Credentials;
 
 use sterna_workload::{Crew, CrewError};
 
@@ -21,7 +23,7 @@ use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
 use crate::migration::source::Source;
 use crate::tracker::TrackerError;
-use crate::transport::{Listener, Socket};
+use crate::transport::{Listener, Protection, Socket, Target};
 
 /// The name of threads that move memory, and of their class in CPU figures.
 pub const MIGRATION_THREAD: &str = "migration";
@@ -29,12 +31,16 @@ pub const MIGRATION_THREAD: &str = "migration";
 /// The name of the thread that reads page faults; the kernel keeps 15 bytes.
 pub const FAULT_THREAD: &str = "migration-fault";
 
+/// The name of threads that move pages which the guest waits for; the kernel keeps 15 bytes.
+pub const URGENT_THREAD: &str = "migration-urg";
+
 /// How long a cancelled migration may take to notice before its connection is cut.
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 
 /// One host's state, in the order in which it comes to be.
-#[derive(Default)]
 pub struct Session {
+    /// Where certificates are, if there are any.
+    tls_directory: Option<PathBuf>,
     built: Option<Built>,
     closing: Arc<AtomicBool>,
 }
@@ -42,6 +48,7 @@ pub struct Session {
 struct Built {
     guest: Arc<Guest>,
     config: Arc<HostConfig>,
+    protection: Protection,
     defects: Vec<Defect>,
     sampler: Sampler,
     gate: Arc<Gate>,
@@ -69,6 +76,11 @@ enum Refusal {
 }
 
 impl Session {
+    /// A host with nothing in it.
+    pub fn new(tls_directory: Option<PathBuf>) -> Session {
+        Session { tls_directory, built: None, closing: Arc::default() }
+    }
+
     /// Answers one request; `progress` sends interim replies.
     pub fn answer(&mut self, request: Request, progress: &mut dyn FnMut(Reply)) -> Reply {
         match self.try_answer(request, progress) {
@@ -120,6 +132,7 @@ impl Session {
             return Err(Refusal::AlreadyPrepared);
         }
         let defects = defects_of(&config)?;
+        let protection = self.protection(&config)?;
         let (guest, facts) = Guest::build(&config, &defects, &mut |what, done, total| {
             progress(Reply::Progress { what: what.to_owned(), done, total });
         })?;
@@ -135,6 +148,7 @@ impl Session {
             connections: Arc::default(),
             migration: None,
             config: Arc::new(config),
+            protection,
             defects,
             sampler,
             guest,
@@ -145,6 +159,23 @@ impl Session {
             tracking_page_bytes: facts.page_bytes,
             warnings: Vec::new(),
         }))
+    }
+}
+
+impl Session {
+    fn protection(&self, config: &HostConfig) -> Result<Protection, Refusal> {
+        let Some(name) = config.tls_name.clone() else { return Ok(Protection::Clear) };
+        let other = |text: String| Refusal::Other(text);
+        let directory = self.tls_directory.as_deref().ok_or_else(|| {
+            other("This host has no certificates; start it with --tls-dir DIR, which `sterna certs` makes".to_owned())
+        })?;
+        let credentials = Credentials::load(directory).map_err(|it| other(it.to_string()))?;
+        if config.side == Side::Destination {
+            credentials.check_server().map_err(|it| other(it.to_string()))?;
+        } else {
+            credentials.check_client().map_err(|it| other(it.to_string()))?;
+        }
+        Ok(Protection::Tls { credentials: Arc::new(credentials), name })
     }
 }
 
@@ -180,6 +211,7 @@ impl Built {
         self.check_idle()?;
         let (listener, endpoint) =
             Listener::bind(endpoint).map_err(|error| Refusal::Other(error.to_string()))?;
+        let listener = listener.protected_by(self.protection.clone());
         let destination = Destination {
             guest: Arc::clone(&self.guest),
             progress: Arc::clone(&self.progress),
@@ -209,7 +241,7 @@ impl Built {
             progress: Arc::clone(&self.progress),
             gate: Arc::clone(&self.gate),
             config: Arc::clone(&self.config),
-            endpoint,
+            target: Target { endpoint, protection: self.protection.clone() },
             session,
             defects: self.defects.clone(),
             on_connect: self.keep_connections(),

@@ -7,6 +7,7 @@
 //!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
+mod fetch;
 mod postcopy;
 
 use std::io::Read;
@@ -19,13 +20,15 @@ use sterna_sys::tracking::TrackingError;
 use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{
     FrameError, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
-    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
+    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, Role, VERSION, capability,
+    decode_runs, negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
 
 use postcopy::Lacking;
 
 use super::breakage::{Defect, Moment, strike};
+use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
 use super::progress::Progress;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
@@ -75,6 +78,8 @@ enum LoadError {
     Crew(#[from] CrewError),
     #[error("Sending failed: {0}")]
     Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     #[error("Memory cannot be prepared for post-copy: {0}")]
     Discard(#[source] std::io::Error),
     #[error("Missing pages cannot be served: {0}")]
@@ -100,14 +105,14 @@ impl Destination {
             defects,
             on_connect,
         } = self;
-        let mut load =
-            match Load::accept(&guest, &progress, &config, listener, &closing, on_connect) {
-                Ok(load) => load,
-                Err(error) => return give_up(&progress, &error),
-            };
+        let door = Door { listener, closing: &closing, on_connect };
+        let mut load = match Load::accept(&guest, &progress, &config, &door) {
+            Ok(load) => load,
+            Err(error) => return give_up(&progress, &error),
+        };
         load.session = session;
         load.defects = defects;
-        if let Err(error) = load.phases() {
+        if let Err(error) = load.phases(door) {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
         } else if load.lacking.is_some() {
@@ -125,6 +130,19 @@ fn give_up(progress: &Progress, error: &LoadError) {
     });
 }
 
+/// Where connections come in.
+struct Door<'a> {
+    listener: Listener,
+    closing: &'a AtomicBool,
+    on_connect: Box<dyn Fn(Socket) + Send>,
+}
+
+impl Door<'_> {
+    fn is_open(&self) -> bool {
+        !self.closing.load(Ordering::Acquire)
+    }
+}
+
 struct Load<'a> {
     guest: &'a Guest,
     progress: &'a Progress,
@@ -137,6 +155,10 @@ struct Load<'a> {
     runs: Vec<PageRun>,
     /// What the source has told to forget, since it comes after a switch to post-copy.
     lacking: Option<Lacking>,
+    /// The connection for pages that the guest waits for.
+    urgent: Option<Further>,
+    /// The emulated wire's delay.
+    latency: Duration,
 }
 
 impl<'a> Load<'a> {
@@ -144,12 +166,10 @@ impl<'a> Load<'a> {
         guest: &'a Guest,
         progress: &'a Progress,
         config: &HostConfig,
-        listener: Listener,
-        closing: &AtomicBool,
-        on_connect: Box<dyn Fn(Socket) + Send>,
+        door: &Door<'_>,
     ) -> Result<Load<'a>, LoadError> {
-        let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
-        on_connect(socket.try_clone()?);
+        let socket = door.listener.accept(CONNECT_TIMEOUT, &|| door.is_open())?;
+        (door.on_connect)(socket.try_clone()?);
         let latency = Duration::from_nanos(config.link_latency_ns);
         let mut inbound = Inbound::new(socket.try_clone()?, latency)?;
         inbound.set_timeout(Some(SILENCE_TIMEOUT))?;
@@ -164,11 +184,15 @@ impl<'a> Load<'a> {
             defects: Vec::new(),
             runs: Vec::new(),
             lacking: None,
+            urgent: None,
+            latency,
         })
     }
 
-    fn phases(&mut self) -> Result<(), LoadError> {
-        self.greet()?;
+    fn phases(&mut self, door: Door<'_>) -> Result<(), LoadError> {
+        self.greet(&door)?;
+        // Nobody else shall come in.
+        drop(door);
         self.load()?;
         self.say_ready()?;
         self.await_go()?;
@@ -176,17 +200,38 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn greet(&mut self) -> Result<(), LoadError> {
+    fn greet(&mut self, door: &Door<'_>) -> Result<(), LoadError> {
         let hello = match self.reader.message(&mut self.inbound)? {
             Message::Hello(hello) => hello,
             other => return Err(unexpected(other.kind(), "a greeting")),
         };
         let version = self.check(&hello)?;
-        self.send(&Message::HelloAck(HelloAck { version, capabilities: 0 }))?;
+        let capabilities = hello.capabilities;
+        self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
+        self.take_further(&hello, door)?;
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
         });
+        Ok(())
+    }
+
+    /// Takes in the further connections that the greeting announced.
+    fn take_further(&mut self, hello: &Hello, door: &Door<'_>) -> Result<(), LoadError> {
+        let reception = Reception {
+            listener: &door.listener,
+            session: self.session,
+            expected: &[(Role::Urgent, hello.channels(Role::Urgent))],
+            latency: self.latency,
+            limit: CHANNELS_TIMEOUT,
+            keep_waiting: &|| door.is_open(),
+        };
+        let keep = &mut |socket: &Socket| {
+            if let Ok(handle) = socket.try_clone() {
+                (door.on_connect)(handle);
+            }
+        };
+        self.urgent = reception.take_all(keep)?.pop();
         Ok(())
     }
 
@@ -204,8 +249,9 @@ impl<'a> Load<'a> {
         if hello.session != self.session {
             return refuse("The connection belongs to another migration".to_owned());
         }
-        if hello.capabilities != 0 {
-            return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
+        let unknown = hello.capabilities & !capability::URGENT;
+        if unknown != 0 {
+            return refuse(format!("Unknown capabilities {unknown:#x}"));
         }
         if hello.page_bytes as usize != PAGE_BYTES {
             return refuse(format!(

@@ -165,6 +165,9 @@ pub struct HostConfig {
     pub link_latency_ns: u64,
     /// Emulated wire: bytes per second; `None` for none.
     pub link_bytes_per_second: Option<u64>,
+    /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
+    #[serde(default)]
+    pub tls_name: Option<String>,
     /// A defect to commit on purpose, so that a test sees the claim fail.
     pub breakage: Option<String>,
 }

@@ -3,7 +3,7 @@
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
-    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, negotiate,
+    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, capability, negotiate,
 };
 
 use super::Stop;
@@ -25,10 +25,11 @@ impl Run<'_> {
     }
 
     fn greet(&mut self) -> Result<(), Stop> {
+        let capabilities = self.capabilities();
         self.connection.send(&Message::Hello(Hello {
             oldest_version: OLDEST_VERSION,
             version: VERSION,
-            capabilities: 0,
+            capabilities,
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
             multifd_channels: 0,
@@ -36,16 +37,24 @@ impl Run<'_> {
         }))?;
         let ours = (OLDEST_VERSION, VERSION);
         match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
-            Message::HelloAck(HelloAck { version, capabilities: 0 })
-                if negotiate(ours, (version, version)).is_some() =>
+            Message::HelloAck(HelloAck { version, capabilities: theirs })
+                if negotiate(ours, (version, version)).is_some() && theirs == capabilities =>
             {
-                Ok(())
+                self.open_urgent()
             }
             Message::HelloAck(ack) => Err(Stop::Failed(format!(
                 "The destination chose version {} with capabilities {:#x}; this source speaks {} to {}",
                 ack.version, ack.capabilities, ours.0, ours.1
             ))),
             other => Err(unexpected(&other, "a greeting")),
+        }
+    }
+
+    /// What the scenario needs of the stream.
+    fn capabilities(&self) -> u32 {
+        match &self.config.postcopy {
+            Some(postcopy) if postcopy.preempt => capability::URGENT,
+            _ => 0,
         }
     }
 

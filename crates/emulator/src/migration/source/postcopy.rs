@@ -1,18 +1,23 @@
 //! The source's half of a post-copy: see [`crate::migration::postcopy`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
-use sterna_wire::stream::{Kind, MAX_LIST_RUNS, Message, PAGE_BYTES, PageRun, check_runs};
+use sterna_wire::stream::{
+    Kind, MAX_LIST_RUNS, Message, PAGE_BYTES, PageRun, ReadError, Role, check_runs,
+};
 
 use super::Stop;
-use super::connection::{SLICE, STALL_TIMEOUT, unexpected};
+use super::connection::{ANSWER_TIMEOUT, SLICE, STALL_TIMEOUT, unexpected};
 use super::run::Run;
+use super::urgent::UrgentSender;
+use crate::host::session::URGENT_THREAD;
 use crate::migration::breakage::{Defect, Moment};
 use crate::migration::bucket::TokenBucket;
+use crate::migration::channels::{self, Further};
 use crate::migration::pass::PassMeter;
 use crate::migration::postcopy::Backlog;
 use crate::migration::ram::RamSender;
@@ -41,20 +46,77 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Opens the connection for requested pages, if there shall be one.
+    pub(super) fn open_urgent(&mut self) -> Result<(), Stop> {
+        if !self.config.postcopy.as_ref().is_some_and(|it| it.preempt) {
+            return Ok(());
+        }
+        let latency = Duration::from_nanos(self.config.link_latency_ns);
+        let connect = &mut || self.target.connect(ANSWER_TIMEOUT);
+        let opened = channels::open(self.session, Role::Urgent, 1, latency, connect);
+        let urgent = opened.map_err(|error| Stop::Failed(error.to_string()))?.pop();
+        if let Some(it) = &urgent {
+            it.socket.set_write_timeout(Some(STALL_TIMEOUT))?;
+            (self.on_connect)(it.socket.try_clone()?);
+        }
+        self.urgent = urgent;
+        Ok(())
+    }
+
     /// Sends what the destination asks for, and everything else in between, until all of it has arrived.
     pub(super) fn serve(&mut self) -> Result<(), Stop> {
         let Some(backlog) = self.backlog.take() else { return Ok(()) };
         self.progress.update(|it| it.phase = Phase::Postcopy);
+        self.pacer.set_limited(false);
+        self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
+        self.commit_defects(&backlog);
+        match self.urgent.take() {
+            None => self.serve_both(&backlog),
+            Some(urgent) => self.serve_with(urgent, &backlog),
+        }
+    }
+
+    /// Requests are served by a thread and a connection of their own.
+    fn serve_with(&mut self, urgent: Further, backlog: &Backlog) -> Result<(), Stop> {
+        let (region, pacer, progress) =
+            (&self.guest.region, Arc::clone(&self.pacer), self.progress);
+        let main = self.connection.socket.try_clone()?;
+        let its_socket = urgent.socket.try_clone()?;
+        let mut sender = UrgentSender::new(urgent, region, self.config, backlog, &pacer, progress);
+        let ram_pages = region.pages() as u64;
+        let has_given_up = AtomicBool::new(false);
+        let (served, urgent_served) = std::thread::scope(|scope| {
+            let serve_urgent = || {
+                sender.run(ram_pages).inspect_err(|_| {
+                    // Whoever gives up first ends the other, and tells why.
+                    if !has_given_up.swap(true, Ordering::AcqRel) {
+                        main.shut_down();
+                    }
+                })
+            };
+            let thread = std::thread::Builder::new().name(URGENT_THREAD.to_owned());
+            let thread = thread.spawn_scoped(scope, serve_urgent)?;
+            let served = self.serve_both(backlog);
+            let is_first = served.is_err() && !has_given_up.swap(true, Ordering::AcqRel);
+            its_socket.shut_down();
+            let urgent_served = thread.join().unwrap_or(Ok(()));
+            Ok::<_, Stop>(if is_first { (served, Ok(())) } else { (served, urgent_served) })
+        })?;
+        if served.is_err() {
+            urgent_served.map_err(|error| lost_on("for requested pages", error))?;
+        }
+        served
+    }
+
+    /// The background stream, and the requests that come on its own connection.
+    fn serve_both(&mut self, backlog: &Backlog) -> Result<(), Stop> {
         let rate = self.config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
         let mut background = TokenBucket::new(rate);
-        self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
         let mut finished_at = None;
-        self.commit_defects(&backlog);
-        self.pacer.set_limited(false);
         loop {
-            let wait = self.until_background(&background, &backlog, finished_at);
+            let wait = self.until_background(&background, backlog, finished_at);
             match self.connection.next(wait)? {
-                Some(Message::Request(runs)) => self.send_requested(&backlog, &runs)?,
+                Some(Message::Request(runs)) => self.send_requested(backlog, &runs)?,
                 Some(Message::Loaded) if finished_at.is_some() => return Ok(()),
                 Some(other) => return Err(unexpected(&other, "a request")),
                 None if !wait.is_zero() => {}
@@ -62,7 +124,7 @@ impl Run<'_> {
                     self.connection.send(&Message::Finished)?;
                     finished_at = Some(Instant::now());
                 }
-                None => self.send_background(&mut background, &backlog)?,
+                None => self.send_background(&mut background, backlog)?,
             }
             if finished_at.is_some_and(|it| it.elapsed() > STALL_TIMEOUT) {
                 return Err(Stop::Failed(format!(
@@ -153,4 +215,12 @@ impl Run<'_> {
             it.transferred_bytes = self.pacer.sent_bytes();
         });
     }
+}
+
+fn lost_on(what: &str, error: ReadError) -> Stop {
+    Stop::Failed(match error {
+        ReadError::Closed => format!("The destination closed the connection {what}"),
+        ReadError::Frame(error) => format!("Destination, on the connection {what}: {error}"),
+        ReadError::Io(error) => format!("The connection {what} failed: {error}"),
+    })
 }

@@ -12,6 +12,7 @@ use super::Stop;
 use super::connection::Connection;
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
+use crate::migration::channels::Further;
 use crate::migration::decision::Decision;
 use crate::migration::gate::Gate;
 use crate::migration::pacer::Pacer;
@@ -19,6 +20,7 @@ use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::RamSender;
+use crate::transport::{Socket, Target};
 
 /// One migration under way.
 pub(super) struct Run<'a> {
@@ -27,6 +29,12 @@ pub(super) struct Run<'a> {
     pub(super) decision: Decision,
     /// What follows after a switch to post-copy.
     pub(super) backlog: Option<Arc<Backlog>>,
+    /// The connection for pages that were asked for.
+    pub(super) urgent: Option<Further>,
+    /// The destination, for further connections.
+    pub(super) target: &'a Target,
+    /// Receives a handle on each connection.
+    pub(super) on_connect: &'a dyn Fn(Socket),
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
     pub(super) crew: &'a Crew,
