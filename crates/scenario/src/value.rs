@@ -5,7 +5,9 @@ use std::fmt::Display;
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
-use crate::types::{Compression, HugePages, LimitAction, TlsMode, Transport, ZeroPage};
+use crate::types::{
+    Compression, FaultError, Faults, HugePages, LimitAction, TlsMode, Transport, ZeroPage,
+};
 use crate::{IdSet, IdSetError};
 
 /// How a value is written in TOML and JSON. On the command line and in variables everything is plain text.
@@ -31,6 +33,9 @@ pub enum ValueError {
     /// Not a set of processors or nodes.
     #[error(transparent)]
     Ids(#[from] IdSetError),
+    /// Not a list of faults.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// Not a whole number within the field's range.
     #[error("`{text}` is not a whole number from 0 to {largest}")]
     Integer {
@@ -73,7 +78,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet);
+parsed!(Bytes, Rate, Size, Span, IdSet, Faults);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use sterna_pilot::EngineError;
-use sterna_wire::control::{Faults, HostStatus, Phase, Served};
+use sterna_wire::control::{HostStatus, PageFaults, Phase, Served};
 
 /// Takes in what the destination says while the source believes in a post-copy: only there it can be seen that it will never end.
 pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, EngineError>) {
@@ -29,7 +29,7 @@ pub struct Evidence {
     precopy_bytes: Option<u64>,
     downtime_bytes: Option<u64>,
     served: Option<Served>,
-    faults: Option<Faults>,
+    faults: Option<PageFaults>,
 }
 
 impl Evidence {
@@ -46,8 +46,8 @@ impl Evidence {
 
     /// Takes in a status of the destination.
     pub fn see_destination(&mut self, status: &HostStatus) {
-        if status.faults.is_some() {
-            self.faults.clone_from(&status.faults);
+        if status.page_faults.is_some() {
+            self.faults.clone_from(&status.page_faults);
         }
     }
 
@@ -75,7 +75,7 @@ impl Evidence {
     }
 }
 
-fn destination_counters(faults: &Faults) -> Value {
+fn destination_counters(faults: &PageFaults) -> Value {
     let milliseconds = |ns: u64| ns as f64 / 1e6;
     let blocked: Vec<f64> = faults.blocked_ns.iter().map(|it| milliseconds(*it)).collect();
     let mut counters = Map::new();

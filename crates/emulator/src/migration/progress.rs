@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{HostStatus, PassRecord, Phase, Stamps};
+use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
 use super::postcopy::{Backlog, FaultBook};
 
@@ -19,8 +19,9 @@ pub struct Progress {
 struct Inner {
     status: HostStatus,
     passes: Vec<PassRecord>,
+    events: Vec<HostEvent>,
     backlog: Option<Arc<Backlog>>,
-    faults: Option<Arc<FaultBook>>,
+    page_faults: Option<Arc<FaultBook>>,
 }
 
 impl Progress {
@@ -39,14 +40,25 @@ impl Progress {
         self.lock().passes.push(record);
     }
 
+    /// Notes that something happened now.
+    pub fn note(&self, kind: &str, text: String) {
+        let event = HostEvent { at_ns: monotonic_ns(), kind: kind.to_owned(), text };
+        self.lock().events.push(event);
+    }
+
+    /// Takes what happened since the last time.
+    pub fn take_events(&self) -> Vec<HostEvent> {
+        std::mem::take(&mut self.lock().events)
+    }
+
     /// From now on the status tells what was sent of these pages.
     pub fn watch_backlog(&self, backlog: Arc<Backlog>) {
         self.lock().backlog = Some(backlog);
     }
 
     /// From now on the status tells of these faults.
-    pub fn watch_faults(&self, faults: Arc<FaultBook>) {
-        self.lock().faults = Some(faults);
+    pub fn watch_faults(&self, book: Arc<FaultBook>) {
+        self.lock().page_faults = Some(book);
     }
 
     /// The phase alone.
@@ -62,7 +74,7 @@ impl Progress {
             at_ns: monotonic_ns(),
             passes,
             served: inner.backlog.as_ref().map(|it| it.served()),
-            faults: inner.faults.as_ref().map(|it| it.told()),
+            page_faults: inner.page_faults.as_ref().map(|it| it.told()),
             ..inner.status.clone()
         }
     }

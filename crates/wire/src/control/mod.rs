@@ -24,9 +24,9 @@ mod request;
 mod samples;
 mod status;
 
-pub use postcopy::{FaultLatency, Faults, Served};
+pub use postcopy::{FaultLatency, PageFaults, Served};
 pub use request::{Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side};
-pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
+pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 
 /// The control version this build speaks.

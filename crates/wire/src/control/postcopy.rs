@@ -19,7 +19,7 @@ pub struct Served {
 /// What the destination has met since a switch to post-copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Faults {
+pub struct PageFaults {
     /// Pages that the source was to send after the switch.
     pub discarded_pages: u64,
     /// How long it took to forget what was there of them.
@@ -42,7 +42,7 @@ pub struct Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FaultLatency {
-    /// Faults timed.
+    /// PageFaults timed.
     pub count: u64,
     /// Mean.
     pub mean_ns: u64,

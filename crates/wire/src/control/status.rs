@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, Served};
+use super::{PageFaults, Served};
 
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ pub struct HostStatus {
     /// What the source has sent since a switch to post-copy.
     pub served: Option<Served>,
     /// What the destination has met since a switch to post-copy.
-    pub faults: Option<Faults>,
+    pub page_faults: Option<PageFaults>,
 }
 
 /// One pass, or the final phase after the stop.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sterna_sys::tracking::Fault;
-use sterna_wire::control::{FaultLatency, Faults};
+use sterna_wire::control::{FaultLatency, PageFaults};
 use sterna_wire::stream::PageRun;
 use sterna_workload::Histogram;
 
@@ -25,7 +25,7 @@ struct Inner {
     /// When the faults of each page were read.
     waiting: HashMap<usize, Vec<u64>>,
     latency: Histogram,
-    told: Faults,
+    told: PageFaults,
     blocked: Blocked,
 }
 
@@ -55,8 +55,11 @@ pub enum Need {
 impl FaultBook {
     /// Books of a guest that lacks `missing`; `workers` are the threads of its workers, by number.
     pub fn new(missing: PageSet, workers: &[Option<u32>], discard_ns: u64) -> FaultBook {
-        let told =
-            Faults { discarded_pages: missing.len() as u64, discard_ns, ..Faults::default() };
+        let told = PageFaults {
+            discarded_pages: missing.len() as u64,
+            discard_ns,
+            ..PageFaults::default()
+        };
         let threads = workers.iter().enumerate();
         let blocked = Blocked {
             workers: threads.filter_map(|(worker, thread)| Some(((*thread)?, worker))).collect(),
@@ -113,9 +116,9 @@ impl FaultBook {
     }
 
     /// For the status.
-    pub fn told(&self) -> Faults {
+    pub fn told(&self) -> PageFaults {
         let inner = self.lock();
-        Faults {
+        PageFaults {
             missing_pages: inner.missing.len() as u64,
             latency: latency(&inner.latency),
             blocked_ns: inner.blocked.blocked_ns.clone(),
