@@ -6,6 +6,7 @@
 
 mod conditions;
 mod costs;
+mod fault_service;
 mod first_pass;
 pub mod guest_cost;
 mod samples;
@@ -55,6 +56,8 @@ enum Part {
     Sync,
     /// What watching costs the guest
     GuestCost,
+    /// How long a guest in post-copy waits for a page
+    FaultService,
 }
 
 /// Measures, in a release build of this program: what runs in its own process counts, too.
@@ -83,6 +86,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if wants(Part::GuestCost) {
         guest_cost::run(options, &flights)?;
+    }
+    if wants(Part::FaultService) {
+        fault_service::run(options, &flights)?;
     }
     println!();
     conditions::tell("After");

@@ -179,6 +179,26 @@ fn whatever_breaks_in_post_copy_the_guest_is_lost_and_never_runs_at_the_source()
 }
 
 #[test]
+fn faults_may_strike_in_post_copy() {
+    for (fault, reason) in [
+        ("at-postcopy=100ms,action=drop", "onnection"),
+        ("at-postcopy=100ms,action=corrupt", "Checksum mismatch"),
+        ("at-postcopy=100ms,side=destination,action=kill", "killed by signal"),
+    ] {
+        let outcome = switched(&[&SLOW[..], &["--faults", fault]].concat());
+        outcome.assert_ended(3, "lost", "unchecked");
+        outcome.assert_reason_has(reason);
+    }
+}
+
+#[test]
+fn encrypted_connections_carry_it() {
+    let outcome = switched(&["--postcopy-after-passes", "1", "--tls-mode=x509"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_served(&outcome);
+}
+
+#[test]
 fn an_interrupt_waits_for_the_end() {
     let mut run = Run::small(&[&HARD[..], &SLOW, &["--progress", "plain"]].concat()).start();
     run.wait_for("s  postcopy");

@@ -15,8 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
+use sterna_sys::clock::monotonic_ns;
 use sterna_sys::tracking::Uffd;
-use sterna_wire::stream::{Kind, Message, MessageReader, MessageWriter, ReadError};
+use sterna_wire::stream::{HEADER_BYTES, Kind, Message, MessageReader, MessageWriter, ReadError};
 
 use super::{Load, LoadError, unexpected};
 use crate::host::session::{FAULT_THREAD, URGENT_THREAD};
@@ -125,8 +126,11 @@ impl Load<'_> {
     fn receive(&mut self, fetching: &Fetching<'_>) -> Result<(), FetchError> {
         self.inbound.set_timeout(Some(SILENCE_TIMEOUT)).map_err(LoadError::from)?;
         let mut placer = Placer::new(fetching.uffd, fetching.book, fetching.ram_pages);
+        self.faults.begin_postcopy(monotonic_ns());
         loop {
+            self.suffer();
             let header = self.reader.header(&mut self.inbound)?;
+            self.taken_bytes += HEADER_BYTES as u64 + u64::from(header.body_bytes);
             if matches!(header.kind, Kind::Pages | Kind::Zero) {
                 placer.take(&header, &mut self.inbound)?;
                 self.strike(Moment::Postcopy);

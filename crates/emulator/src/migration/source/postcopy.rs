@@ -18,6 +18,7 @@ use crate::host::session::URGENT_THREAD;
 use crate::migration::breakage::{Defect, Moment};
 use crate::migration::bucket::TokenBucket;
 use crate::migration::channels::{self, Further};
+use crate::migration::faults::Damaging;
 use crate::migration::pass::PassMeter;
 use crate::migration::postcopy::Backlog;
 use crate::migration::ram::RamSender;
@@ -68,6 +69,7 @@ impl Run<'_> {
         let Some(backlog) = self.backlog.take() else { return Ok(()) };
         self.progress.update(|it| it.phase = Phase::Postcopy);
         self.pacer.set_limited(false);
+        self.faults.begin_postcopy(monotonic_ns());
         self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
         self.commit_defects(&backlog);
         match self.urgent.take() {
@@ -179,6 +181,7 @@ impl Run<'_> {
         background: &mut TokenBucket,
         backlog: &Backlog,
     ) -> Result<(), Stop> {
+        self.suffer(0)?;
         let (least, most) = (PAGE_BYTES as u64, (BACKGROUND_PAGES * PAGE_BYTES) as u64);
         let wire = self.pacer.quantum_bytes(least, most);
         let pages = background.quantum_bytes(least, wire) as usize / PAGE_BYTES;
@@ -197,7 +200,10 @@ impl Run<'_> {
         while self.ram.pending_bytes() > 0 {
             let most = self.ram.pending_bytes();
             let (socket, writer) = self.connection.outlet();
-            let batch = self.ram.send_batch(most, writer, socket)?;
+            let batch = match std::mem::take(&mut self.is_damaging) {
+                true => self.ram.send_batch(most, writer, &mut Damaging::new(socket))?,
+                false => self.ram.send_batch(most, writer, socket)?,
+            };
             bytes += batch.wire_bytes;
             self.progress.update(|it| {
                 it.pages_sent += batch.pages;
