@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use sterna_emulator::host;
+use sterna_emulator::host::{self, HostOptions};
 use sterna_wire::control::{
     self, Act, Endpoint, HostConfig, HostStatus, Phase, PostcopyConfig, Reply, Request, Side,
 };
@@ -29,7 +29,10 @@ struct Host {
 impl Host {
     fn prepared(side: Side) -> Host {
         let (control, theirs) = UnixStream::pair().unwrap();
-        std::thread::spawn(move || host::serve(theirs, "token"));
+        std::thread::spawn(move || {
+            let options = HostOptions { token: "token".to_owned(), tls_directory: None };
+            host::serve(theirs, &options)
+        });
         let mut host = Host { control };
         host.ask(&Request::Hello { version: control::VERSION, token: "token".to_owned() });
         let reply = host.ask(&Request::Prepare(Box::new(config(side))));

@@ -2,6 +2,7 @@
 
 mod discard;
 mod error;
+mod huge;
 mod map;
 mod prealloc;
 mod receive;
