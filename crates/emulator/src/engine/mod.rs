@@ -2,6 +2,7 @@
 
 mod configure;
 mod mapping;
+mod parallel;
 mod postcopy;
 mod unsupported;
 
@@ -10,6 +11,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use sterna_pilot::{
     Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
     Settled, Status, Unsupported,
@@ -25,8 +27,9 @@ use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use crate::probe::available_bytes;
-use configure::prepare;
+use configure::{multifd, prepare};
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use parallel::Parallel;
 use postcopy::{Evidence, check_destination, incomplete};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
@@ -68,6 +71,7 @@ pub struct Emulator {
     passes_seen: usize,
     gaps_lost: u64,
     is_switchover_told: bool,
+    parallel: Parallel,
     evidence: Evidence,
 }
 
@@ -89,15 +93,9 @@ impl Emulator {
             passes_seen: 0,
             gaps_lost: 0,
             is_switchover_told: false,
+            parallel: Parallel::default(),
             evidence: Evidence::default(),
         }
-    }
-
-    fn details(&self) -> BTreeMap<String, serde_json::Value> {
-        let mut details =
-            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
-        details.extend(self.evidence.to_details());
-        details
     }
 
     fn hosts(&mut self) -> Result<&mut Hosts, EngineError> {
@@ -110,6 +108,14 @@ impl Emulator {
             Side::Source => &mut hosts.source,
             Side::Destination => &mut hosts.destination,
         })
+    }
+
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details.extend(self.evidence.to_details());
+        details
     }
 
     fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
@@ -148,6 +154,7 @@ impl Emulator {
         let mut status = status_of(&mut hosts.source, passes_seen)?;
         self.evidence.see_source(&status);
         let mut moments = source_moments(&status, &hosts.source);
+        let mut loaded = None;
         if matches!(status.phase, Phase::Completed | Phase::Postcopy) {
             let theirs = status_of(&mut hosts.destination, 0);
             if status.phase == Phase::Postcopy {
@@ -156,12 +163,15 @@ impl Emulator {
             match theirs {
                 Ok(theirs) => {
                     self.evidence.see_destination(&theirs);
+                    loaded.clone_from(&theirs.multifd);
                     add_destination(&mut moments, &theirs, &hosts.destination);
                 }
                 Err(_) if status.phase == Phase::Undecided => {}
                 Err(error) => return Err(error),
             }
         }
+        self.parallel.note_source(&status.multifd);
+        self.parallel.note_destination(&loaded);
         self.passes_seen += status.passes.len();
         Ok((status, moments))
     }
@@ -205,6 +215,7 @@ impl Hypervisor for Emulator {
     ) -> Result<(), EngineError> {
         check_memory(scenario)?;
         self.transport = scenario.migration.transport;
+        self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
         let directory = directory.as_deref();
         let start = |side| HostProcess::start(&self.options.host_command, side, directory);
@@ -402,6 +413,7 @@ impl Hypervisor for Emulator {
                 Some("The machine is overloaded; the blackout may be longer than stated"),
             );
         }
+        warnings.extend(self.parallel.warnings());
         warnings
     }
 

@@ -5,6 +5,8 @@
 //!     └────────────── any error: tell the source, never run the guest ──┘
 //! ```
 //!
+//! At a switch to post-copy `Listen` stands in the place of `Finished`, and between RUNNING and completed the rest is fetched; see [`postcopy`].
+//!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
 mod fetch;
@@ -32,6 +34,7 @@ use postcopy::Lacking;
 use super::breakage::{Defect, Moment, strike};
 use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
 use super::faults::{Damaging, FaultPlan, Reached};
+use super::multifd::{MAX_CHANNELS, Receivers};
 use super::progress::Progress;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
@@ -42,6 +45,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Longest silence of the source: pilots cancel far earlier, so this only frees a forgotten host.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How often a destination with parallel connections looks whether one of them has failed.
+const CHANNELS_LOOK: Duration = Duration::from_millis(20);
+
+/// What this destination can do beyond the first connection's pages.
+const CAPABILITIES: u32 = capability::MULTIFD | capability::URGENT;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -80,11 +89,13 @@ enum LoadError {
     #[error("The workload cannot start: {0}")]
     Crew(#[from] CrewError),
     #[error(transparent)]
+    Channels(#[from] ChannelError),
+    #[error("{0}")]
+    Channel(String),
+    #[error(transparent)]
     Faults(#[from] FaultError),
     #[error("Sending failed: {0}")]
     Io(#[from] std::io::Error),
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
     #[error("Memory cannot be prepared for post-copy: {0}")]
     Discard(#[source] std::io::Error),
     #[error("Missing pages cannot be served: {0}")]
@@ -110,14 +121,14 @@ impl Destination {
             defects,
             on_connect,
         } = self;
-        let door = Door { listener, closing: &closing, on_connect };
-        let mut load = match Load::accept(&guest, &progress, &config, &door) {
-            Ok(load) => load,
-            Err(error) => return give_up(&progress, &error),
-        };
+        let mut load =
+            match Load::accept(&guest, &progress, &config, listener, &closing, on_connect) {
+                Ok(load) => load,
+                Err(error) => return give_up(&progress, &error),
+            };
         load.session = session;
         load.defects = defects;
-        if let Err(error) = load.phases(door) {
+        if let Err(error) = load.phases() {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
         } else if load.lacking.is_some() {
@@ -135,22 +146,13 @@ fn give_up(progress: &Progress, error: &LoadError) {
     });
 }
 
-/// Where connections come in.
-struct Door<'a> {
-    listener: Listener,
-    closing: &'a AtomicBool,
-    on_connect: Box<dyn Fn(Socket) + Send>,
-}
-
-impl Door<'_> {
-    fn is_open(&self) -> bool {
-        !self.closing.load(Ordering::Acquire)
-    }
-}
-
 struct Load<'a> {
     guest: &'a Guest,
-    progress: &'a Progress,
+    progress: &'a Arc<Progress>,
+    listener: Listener,
+    on_connect: Box<dyn Fn(Socket) + Send>,
+    latency: Duration,
+    receivers: Option<Receivers>,
     socket: Socket,
     inbound: Inbound,
     reader: MessageReader,
@@ -167,25 +169,29 @@ struct Load<'a> {
     lacking: Option<Lacking>,
     /// The connection for pages that the guest waits for.
     urgent: Option<Further>,
-    /// The emulated wire's delay.
-    latency: Duration,
 }
 
 impl<'a> Load<'a> {
     fn accept(
         guest: &'a Guest,
-        progress: &'a Progress,
+        progress: &'a Arc<Progress>,
         config: &HostConfig,
-        door: &Door<'a>,
+        listener: Listener,
+        closing: &'a AtomicBool,
+        on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Load<'a>, LoadError> {
-        let socket = door.listener.accept(CONNECT_TIMEOUT, &|| door.is_open())?;
-        (door.on_connect)(socket.try_clone()?);
+        let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
+        on_connect(socket.try_clone()?);
         let latency = Duration::from_nanos(config.link_latency_ns);
         let mut inbound = Inbound::new(socket.try_clone()?, latency)?;
         inbound.set_timeout(Some(SILENCE_TIMEOUT))?;
         Ok(Load {
             guest,
             progress,
+            listener,
+            on_connect,
+            latency,
+            receivers: None,
             socket,
             inbound,
             reader: MessageReader::default(),
@@ -195,19 +201,16 @@ impl<'a> Load<'a> {
             runs: Vec::new(),
             faults: FaultPlan::new(&config.faults, Side::Destination, monotonic_ns())?,
             is_damaging: false,
-            closing: door.closing,
+            closing,
             pass: 1,
             taken_bytes: 0,
             lacking: None,
             urgent: None,
-            latency,
         })
     }
 
-    fn phases(&mut self, door: Door<'_>) -> Result<(), LoadError> {
-        self.greet(&door)?;
-        // Nobody else shall come in.
-        drop(door);
+    fn phases(&mut self) -> Result<(), LoadError> {
+        self.greet()?;
         self.load()?;
         self.say_ready()?;
         self.await_go()?;
@@ -215,7 +218,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn greet(&mut self, door: &Door<'_>) -> Result<(), LoadError> {
+    fn greet(&mut self) -> Result<(), LoadError> {
         let hello = match self.reader.message(&mut self.inbound)? {
             Message::Hello(hello) => hello,
             other => return Err(unexpected(other.kind(), "a greeting")),
@@ -223,30 +226,11 @@ impl<'a> Load<'a> {
         let version = self.check(&hello)?;
         let capabilities = hello.capabilities;
         self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
-        self.take_further(&hello, door)?;
+        self.receive_channels(&hello)?;
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
         });
-        Ok(())
-    }
-
-    /// Takes in the further connections that the greeting announced.
-    fn take_further(&mut self, hello: &Hello, door: &Door<'_>) -> Result<(), LoadError> {
-        let reception = Reception {
-            listener: &door.listener,
-            session: self.session,
-            expected: &[(Role::Urgent, hello.channels(Role::Urgent))],
-            latency: self.latency,
-            limit: CHANNELS_TIMEOUT,
-            keep_waiting: &|| door.is_open(),
-        };
-        let keep = &mut |socket: &Socket| {
-            if let Ok(handle) = socket.try_clone() {
-                (door.on_connect)(handle);
-            }
-        };
-        self.urgent = reception.take_all(keep)?.pop();
         Ok(())
     }
 
@@ -264,9 +248,15 @@ impl<'a> Load<'a> {
         if hello.session != self.session {
             return refuse("The connection belongs to another migration".to_owned());
         }
-        let unknown = hello.capabilities & !capability::URGENT;
-        if unknown != 0 {
-            return refuse(format!("Unknown capabilities {unknown:#x}"));
+        if hello.capabilities & !CAPABILITIES != 0 {
+            return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
+        }
+        let channels = hello.channels(Role::Multifd);
+        let has_channels = hello.capabilities & capability::MULTIFD != 0;
+        if channels > MAX_CHANNELS || has_channels != (channels > 0) {
+            return refuse(format!(
+                "The source announces {channels} parallel connections; 1 to {MAX_CHANNELS} are possible"
+            ));
         }
         if hello.page_bytes as usize != PAGE_BYTES {
             return refuse(format!(
@@ -283,12 +273,65 @@ impl<'a> Load<'a> {
         Ok(version)
     }
 
+    /// Waits for the further connections that the greeting announced.
+    fn receive_channels(&mut self, hello: &Hello) -> Result<(), LoadError> {
+        let expected = Role::ALL.map(|role| (role, hello.channels(role)));
+        let reception = Reception {
+            listener: &self.listener,
+            session: self.session,
+            expected: &expected,
+            latency: self.latency,
+            limit: CHANNELS_TIMEOUT,
+            keep_waiting: &|| !self.closing.load(Ordering::Acquire),
+        };
+        let connections = reception.take_all(&mut |socket| {
+            if let Ok(socket) = socket.try_clone() {
+                (self.on_connect)(socket);
+            }
+        })?;
+        let (multifd, mut others): (Vec<Further>, Vec<Further>) =
+            connections.into_iter().partition(|it| it.channel.role == Role::Multifd);
+        self.urgent = others.pop();
+        if !multifd.is_empty() {
+            let delay = self.defects.iter().find_map(|it| match it {
+                Defect::LatePacket(delay) => Some(*delay),
+                _ => None,
+            });
+            let region = &self.guest.region;
+            let receivers =
+                Receivers::start(multifd, region, self.progress, SILENCE_TIMEOUT, delay)?;
+            self.receivers = Some(receivers);
+        }
+        Ok(())
+    }
+
+    /// Waits for the next frame on the first connection, and hears of a parallel one that fails meanwhile.
+    fn await_frame(&mut self) -> Result<(), LoadError> {
+        let Some(receivers) = &self.receivers else { return Ok(()) };
+        loop {
+            if let Some(reason) = receivers.failure() {
+                return Err(LoadError::Channel(reason));
+            }
+            if self.inbound.is_readable(CHANNELS_LOOK).map_err(ReadError::from)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&self, number: u32) -> Result<(), LoadError> {
+        let Some(receivers) = &self.receivers else {
+            return Err(unexpected(Kind::Flush, "memory"));
+        };
+        receivers.meet(number).map_err(|broken| LoadError::Channel(broken.to_string()))
+    }
+
     /// Takes pages until the source says that nothing follows, then creates the workers.
     fn load(&mut self) -> Result<(), LoadError> {
         let mut state = None;
         self.strike(Moment::Pass(1));
         loop {
             self.suffer();
+            self.await_frame()?;
             let header = self.reader.header(&mut self.inbound)?;
             self.taken_bytes += HEADER_BYTES as u64 + u64::from(header.body_bytes);
             match header.kind {
@@ -300,6 +343,7 @@ impl<'a> Load<'a> {
                         self.progress.update(|it| it.pass = pass + 1);
                         self.strike(Moment::Pass(pass + 1));
                     }
+                    Message::Flush(number) => self.flush(number)?,
                     Message::State(it) => state = Some(it),
                     Message::Discard(runs) => self.discard(&runs)?,
                     Message::Finished if self.lacking.is_none() => break,
@@ -309,6 +353,8 @@ impl<'a> Load<'a> {
                 },
             }
         }
+        // All pages are there: what becomes of the parallel connections is of no interest any more.
+        self.receivers = None;
         let Some(state) = state else {
             return Err(LoadError::Refused("The source sent no state of the workload".to_owned()));
         };

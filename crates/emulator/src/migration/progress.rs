@@ -1,10 +1,11 @@
 //! What a running migration tells about itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
+use super::pacer::Pacer;
 use super::postcopy::{Backlog, FaultBook};
 
 /// The status of a migration, written by its thread and read by the control connection.
@@ -13,6 +14,7 @@ use super::postcopy::{Backlog, FaultBook};
 #[derive(Debug, Default)]
 pub struct Progress {
     inner: Mutex<Inner>,
+    pacer: OnceLock<Arc<Pacer>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,11 @@ struct Inner {
 }
 
 impl Progress {
+    /// Reads the bytes on the wire from their source from now on: they are sent by threads of their own, and a count that lags would make a limit look broken.
+    pub fn watch(&self, pacer: &Arc<Pacer>) {
+        let _ = self.pacer.set(Arc::clone(pacer));
+    }
+
     /// Changes the status.
     pub fn update(&self, change: impl FnOnce(&mut HostStatus)) {
         change(&mut self.lock().status);
@@ -70,13 +77,17 @@ impl Progress {
     pub fn read(&self, passes_seen: usize) -> HostStatus {
         let inner = self.lock();
         let passes = inner.passes.get(passes_seen..).unwrap_or_default().to_vec();
-        HostStatus {
-            at_ns: monotonic_ns(),
+        let mut status = HostStatus {
             passes,
             served: inner.backlog.as_ref().map(|it| it.served()),
             page_faults: inner.page_faults.as_ref().map(|it| it.told()),
             ..inner.status.clone()
+        };
+        if let Some(pacer) = self.pacer.get() {
+            status.transferred_bytes = pacer.sent_bytes();
         }
+        status.at_ns = monotonic_ns();
+        status
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

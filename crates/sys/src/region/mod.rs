@@ -6,6 +6,7 @@ mod huge;
 mod map;
 mod prealloc;
 mod receive;
+mod send;
 
 use std::{
     ops::Range,

@@ -19,11 +19,13 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod multifd;
 mod postcopy;
 mod request;
 mod samples;
 mod status;
 
+pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
 pub use postcopy::{FaultLatency, PageFaults, Served};
 pub use request::{Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side};
 pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};

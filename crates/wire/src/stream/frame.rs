@@ -2,7 +2,9 @@
 
 use sterna_sys::crc32c;
 
-use super::{MAX_LIST_RUNS, MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
+use super::{
+    MAX_LIST_RUNS, MAX_PAGES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES, RUN_BYTES,
+};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -45,6 +47,12 @@ pub enum Kind {
     Channel = 13,
     /// The destination takes the further connection.
     ChannelAck = 14,
+    /// Pages on a parallel connection: head, runs, content.
+    Packet = 24,
+    /// On a parallel connection: what follows may be newer than what others still carry.
+    Sync = 25,
+    /// On the first connection: the place in it where all parallel ones have their `Sync`.
+    Flush = 26,
     /// Runs of pages that the destination must forget: they follow after the switch to post-copy.
     Discard = 15,
     /// Takes the place of `Finished` at a switch to post-copy: the guest can run, and the discarded pages follow.
@@ -57,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -72,6 +80,9 @@ impl Kind {
         Kind::Abort,
         Kind::Channel,
         Kind::ChannelAck,
+        Kind::Packet,
+        Kind::Sync,
+        Kind::Flush,
         Kind::Discard,
         Kind::Listen,
         Kind::Request,
@@ -97,8 +108,11 @@ impl Kind {
             | Kind::Go
             | Kind::Running
             | Kind::ChannelAck
+            | Kind::Sync
+            | Kind::Flush
             | Kind::Listen
             | Kind::Loaded => 16,
+            Kind::Packet => PACKET_HEAD_BYTES + PACKET_PAGES * (RUN_BYTES + PAGE_BYTES),
         }
     }
 }
@@ -109,9 +123,9 @@ impl Kind {
 /// |---|---|---|
 /// | 0 | 1 | kind, never 0 |
 /// | 1 | 1 | flags, 0 in version 1 |
-/// | 2 | 2 | runs in the body (`Pages`, `Zero`; otherwise 0) |
+/// | 2 | 2 | runs in the body (`Pages`, `Zero`, `Packet`; otherwise 0) |
 /// | 4 | 4 | body length in bytes |
-/// | 8 | 4 | CRC-32C of page contents, the rest of the body, and the header with this field as 0, in this order |
+/// | 8 | 4 | CRC-32C of page contents as they travel, the rest of the body, and the header with this field as 0, in this order |
 /// | 12 | 4 | sequence number of the frame on its connection and direction, from 0, wrapping |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -248,7 +262,7 @@ impl Header {
             let bytes = u64::from(self.body_bytes);
             return Err(FrameError::TooLong { kind: self.kind, bytes, limit });
         }
-        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero);
+        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero | Kind::Packet);
         let runs = usize::from(self.runs);
         let detail = if has_runs && runs == 0 {
             "it has no page runs".to_owned()

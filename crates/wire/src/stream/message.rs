@@ -34,6 +34,10 @@ pub enum Message {
     Channel(Channel),
     /// See [`Kind::ChannelAck`].
     ChannelAck,
+    /// See [`Kind::Sync`]; the number of the synchronisation, from 1.
+    Sync(u32),
+    /// See [`Kind::Flush`]; the number of the synchronisation, from 1.
+    Flush(u32),
     /// See [`Kind::Discard`]; whether the guest has such pages is the receiver's to check.
     Discard(Vec<PageRun>),
     /// See [`Kind::Listen`].
@@ -60,6 +64,8 @@ impl Message {
             Message::Abort(_) => Kind::Abort,
             Message::Channel(_) => Kind::Channel,
             Message::ChannelAck => Kind::ChannelAck,
+            Message::Sync(_) => Kind::Sync,
+            Message::Flush(_) => Kind::Flush,
             Message::Discard(_) => Kind::Discard,
             Message::Listen => Kind::Listen,
             Message::Request(_) => Kind::Request,
@@ -74,7 +80,9 @@ impl Message {
             Message::HelloAck(ack) => ack.encode(),
             Message::State(state) => state.encode(),
             Message::Error(text) | Message::Abort(text) => encode_text(text),
-            Message::PassEnd(pass) => pass.to_le_bytes().to_vec(),
+            Message::PassEnd(number) | Message::Sync(number) | Message::Flush(number) => {
+                number.to_le_bytes().to_vec()
+            }
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
             Message::Channel(channel) => channel.encode(),
             Message::Discard(runs) | Message::Request(runs) => {
@@ -108,11 +116,13 @@ impl Message {
             Kind::Go => exact::<0>(kind, body).map(|_| Message::Go)?,
             Kind::Channel => Message::Channel(Channel::decode(body)?),
             Kind::ChannelAck => exact::<0>(kind, body).map(|_| Message::ChannelAck)?,
+            Kind::Sync => Message::Sync(u32::from_le_bytes(exact(kind, body)?)),
+            Kind::Flush => Message::Flush(u32::from_le_bytes(exact(kind, body)?)),
             Kind::Discard => Message::Discard(decode_list(kind, body)?),
             Kind::Request => Message::Request(decode_list(kind, body)?),
             Kind::Listen => exact::<0>(kind, body).map(|_| Message::Listen)?,
             Kind::Loaded => exact::<0>(kind, body).map(|_| Message::Loaded)?,
-            Kind::Pages | Kind::Zero => {
+            Kind::Pages | Kind::Zero | Kind::Packet => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
         })
@@ -156,6 +166,8 @@ mod tests {
         check(Message::Ready, b"");
         check(Message::Go, b"");
         check(Message::ChannelAck, b"");
+        check(Message::Sync(0x0102), b"\x02\x01\0\0");
+        check(Message::Flush(3), b"\x03\0\0\0");
         check(Message::Listen, b"");
         check(Message::Loaded, b"");
         let runs = vec![PageRun { first: 0x0102, count: 3 }, PageRun { first: 9, count: 1 }];

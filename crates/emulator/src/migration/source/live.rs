@@ -20,6 +20,8 @@ impl Run<'_> {
     /// Everything before the stop; returns the pass that the stop will end.
     pub(super) fn send_live(&mut self) -> Result<PassMeter, Stop> {
         self.greet()?;
+        self.open_channels()?;
+        self.open_urgent()?;
         let first = self.arm()?;
         self.iterate(first)
     }
@@ -32,15 +34,15 @@ impl Run<'_> {
             capabilities,
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
-            multifd_channels: 0,
+            multifd_channels: self.config.multifd.as_ref().map_or(0, |it| it.channels),
             ram_bytes: self.guest.region.bytes(),
         }))?;
         let ours = (OLDEST_VERSION, VERSION);
         match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
-            Message::HelloAck(HelloAck { version, capabilities: theirs })
-                if negotiate(ours, (version, version)).is_some() && theirs == capabilities =>
+            Message::HelloAck(HelloAck { version, capabilities: found })
+                if found == capabilities && negotiate(ours, (version, version)).is_some() =>
             {
-                self.open_urgent()
+                Ok(())
             }
             Message::HelloAck(ack) => Err(Stop::Failed(format!(
                 "The destination chose version {} with capabilities {:#x}; this source speaks {} to {}",
@@ -52,9 +54,10 @@ impl Run<'_> {
 
     /// What the scenario needs of the stream.
     fn capabilities(&self) -> u32 {
+        let multifd = self.config.multifd.as_ref().map_or(0, |_| capability::MULTIFD);
         match &self.config.postcopy {
-            Some(postcopy) if postcopy.preempt => capability::URGENT,
-            _ => 0,
+            Some(postcopy) if postcopy.preempt => multifd | capability::URGENT,
+            _ => multifd,
         }
     }
 
@@ -88,11 +91,11 @@ impl Run<'_> {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
-            let pending = self.ram.pending_bytes();
+            let pending = self.pending_bytes();
             let is_due = pending == 0 || monotonic_ns() >= next_sync_ns;
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
-                if self.decision.may_stop(self.ram.pending_bytes()) {
+                if self.decision.may_stop(self.pending_bytes()) {
                     // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
                     return Ok(pass);
                 }
@@ -100,13 +103,16 @@ impl Run<'_> {
             }
             if self.ram.pending_bytes() > 0 {
                 self.send_batch(&mut pass, true)?;
+            } else {
+                self.await_channels(&mut pass)?;
             }
             self.tell();
         }
     }
 
     /// Ends a pass by a synchronisation and begins the next.
-    fn next_pass(&mut self, pass: PassMeter) -> Result<PassMeter, Stop> {
+    fn next_pass(&mut self, mut pass: PassMeter) -> Result<PassMeter, Stop> {
+        self.settle(&mut pass, false)?;
         let opening = self.open_pass(Run::sync)?;
         let number = pass.number();
         let length_ns = self.finish_pass(pass, opening).max(1);

@@ -11,7 +11,7 @@ use sterna_wire::stream::{
 };
 
 use super::Stop;
-use super::connection::{ANSWER_TIMEOUT, SLICE, STALL_TIMEOUT, unexpected};
+use super::connection::{SLICE, STALL_TIMEOUT, unexpected};
 use super::run::Run;
 use super::urgent::UrgentSender;
 use crate::host::session::URGENT_THREAD;
@@ -53,14 +53,9 @@ impl Run<'_> {
             return Ok(());
         }
         let latency = Duration::from_nanos(self.config.link_latency_ns);
-        let connect = &mut || self.target.connect(ANSWER_TIMEOUT);
+        let connect = &mut || self.dialer.dial();
         let opened = channels::open(self.session, Role::Urgent, 1, latency, connect);
-        let urgent = opened.map_err(|error| Stop::Failed(error.to_string()))?.pop();
-        if let Some(it) = &urgent {
-            it.socket.set_write_timeout(Some(STALL_TIMEOUT))?;
-            (self.on_connect)(it.socket.try_clone()?);
-        }
-        self.urgent = urgent;
+        self.urgent = opened.map_err(|error| Stop::Failed(error.to_string()))?.pop();
         Ok(())
     }
 
