@@ -124,6 +124,7 @@ fn config(side: Side) -> HostConfig {
         downtime_limit_ns: 300_000_000,
         zero_page: true,
         multifd: None,
+        postcopy: None,
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,

@@ -4,6 +4,7 @@ mod configure;
 mod mapping;
 mod parallel;
 pub mod places;
+mod postcopy;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use configure::{multifd, prepare};
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 use parallel::Parallel;
 use places::{Places, Start, check_memory, clear_warning, data_endpoint};
+use postcopy::{Evidence, check_destination, incomplete};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -71,6 +73,7 @@ pub struct Emulator {
     gaps_lost: u64,
     is_switchover_told: bool,
     parallel: Parallel,
+    evidence: Evidence,
 }
 
 struct Hosts {
@@ -94,11 +97,12 @@ impl Emulator {
             gaps_lost: 0,
             is_switchover_told: false,
             parallel: Parallel::default(),
+            evidence: Evidence::default(),
         }
     }
 
     fn hosts(&mut self) -> Result<&mut Hosts, EngineError> {
-        self.hosts.as_mut().ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
+        self.hosts.as_mut().ok_or_else(nothing_booted)
     }
 
     fn host(&mut self, side: Side) -> Result<&mut HostProcess, EngineError> {
@@ -113,6 +117,7 @@ impl Emulator {
         let mut details =
             BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
         details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details.extend(self.evidence.to_details());
         details
     }
 
@@ -166,17 +171,28 @@ impl Emulator {
         }
     }
 
-    /// The source's status, and on completion what only the destination knows.
+    /// The source's status, and once the guest runs there what only the destination knows.
     fn whole_status(&mut self) -> Result<(HostStatus, Moments), EngineError> {
         let passes_seen = self.passes_seen;
-        let hosts = self.hosts()?;
-        let status = hosts.source.status(passes_seen)?;
+        let Some(hosts) = &mut self.hosts else { return Err(nothing_booted()) };
+        let mut status = hosts.source.status(passes_seen)?;
+        self.evidence.see_source(&status);
         let mut moments = source_moments(&status, &hosts.source);
         let mut loaded = None;
-        if status.phase == Phase::Completed {
-            let theirs = hosts.destination.status(0)?;
-            loaded.clone_from(&theirs.multifd);
-            add_destination(&mut moments, &theirs, &hosts.destination);
+        if matches!(status.phase, Phase::Completed | Phase::Postcopy) {
+            let theirs = hosts.destination.status(0);
+            if status.phase == Phase::Postcopy {
+                check_destination(&mut status, &theirs);
+            }
+            match theirs {
+                Ok(theirs) => {
+                    self.evidence.see_destination(&theirs);
+                    loaded.clone_from(&theirs.multifd);
+                    add_destination(&mut moments, &theirs, &hosts.destination);
+                }
+                Err(_) if status.phase == Phase::Undecided => {}
+                Err(error) => return Err(error),
+            }
         }
         self.parallel.note_source(&status.multifd);
         self.parallel.note_destination(&loaded);
@@ -322,10 +338,7 @@ impl Hypervisor for Emulator {
             Action::Cancel => Act::Cancel,
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
-            // `unsupported` refuses such a scenario before anything starts.
-            Action::StartPostcopy => {
-                return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
-            }
+            Action::StartPostcopy => Act::StartPostcopy,
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }
@@ -350,6 +363,7 @@ impl Hypervisor for Emulator {
                     let words = status.error.unwrap_or_default();
                     break format!("the destination never ran the guest: {words}");
                 }
+                Ok(status) if status.phase == Phase::Incomplete => break incomplete(&status),
                 Ok(_) if monotonic_ns() < deadline_ns => {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }
@@ -455,6 +469,10 @@ impl Hypervisor for Emulator {
         }
         self.runtime = None;
     }
+}
+
+fn nothing_booted() -> EngineError {
+    EngineError::Failed("Nothing was booted".to_owned())
 }
 
 fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {

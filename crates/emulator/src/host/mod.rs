@@ -3,12 +3,15 @@
 //! The control connection is served by one thread, a question at a time.
 //! Workers, the sampler and the migration run in threads of their own, so that an answer never waits for memory to move.
 //! When the control connection ends, the host ends.
+//!
+//! A guest that lacks memory after a broken post-copy cannot be ended: its workers wait in the kernel.
+//! [`serve`] leaves them behind, so the process must end when it returns.
 
 mod greeting;
 pub mod guest;
 mod sampler;
 pub mod server;
-mod session;
+pub(crate) mod session;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;

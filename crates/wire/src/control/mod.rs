@@ -20,12 +20,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod multifd;
+mod postcopy;
 mod request;
 mod samples;
 mod status;
 
 pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
-pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side, Welcome};
+pub use postcopy::{FaultLatency, PageFaults, Served};
+pub use request::{
+    Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side, Welcome,
+};
 pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 

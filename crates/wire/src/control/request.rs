@@ -180,6 +180,9 @@ pub struct HostConfig {
     /// Parallel connections; `None` sends everything on one.
     #[serde(default)]
     pub multifd: Option<MultifdConfig>,
+    /// What both sides need to know for a switch to post-copy; `None` when none is prepared for.
+    #[serde(default)]
+    pub postcopy: Option<PostcopyConfig>,
     /// Bytes of stand-in device state.
     pub device_state_bytes: u64,
     /// Emulated wire: one-way delay.
@@ -193,6 +196,16 @@ pub struct HostConfig {
     pub tls_name: Option<String>,
     /// A defect to commit on purpose, so that a test sees the claim fail.
     pub breakage: Option<String>,
+}
+
+/// How a migration goes on after a switch to post-copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PostcopyConfig {
+    /// Whether requested pages travel on a connection of their own.
+    pub preempt: bool,
+    /// Most bytes per second of pages that nobody waits for; `None` for no limit.
+    pub max_bandwidth_bytes_per_second: Option<u64>,
 }
 
 /// What a host built.
@@ -217,6 +230,8 @@ pub enum Act {
     Cancel,
     /// Stop the guest now and finish.
     Pause,
+    /// Stop the guest now and let it go on at the destination before its memory is there.
+    StartPostcopy,
     /// Change the downtime limit.
     SetDowntimeLimit {
         /// The new limit.
