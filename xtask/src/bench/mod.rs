@@ -8,6 +8,7 @@ mod conditions;
 mod costs;
 mod first_pass;
 pub mod guest_cost;
+mod kernels;
 mod samples;
 mod sync;
 mod table;
@@ -55,6 +56,8 @@ enum Part {
     Sync,
     /// What watching costs the guest
     GuestCost,
+    /// The loops that look at every page
+    Kernels,
 }
 
 /// Measures, in a release build of this program: what runs in its own process counts, too.
@@ -83,6 +86,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if wants(Part::GuestCost) {
         guest_cost::run(options, &flights)?;
+    }
+    if wants(Part::Kernels) {
+        kernels::run(options)?;
     }
     println!();
     conditions::tell("After");

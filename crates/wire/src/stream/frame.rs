@@ -2,7 +2,7 @@
 
 use sterna_sys::crc32c;
 
-use super::{MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
+use super::{MAX_PAGES, MAX_PIECES, MAX_RUNS, PAGE_BYTES, PIECE_BYTES, RUN_BYTES};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -41,11 +41,13 @@ pub enum Kind {
     Running = 11,
     /// The source gives up before the commit point; the text says why.
     Abort = 12,
+    /// What changed in pages, each told by its former content; see `delta`.
+    Deltas = 13,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -58,6 +60,7 @@ impl Kind {
         Kind::Go,
         Kind::Running,
         Kind::Abort,
+        Kind::Deltas,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -71,6 +74,7 @@ impl Kind {
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
+            Kind::Deltas => MAX_PIECES * (PIECE_BYTES + PAGE_BYTES),
             Kind::State => MAX_STATE_BYTES,
             Kind::PassEnd | Kind::Finished | Kind::Ready | Kind::Go | Kind::Running => 16,
         }
@@ -83,7 +87,7 @@ impl Kind {
 /// |---|---|---|
 /// | 0 | 1 | kind, never 0 |
 /// | 1 | 1 | flags, 0 in version 1 |
-/// | 2 | 2 | runs in the body (`Pages`, `Zero`; otherwise 0) |
+/// | 2 | 2 | runs in the body (`Pages`, `Zero`), or pieces (`Deltas`); otherwise 0 |
 /// | 4 | 4 | body length in bytes |
 /// | 8 | 4 | CRC-32C of page contents, the rest of the body, and the header with this field as 0, in this order |
 /// | 12 | 4 | sequence number of the frame on its connection and direction, from 0, wrapping |
@@ -222,7 +226,7 @@ impl Header {
             let bytes = u64::from(self.body_bytes);
             return Err(FrameError::TooLong { kind: self.kind, bytes, limit });
         }
-        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero);
+        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero | Kind::Deltas);
         let runs = usize::from(self.runs);
         let detail = if has_runs && runs == 0 {
             "it has no page runs".to_owned()
@@ -294,7 +298,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         check(|it| it[0] = 0, "Unknown frame kind 0");
-        check(|it| it[0] = 13, "Unknown frame kind 13");
+        check(|it| it[0] = 99, "Unknown frame kind 99");
         check(|it| it[1] = 1, "Unknown flags 0x01");
         check(|it| it[4..8].fill(0xff), "claims 4294967295 bytes");
         check(|it| it[2] = 0, "no page runs");

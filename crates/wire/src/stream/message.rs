@@ -76,7 +76,7 @@ impl Message {
             Kind::Finished => exact::<0>(kind, body).map(|_| Message::Finished)?,
             Kind::Ready => exact::<0>(kind, body).map(|_| Message::Ready)?,
             Kind::Go => exact::<0>(kind, body).map(|_| Message::Go)?,
-            Kind::Pages | Kind::Zero => {
+            Kind::Pages | Kind::Zero | Kind::Deltas => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
         })

@@ -31,16 +31,20 @@
 //! A build speaks [`VERSION`] and, from the second version on, the one before it.
 //! `Hello` carries the range its sender speaks, and [`negotiate`] picks the newest that both know.
 
+mod delta;
 mod frame;
 mod hello;
 mod message;
+mod pieces;
 mod runs;
 mod state;
 mod transport;
 
+pub use delta::{Delta, DeltaEncoder, DeltaError, PageContent, apply_delta};
 pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
+pub use pieces::{MAX_PIECES, PIECE_BYTES, Piece, decode_pieces, encode_pieces};
 pub use runs::{MAX_RUNS, PageRun, RUN_BYTES, decode_runs, encode_runs};
 pub use state::State;
 pub use transport::{MessageReader, MessageWriter, ReadError};
