@@ -50,7 +50,9 @@ fn zero_test(options: &Options) -> Result<()> {
             assert!((0..region.pages()).all(|page| region.is_zero(page)), "nobody wrote to it");
         }));
         let memory = region.exclusive().context("The region has another user")?;
-        read.push(rate(BYTES, || drop(black_box(sum(memory)))));
+        read.push(rate(BYTES, || {
+            black_box(sum(memory));
+        }));
     }
     let shares = tested.ratios(&read);
     let mut table = Table::new(format!("Zero pages, {} pairs", options.pairs));
