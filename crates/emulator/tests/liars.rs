@@ -125,6 +125,7 @@ fn hello() -> Hello {
         capabilities: 0,
         session: SESSION,
         page_bytes: 4096,
+        multifd_channels: 0,
         ram_bytes: MEMORY_BYTES,
     }
 }
@@ -172,7 +173,7 @@ fn a_destination_refuses_a_source_that_lies_in_its_greeting() {
     check(Hello { ram_bytes: MEMORY_BYTES * 2, ..hello() }, "8388608 bytes of RAM");
     check(Hello { page_bytes: 65536, ..hello() }, "page size is 65536");
     check(Hello { session: [8; 16], ..hello() }, "another migration");
-    check(Hello { capabilities: 1, ..hello() }, "Unknown capabilities");
+    check(Hello { capabilities: 1 << 31, ..hello() }, "Unknown capabilities");
 }
 
 #[test]

@@ -43,8 +43,8 @@ struct Built {
     sampler: Sampler,
     gate: Arc<Gate>,
     progress: Arc<Progress>,
-    /// The migration's connection, to be cut when it is stuck.
-    connection: Arc<Mutex<Option<Socket>>>,
+    /// The migration's connections, to be cut when it is stuck.
+    connections: Arc<Mutex<Vec<Socket>>>,
     migration: Option<JoinHandle<()>>,
 }
 
@@ -129,7 +129,7 @@ impl Session {
                 config.max_bandwidth_bytes_per_second,
             )),
             progress: Arc::default(),
-            connection: Arc::default(),
+            connections: Arc::default(),
             migration: None,
             config: Arc::new(config),
             defects,
@@ -150,7 +150,7 @@ impl Drop for Session {
         self.closing.store(true, Ordering::Release);
         if let Some(built) = &mut self.built {
             built.gate.cancel();
-            built.cut_connection();
+            built.cut_connections();
             if let Some(migration) = built.migration.take() {
                 let _ = migration.join();
             }
@@ -181,7 +181,7 @@ impl Built {
             session,
             closing,
             defects: self.defects.clone(),
-            on_connect: self.keep_connection(),
+            on_connect: self.keep_connections(),
         };
         self.spawn(move || destination.run())?;
         Ok(Reply::Listening { endpoint })
@@ -205,7 +205,7 @@ impl Built {
             endpoint,
             session,
             defects: self.defects.clone(),
-            on_connect: self.keep_connection(),
+            on_connect: self.keep_connections(),
         };
         self.spawn(move || source.run())?;
         Ok(Reply::Done { at_ns })
@@ -232,7 +232,7 @@ impl Built {
             thread::sleep(Duration::from_millis(2));
         }
         if self.is_migrating() {
-            self.cut_connection();
+            self.cut_connections();
         }
         Ok(())
     }
@@ -299,15 +299,15 @@ impl Built {
         Ok(())
     }
 
-    fn keep_connection(&self) -> Box<dyn FnOnce(Socket) + Send> {
-        let connection = Arc::clone(&self.connection);
+    fn keep_connections(&self) -> Box<dyn Fn(Socket) + Send> {
+        let connections = Arc::clone(&self.connections);
         Box::new(move |socket| {
-            *connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket);
+            connections.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
         })
     }
 
-    fn cut_connection(&self) {
-        if let Some(socket) = &*self.connection.lock().unwrap_or_else(PoisonError::into_inner) {
+    fn cut_connections(&self) {
+        for socket in &*self.connections.lock().unwrap_or_else(PoisonError::into_inner) {
             socket.shut_down();
         }
     }

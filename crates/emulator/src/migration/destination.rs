@@ -51,8 +51,8 @@ pub struct Destination {
     pub closing: Arc<AtomicBool>,
     /// What goes wrong on purpose.
     pub defects: Vec<Defect>,
-    /// Receives a handle on the connection, so that a stuck read can be ended from outside.
-    pub on_connect: Box<dyn FnOnce(Socket) + Send>,
+    /// Receives a handle on each connection, so that a stuck read can be ended from outside.
+    pub on_connect: Box<dyn Fn(Socket) + Send>,
 }
 
 /// Why the destination does not run the guest.
@@ -133,7 +133,7 @@ impl<'a> Load<'a> {
         config: &HostConfig,
         listener: Listener,
         closing: &AtomicBool,
-        on_connect: Box<dyn FnOnce(Socket) + Send>,
+        on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Load<'a>, LoadError> {
         let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
         on_connect(socket.try_clone()?);

@@ -2,6 +2,7 @@
 
 pub mod breakage;
 pub mod bucket;
+pub mod channels;
 pub mod decision;
 pub mod destination;
 pub mod gate;

@@ -41,13 +41,17 @@ pub enum Kind {
     Running = 11,
     /// The source gives up before the commit point; the text says why.
     Abort = 12,
+    /// First frame of a further connection: which one it is.
+    Channel = 13,
+    /// The destination takes the further connection.
+    ChannelAck = 14,
     /// What changed in pages, each told by its former content; see `delta`.
-    Deltas = 13,
+    Deltas = 19,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -60,6 +64,8 @@ impl Kind {
         Kind::Go,
         Kind::Running,
         Kind::Abort,
+        Kind::Channel,
+        Kind::ChannelAck,
         Kind::Deltas,
     ];
 
@@ -70,13 +76,18 @@ impl Kind {
     /// Most bytes a body of this kind may have.
     pub fn max_body_bytes(self) -> usize {
         match self {
-            Kind::Hello | Kind::HelloAck => 64,
+            Kind::Hello | Kind::HelloAck | Kind::Channel => 64,
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
             Kind::Deltas => MAX_PIECES * (PIECE_BYTES + PAGE_BYTES),
             Kind::State => MAX_STATE_BYTES,
-            Kind::PassEnd | Kind::Finished | Kind::Ready | Kind::Go | Kind::Running => 16,
+            Kind::PassEnd
+            | Kind::Finished
+            | Kind::Ready
+            | Kind::Go
+            | Kind::Running
+            | Kind::ChannelAck => 16,
         }
     }
 }

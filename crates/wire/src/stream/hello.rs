@@ -1,5 +1,6 @@
 //! The opening of a stream: what the source will send, and whether the destination takes it.
 
+use super::channel::{Role, capability};
 use super::{FrameError, Kind};
 
 /// First bytes of a `Hello` body; the control byte in it makes text-mode damage visible.
@@ -14,12 +15,14 @@ pub struct Hello {
     pub oldest_version: u16,
     /// Newest stream version the source speaks.
     pub version: u16,
-    /// Optional features, one bit each; none is defined in version 1.
+    /// Optional features, one bit each; see [`capability`].
     pub capabilities: u32,
     /// Names the migration, so that a connection meant for another run is refused.
     pub session: [u8; 16],
     /// Page size of the stream.
     pub page_bytes: u32,
+    /// Connections of [`Role::Multifd`] that follow; 0 without that capability.
+    pub multifd_channels: u8,
     /// Size of guest RAM.
     pub ram_bytes: u64,
 }
@@ -40,6 +43,14 @@ pub fn negotiate(ours: (u16, u16), theirs: (u16, u16)) -> Option<u16> {
 }
 
 impl Hello {
+    /// How many further connections of a role follow.
+    pub fn channels(&self, role: Role) -> u8 {
+        match role {
+            Role::Multifd => self.multifd_channels,
+            Role::Urgent => u8::from(self.capabilities & capability::URGENT != 0),
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HELLO_BYTES);
         bytes.extend_from_slice(&MAGIC);
@@ -48,7 +59,7 @@ impl Hello {
         bytes.extend_from_slice(&self.capabilities.to_le_bytes());
         bytes.extend_from_slice(&self.session);
         bytes.extend_from_slice(&self.page_bytes.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&[self.multifd_channels, 0, 0, 0]);
         bytes.extend_from_slice(&self.ram_bytes.to_le_bytes());
         bytes
     }
@@ -71,6 +82,7 @@ impl Hello {
             capabilities: u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]),
             session,
             page_bytes: u32::from_le_bytes([bytes[32], bytes[33], bytes[34], bytes[35]]),
+            multifd_channels: bytes[36],
             ram_bytes: u64::from_le_bytes([
                 bytes[40], bytes[41], bytes[42], bytes[43], bytes[44], bytes[45], bytes[46],
                 bytes[47],
@@ -111,13 +123,14 @@ mod tests {
             capabilities: 3,
             session: [9; 16],
             page_bytes: 4096,
+            multifd_channels: 5,
             ram_bytes: 256 << 20,
         };
         let bytes = hello.encode();
         let mut golden = b"STERNA\x1a\n\x01\x00\x02\x00\x03\x00\x00\x00".to_vec();
         golden.extend_from_slice(&[9; 16]);
         golden
-            .extend_from_slice(b"\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00");
+            .extend_from_slice(b"\x00\x10\x00\x00\x05\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00");
         assert_eq!(bytes, golden);
         assert_eq!(Hello::decode(&bytes), Ok(hello));
         assert!(Hello::decode(&bytes[1..]).is_err());

@@ -1,7 +1,7 @@
 //! Every frame but those that carry pages, as a value.
 
 use super::frame::MAX_TEXT_BYTES;
-use super::{FrameError, Hello, HelloAck, Kind, State};
+use super::{Channel, FrameError, Hello, HelloAck, Kind, State};
 
 /// A frame without page runs, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Message {
     },
     /// See [`Kind::Abort`].
     Abort(String),
+    /// See [`Kind::Channel`].
+    Channel(Channel),
+    /// See [`Kind::ChannelAck`].
+    ChannelAck,
 }
 
 impl Message {
@@ -45,6 +49,8 @@ impl Message {
             Message::Go => Kind::Go,
             Message::Running { .. } => Kind::Running,
             Message::Abort(_) => Kind::Abort,
+            Message::Channel(_) => Kind::Channel,
+            Message::ChannelAck => Kind::ChannelAck,
         }
     }
 
@@ -57,7 +63,8 @@ impl Message {
             Message::Error(text) | Message::Abort(text) => encode_text(text),
             Message::PassEnd(pass) => pass.to_le_bytes().to_vec(),
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
-            Message::Finished | Message::Ready | Message::Go => Vec::new(),
+            Message::Channel(channel) => channel.encode(),
+            Message::Finished | Message::Ready | Message::Go | Message::ChannelAck => Vec::new(),
         }
     }
 
@@ -76,6 +83,8 @@ impl Message {
             Kind::Finished => exact::<0>(kind, body).map(|_| Message::Finished)?,
             Kind::Ready => exact::<0>(kind, body).map(|_| Message::Ready)?,
             Kind::Go => exact::<0>(kind, body).map(|_| Message::Go)?,
+            Kind::Channel => Message::Channel(Channel::decode(body)?),
+            Kind::ChannelAck => exact::<0>(kind, body).map(|_| Message::ChannelAck)?,
             Kind::Pages | Kind::Zero | Kind::Deltas => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
@@ -119,6 +128,7 @@ mod tests {
         check(Message::Finished, b"");
         check(Message::Ready, b"");
         check(Message::Go, b"");
+        check(Message::ChannelAck, b"");
         check(Message::Running { resumed_ns: 5 }, b"\x05\0\0\0\0\0\0\0");
         check(Message::HelloAck(HelloAck { version: 1, capabilities: 2 }), b"\x01\0\0\0\x02\0\0\0");
     }

@@ -6,6 +6,10 @@
 //!    │ ─────────────────────────────────────► │  checks before a byte of memory moves
 //!    │                      HelloAck | Error  │
 //!    │ ◄───────────────────────────────────── │
+//!    │  each further connection: Channel      │
+//!    │ ─────────────────────────────────────► │  those that the greeting announced, in any order
+//!    │             on each: ChannelAck, Error │
+//!    │ ◄───────────────────────────────────── │
 //!    │  Pages, Zero … PassEnd … Pages, Zero   │  the guest runs on the source
 //!    │ ─────────────────────────────────────► │
 //!    │            (source stops its workers)  │
@@ -21,6 +25,11 @@
 //!
 //! `Error` may come from the destination in place of any answer, `Abort` from the source in place of any frame before `Go`.
 //!
+//! # Further connections
+//! A greeting with the right [`capability`] announces further connections of a [`Role`].
+//! The source opens them when its greeting was acknowledged; the first frame on each is a [`Channel`] that names the session, the role and a number.
+//! A connection of another session is refused on that connection and does no harm to the migration.
+//!
 //! # Layout
 //! Little-endian. Every frame starts with a 16-byte [`Header`]: kind, flags, run count, body length, CRC-32C, sequence.
 //! Kind 0 is invalid, so that a run of zero bytes is never a frame; unknown kinds and flags are refused.
@@ -31,6 +40,7 @@
 //! A build speaks [`VERSION`] and, from the second version on, the one before it.
 //! `Hello` carries the range its sender speaks, and [`negotiate`] picks the newest that both know.
 
+mod channel;
 mod delta;
 mod frame;
 mod hello;
@@ -40,6 +50,7 @@ mod runs;
 mod state;
 mod transport;
 
+pub use channel::{Channel, Role, capability};
 pub use delta::{Delta, DeltaEncoder, DeltaError, PageContent, apply_delta};
 pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};

@@ -1,0 +1,118 @@
+//! Passes while the guest runs.
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::Phase;
+use sterna_wire::stream::{
+    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, negotiate,
+};
+
+use super::Stop;
+use super::connection::{ANSWER_TIMEOUT, unexpected};
+use super::run::Run;
+use crate::migration::breakage::Moment;
+use crate::migration::decision::Decision;
+use crate::migration::pass::{Opening, PassMeter};
+
+/// Shortest time between two synchronisations while pages are pending (QEMU sends for up to 50 ms, `MAX_WAIT`, before it looks again).
+const SYNC_SPACING_NS: u64 = 50_000_000;
+
+impl Run<'_> {
+    /// Everything before the stop; returns the pass that the stop will end.
+    pub(super) fn send_live(&mut self) -> Result<PassMeter, Stop> {
+        self.greet()?;
+        let first = self.arm()?;
+        self.iterate(first)
+    }
+
+    fn greet(&mut self) -> Result<(), Stop> {
+        self.connection.send(&Message::Hello(Hello {
+            oldest_version: OLDEST_VERSION,
+            version: VERSION,
+            capabilities: 0,
+            session: self.session,
+            page_bytes: PAGE_BYTES as u32,
+            multifd_channels: 0,
+            ram_bytes: self.guest.region.bytes(),
+        }))?;
+        let ours = (OLDEST_VERSION, VERSION);
+        match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
+            Message::HelloAck(HelloAck { version, capabilities: 0 })
+                if negotiate(ours, (version, version)).is_some() =>
+            {
+                Ok(())
+            }
+            Message::HelloAck(ack) => Err(Stop::Failed(format!(
+                "The destination chose version {} with capabilities {:#x}; this source speaks {} to {}",
+                ack.version, ack.capabilities, ours.0, ours.1
+            ))),
+            other => Err(unexpected(&other, "a greeting")),
+        }
+    }
+
+    /// Turns tracking on; from here on no write is missed, and pass 1 begins.
+    fn arm(&mut self) -> Result<PassMeter, Stop> {
+        let opening = self.open_pass(|run| {
+            run.guest.tracker().arm(run.crew).map_err(|error| Stop::Failed(error.to_string()))?;
+            Ok(run.guest.region.pages() as u64)
+        })?;
+        self.decision = Decision::new(self.gate.downtime_limit_ns(), monotonic_ns());
+        self.progress.stamp(|it, now_ns| it.setup_done_ns = Some(now_ns));
+        self.progress.update(|it| {
+            it.phase = Phase::Active;
+            it.pass = 1;
+        });
+        Ok(PassMeter::begin(1, false, opening))
+    }
+
+    /// Passes, until so little is pending that the guest may be stopped, or a pause is ordered.
+    fn iterate(&mut self, first: PassMeter) -> Result<PassMeter, Stop> {
+        let mut pass = first;
+        let mut next_sync_ns = 0;
+        loop {
+            self.check_cancel()?;
+            self.connection.check()?;
+            self.strike(Moment::Pass(pass.number()));
+            if self.gate.wants_pause() {
+                return Ok(pass);
+            }
+            self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
+            let pending = self.ram.pending_bytes();
+            let is_due = pending == 0 || monotonic_ns() >= next_sync_ns;
+            if is_due && self.decision.may_stop(pending) {
+                pass = self.next_pass(pass)?;
+                if self.decision.may_stop(self.ram.pending_bytes()) {
+                    // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
+                    return Ok(pass);
+                }
+                next_sync_ns = monotonic_ns() + SYNC_SPACING_NS;
+            }
+            if self.ram.pending_bytes() > 0 {
+                self.send_batch(&mut pass, true)?;
+            }
+            self.tell();
+        }
+    }
+
+    /// Ends a pass by a synchronisation and begins the next.
+    fn next_pass(&mut self, pass: PassMeter) -> Result<PassMeter, Stop> {
+        let opening = self.open_pass(Run::sync)?;
+        let number = pass.number();
+        let length_ns = self.finish_pass(pass, opening).max(1);
+        let dirty_bytes = u128::from(opening.dirty_pages) * PAGE_BYTES as u128;
+        let dirty_rate = (dirty_bytes * 1_000_000_000 / u128::from(length_ns)) as u64;
+        self.progress.update(|it| {
+            it.pass = number + 1;
+            it.dirty_rate_bytes_per_second = Some(dirty_rate);
+        });
+        self.connection.send(&Message::PassEnd(number))?;
+        Ok(PassMeter::begin(number + 1, false, opening))
+    }
+
+    /// Notes a pass that ended with the synchronisation which opened the next one; returns its length.
+    pub(super) fn finish_pass(&self, pass: PassMeter, next: Opening) -> u64 {
+        let record = pass.finish(next.started_ns, next.pending_bytes, next.writes);
+        let length_ns = record.ended_ns.saturating_sub(record.started_ns);
+        self.progress.finish_pass(record);
+        length_ns
+    }
+}

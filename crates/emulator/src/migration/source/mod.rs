@@ -1,0 +1,162 @@
+//! The source's half of a migration.
+//!
+//! ```text
+//!            ┌────────────── any error or cancel ──────────────┐
+//!            │                                                 ▼
+//!  connect ─ greet ─ arm ─ iterate ─ stop ─ send rest ─ await READY ─ GO ─ await RUNNING ─ completed
+//!                                                     commit point ─┘            │
+//!            restore: Abort to the peer, tracker off, workers on                 └─ error: undecided
+//! ```
+//!
+//! Before GO every error leads to one place, [`Source::run`], which puts the world back: the workers run on with their memory as it was.
+//! After GO nothing leads back.
+
+mod connection;
+mod live;
+mod run;
+mod switchover;
+
+use std::io;
+use std::sync::Arc;
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
+use sterna_workload::Crew;
+
+use super::breakage::Defect;
+use super::bucket::TokenBucket;
+use super::decision::Decision;
+use super::gate::Gate;
+use super::progress::Progress;
+use super::ram::RamSender;
+use crate::host::guest::Guest;
+use crate::transport::Socket;
+use connection::{Connection, STALL_TIMEOUT};
+use run::Run;
+
+/// Everything the source needs for one migration.
+pub struct Source {
+    /// The guest to move.
+    pub guest: Arc<Guest>,
+    /// Where to tell how far it is.
+    pub progress: Arc<Progress>,
+    /// Orders and the commit point.
+    pub gate: Arc<Gate>,
+    /// The host's configuration.
+    pub config: Arc<HostConfig>,
+    /// The destination.
+    pub endpoint: Endpoint,
+    /// Names the migration.
+    pub session: [u8; 16],
+    /// What goes wrong on purpose.
+    pub defects: Vec<Defect>,
+    /// Receives a handle on each connection, so that a stuck write can be ended from outside.
+    pub on_connect: Box<dyn Fn(Socket) + Send>,
+}
+
+/// Why a migration ended before the commit point, or was left undecided after it.
+#[derive(Debug)]
+enum Stop {
+    Cancelled,
+    Failed(String),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Failed(match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("The destination has accepted no data for {} s", STALL_TIMEOUT.as_secs())
+            }
+            _ => format!("The connection to the destination failed: {error}"),
+        })
+    }
+}
+
+impl Source {
+    /// Migrates, and leaves the outcome in the progress.
+    pub fn run(self) {
+        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
+        let Some(crew) = guest.crew() else {
+            progress
+                .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
+            return;
+        };
+        let connection = Connection::open(&endpoint, &config, on_connect);
+        let mut connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return restore(&guest, crew, &progress, None, error),
+        };
+        let mut run = Run {
+            ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
+            limit: TokenBucket::new(gate.max_bytes_per_second()),
+            wire: TokenBucket::new(config.link_bytes_per_second),
+            decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
+            sent_bytes: 0,
+            connection: &mut connection,
+            guest: &guest,
+            crew,
+            progress: &progress,
+            gate: &gate,
+            config: &config,
+            session,
+            defects,
+        };
+        match run.phases() {
+            Ok(()) => progress.update(|it| it.phase = Phase::Completed),
+            Err(stop) if gate.is_committed() => {
+                progress.update(|it| fail(it, Phase::Undecided, stop.text()));
+            }
+            // A cancel ends a stuck write by cutting the connection; the error it then meets is not the reason.
+            Err(_) if gate.is_cancelled() => {
+                restore(&guest, crew, &progress, Some(&mut connection), Stop::Cancelled);
+            }
+            Err(stop) => restore(&guest, crew, &progress, Some(&mut connection), stop),
+        }
+        progress.stamp(|it, now_ns| it.ended_ns = it.ended_ns.or(Some(now_ns)));
+        connection.close();
+    }
+}
+
+/// The one error path: tell the peer, stop tracking, let the guest run on.
+fn restore(
+    guest: &Guest,
+    crew: &Crew,
+    progress: &Progress,
+    connection: Option<&mut Connection>,
+    stop: Stop,
+) {
+    let restored_ns = crew.resume();
+    progress.stamp(|it, now_ns| {
+        it.restored_ns = it.stopped_ns.map(|_| restored_ns);
+        it.ended_ns = Some(now_ns);
+    });
+    if let Some(connection) = connection {
+        connection.abort(&stop.text());
+    }
+    let untracked = guest.tracker().disarm(crew);
+    progress.update(|it| {
+        let phase = match stop {
+            Stop::Cancelled => Phase::Cancelled,
+            Stop::Failed(_) => Phase::Failed,
+        };
+        let mut text = stop.text();
+        if let Err(error) = untracked {
+            text = format!("{text}; and tracking could not be ended: {error}");
+        }
+        fail(it, phase, text);
+    });
+}
+
+fn fail(status: &mut HostStatus, phase: Phase, text: String) {
+    status.error = Some(text);
+    status.phase = phase;
+}
+
+impl Stop {
+    fn text(&self) -> String {
+        match self {
+            Stop::Cancelled => "Cancelled on request".to_owned(),
+            Stop::Failed(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What all phases of one migration share.
+
+use std::io;
+use std::time::Duration;
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::{HostConfig, Phase};
+use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
+use sterna_workload::Crew;
+
+use super::Stop;
+use super::connection::{Connection, SLICE};
+use crate::host::guest::Guest;
+use crate::migration::breakage::{Defect, Moment, strike};
+use crate::migration::bucket::TokenBucket;
+use crate::migration::decision::Decision;
+use crate::migration::gate::Gate;
+use crate::migration::pass::{Opening, PassMeter};
+use crate::migration::progress::Progress;
+use crate::migration::ram::RamSender;
+
+/// One migration under way.
+pub(super) struct Run<'a> {
+    pub(super) ram: RamSender,
+    /// The limit of the scenario.
+    pub(super) limit: TokenBucket,
+    /// The emulated wire.
+    pub(super) wire: TokenBucket,
+    pub(super) decision: Decision,
+    pub(super) sent_bytes: u64,
+    pub(super) connection: &'a mut Connection,
+    pub(super) guest: &'a Guest,
+    pub(super) crew: &'a Crew,
+    pub(super) progress: &'a Progress,
+    pub(super) gate: &'a Gate,
+    pub(super) config: &'a HostConfig,
+    pub(super) session: [u8; 16],
+    pub(super) defects: Vec<Defect>,
+}
+impl Run<'_> {
+    pub(super) fn phases(&mut self) -> Result<(), Stop> {
+        let rest = self.send_live().map_err(|stop| self.connection.explain(stop))?;
+        self.send_rest(rest).map_err(|stop| self.connection.explain(stop))?;
+        self.await_ready()?;
+        self.commit()?;
+        self.await_running()
+    }
+
+    pub(super) fn open_pass(
+        &mut self,
+        sync: impl FnOnce(&mut Self) -> Result<u64, Stop>,
+    ) -> Result<Opening, Stop> {
+        let (started_ns, writes) = (monotonic_ns(), self.writes());
+        let pending_bytes = self.ram.pending_bytes();
+        let dirty_pages = sync(self)?;
+        let sync_ns = monotonic_ns() - started_ns;
+        Ok(Opening { started_ns, sync_ns, dirty_pages, pending_bytes, writes })
+    }
+
+    pub(super) fn sync(&mut self) -> Result<u64, Stop> {
+        let ram = &mut self.ram;
+        let mut tracker = self.guest.tracker();
+        let synced = tracker.sync(&mut |first, count| ram.add(first, count));
+        synced.map_err(|error| Stop::Failed(error.to_string()))
+    }
+
+    pub(super) fn send_batch(
+        &mut self,
+        pass: &mut PassMeter,
+        is_limited: bool,
+    ) -> Result<(), Stop> {
+        self.limit.set_rate(self.gate.max_bytes_per_second().filter(|_| is_limited));
+        self.wait_for_tokens()?;
+        let most = (MAX_PAGES * PAGE_BYTES) as u64;
+        let quantum = |bucket: &TokenBucket| bucket.quantum_bytes(PAGE_BYTES as u64, most);
+        let max_bytes = quantum(&self.limit).min(quantum(&self.wire));
+        let Connection { socket, writer, .. } = self.connection;
+        let batch = self.ram.send_batch(max_bytes, writer, socket)?;
+        let now_ns = monotonic_ns();
+        self.limit.take(batch.wire_bytes, now_ns);
+        self.wire.take(batch.wire_bytes, now_ns);
+        self.sent_bytes += batch.wire_bytes;
+        pass.count(batch);
+        let is_live = self.progress.phase() == Phase::Active;
+        self.progress.update(|it| {
+            it.pages_sent += batch.pages;
+            it.zero_pages += batch.zero_pages;
+            it.pages_resent += if is_live { batch.resent } else { 0 };
+        });
+        Ok(())
+    }
+
+    pub(super) fn wait_for_tokens(&self) -> Result<(), Stop> {
+        loop {
+            let now_ns = monotonic_ns();
+            let wait_ns = self.limit.wait_ns(now_ns).max(self.wire.wait_ns(now_ns));
+            if wait_ns == 0 {
+                return Ok(());
+            }
+            self.check_cancel()?;
+            std::thread::sleep(Duration::from_nanos(wait_ns).min(SLICE));
+        }
+    }
+
+    pub(super) fn tell(&mut self) {
+        let remaining = self.ram.pending_bytes();
+        self.decision.observe(self.sent_bytes, remaining == 0, monotonic_ns());
+        self.progress.update(|it| {
+            it.remaining_bytes = remaining;
+            it.transferred_bytes = self.sent_bytes;
+            it.bandwidth_bytes_per_second = self.decision.bytes_per_second();
+            it.threshold_bytes = self.decision.threshold_bytes();
+        });
+    }
+
+    pub(super) fn check_cancel(&self) -> Result<(), Stop> {
+        if self.gate.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    }
+
+    pub(super) fn strike(&mut self, moment: Moment) {
+        let Connection { socket, writer, .. } = self.connection;
+        strike(&self.defects, moment, || socket.shut_down());
+        if self.defects.contains(&Defect::CorruptFrame) && moment == Moment::Pass(1) {
+            self.defects.clear();
+            // A header whose checksum does not fit its body.
+            let header = writer.header(Kind::Ready, 0, 0);
+            let _ = io::Write::write_all(socket, &header.encode());
+        }
+    }
+
+    pub(super) fn writes(&self) -> u64 {
+        self.crew.counts().iter().sum()
+    }
+}

@@ -1,0 +1,102 @@
+//! From the stop of the guest to the commit point, and what follows it.
+
+use std::time::Duration;
+
+use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::Phase;
+use sterna_wire::stream::{Message, State};
+
+use super::Stop;
+use super::connection::{ANSWER_TIMEOUT, STALL_TIMEOUT, unexpected};
+use super::run::Run;
+use crate::migration::breakage::{Defect, Moment};
+use crate::migration::pass::PassMeter;
+
+impl Run<'_> {
+    /// Stops the guest and sends all that is left.
+    pub(super) fn send_rest(&mut self, last: PassMeter) -> Result<(), Stop> {
+        if self.defects.contains(&Defect::SkipFinalSync) {
+            // Long enough for writes that the missing synchronisation would have found.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let stopped_ns = self.crew.pause();
+        let edges = self.crew.last_write_ns();
+        self.progress.stamp(|it, _| {
+            it.stopped_ns = Some(stopped_ns);
+            it.worker_edge_ns = edges;
+        });
+        self.progress.update(|it| it.phase = Phase::Switchover);
+        let opening = self.open_pass(|run| match run.defects.contains(&Defect::SkipFinalSync) {
+            true => Ok(0),
+            false => run.sync(),
+        })?;
+        self.progress.stamp(|it, now_ns| it.final_sync_done_ns = Some(now_ns));
+        let number = last.number() + 1;
+        self.finish_pass(last, opening);
+        if self.defects.contains(&Defect::LosePage) {
+            self.ram.lose_one_page();
+        }
+        let mut pass = PassMeter::begin(number, true, opening);
+        while self.ram.pending_bytes() > 0 {
+            self.check_cancel()?;
+            self.connection.check()?;
+            self.send_batch(&mut pass, self.config.limit_in_switchover)?;
+            self.tell();
+        }
+        self.send_state(&mut pass)?;
+        self.progress.stamp(|it, now_ns| it.final_sent_ns = Some(now_ns));
+        self.final_pass_done(pass);
+        Ok(())
+    }
+
+    fn send_state(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
+        let device = vec![0xd5; self.config.device_state_bytes as usize];
+        let state = State { counts: self.crew.state().counts, device };
+        let bytes = self.connection.send(&Message::State(state))?
+            + self.connection.send(&Message::Finished)?;
+        pass.count_bytes(bytes);
+        self.sent_bytes += bytes;
+        self.wire.take(bytes, monotonic_ns());
+        self.tell();
+        Ok(())
+    }
+
+    fn final_pass_done(&self, pass: PassMeter) {
+        // Its end is READY, which the pilot takes from the stamps; until then, the last byte sent.
+        self.progress.finish_pass(pass.finish(monotonic_ns(), 0, self.writes()));
+    }
+
+    pub(super) fn await_ready(&mut self) -> Result<(), Stop> {
+        match self.connection.wait(STALL_TIMEOUT, "READY", &|| self.check_cancel())? {
+            Message::Ready => {
+                self.progress.stamp(|it, now_ns| it.ready_ns = Some(now_ns));
+                self.strike(Moment::Ready);
+                Ok(())
+            }
+            other => Err(unexpected(&other, "READY")),
+        }
+    }
+
+    /// GO. See [`Gate`].
+    pub(super) fn commit(&mut self) -> Result<(), Stop> {
+        for defect in &self.defects {
+            if let Defect::LateGo(delay) = defect {
+                std::thread::sleep(*delay);
+            }
+        }
+        // A destination that died after READY is noticed here rather than after the point of no return.
+        self.connection.check()?;
+        let sent = self.gate.commit(|| self.connection.send(&Message::Go).map(|_| ()));
+        sent.ok_or(Stop::Cancelled)??;
+        self.progress.update(|it| it.phase = Phase::Committed);
+        self.progress.stamp(|it, now_ns| it.go_ns = Some(now_ns));
+        Ok(())
+    }
+
+    pub(super) fn await_running(&mut self) -> Result<(), Stop> {
+        match self.connection.wait(ANSWER_TIMEOUT, "RUNNING", &|| Ok(()))? {
+            Message::Running { .. } => Ok(()),
+            other => Err(unexpected(&other, "RUNNING")),
+        }
+    }
+}

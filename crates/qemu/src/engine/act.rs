@@ -1,0 +1,61 @@
+//! Orders to a QEMU that migrates.
+
+use serde_json::{Value, json};
+use sterna_pilot::{Action, EngineError};
+use sterna_sys::clock::monotonic_ns;
+
+use super::Qemu;
+use crate::hold::Hold;
+use crate::settings;
+use crate::trace::Trace;
+
+impl Qemu {
+    /// Lets the destination listen and the source dial; gives the moment at which the source agreed.
+    pub(super) fn begin_migration(&mut self) -> Result<u64, EngineError> {
+        let uri = self.listen()?;
+        let limit_ns = self.scenario.migration.first_downtime_limit().0.as_nanos() as u64;
+        // What happened at boot is none of the migration's.
+        self.drain_events();
+        self.trace = Trace::new(limit_ns);
+        let marker_gpa = self.sides()?.hello.marker_gpa.filter(|_| !self.is_broken("no-marker"));
+        self.hold = Hold::new(&self.scenario, self.nonce, marker_gpa);
+        if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
+            hold.begin(&mut sides.source)?;
+        }
+        let asked_ns = monotonic_ns();
+        self.source()?.execute("migrate", json!({ "uri": uri }))?;
+        let accepted_ns = asked_ns.midpoint(monotonic_ns());
+        self.has_migration_begun = true;
+        self.sides()?.guest.migration_began(accepted_ns);
+        Ok(accepted_ns)
+    }
+
+    /// Does what the pilot wants done.
+    pub(super) fn obey(&mut self, action: Action) -> Result<(), EngineError> {
+        let has_begun = self.trace.has_postcopy_begun();
+        match action {
+            Action::Cancel if has_begun => Err(EngineError::Failed(
+                "post-copy has begun, and the guest lives on both sides".to_owned(),
+            )),
+            Action::Cancel => self.source()?.execute("migrate_cancel", Value::Null).map(|_| ()),
+            Action::Pause => {
+                self.source()?.execute("stop", Value::Null)?;
+                self.is_paused_by_us = true;
+                Ok(())
+            }
+            Action::SetDowntimeLimit(ns) => {
+                self.trace.set_downtime_limit(ns);
+                if let Some(hold) = self.hold.as_mut().filter(|it| it.is_holding()) {
+                    hold.set_downtime_limit(ns);
+                    return Ok(());
+                }
+                let limit = settings::milliseconds(ns);
+                let arguments = json!({ "downtime-limit": limit });
+                self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
+            }
+            Action::StartPostcopy => {
+                self.source()?.execute("migrate-start-postcopy", Value::Null).map(|_| ())
+            }
+        }
+    }
+}

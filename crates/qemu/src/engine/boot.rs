@@ -1,0 +1,70 @@
+//! From nothing to two QEMUs, the source with a guest at work.
+
+use std::path::PathBuf;
+
+use sterna_pilot::{EngineError, Interrupt, Progress};
+use sterna_report::Side;
+use sterna_scenario::Scenario;
+use tempfile::TempDir;
+
+use super::Qemu;
+use crate::Network;
+use crate::costs::CostSampler;
+use crate::launch::{self, Plan};
+use crate::network::Prober;
+
+/// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
+const LONGEST_DIRECTORY: usize = 75;
+
+impl Qemu {
+    /// Starts both sides.
+    pub(super) fn start_both(
+        &mut self,
+        scenario: &Scenario,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.scenario = scenario.clone();
+        self.nonce = random()?;
+        let runtime = runtime_directory()
+            .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
+        let failed =
+            |error| EngineError::Failed(format!("No switch for the guest's network: {error}"));
+        self.prober = match self.options.network {
+            Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
+            Network::None => None,
+        };
+        let plan = Plan {
+            scenario,
+            options: &self.options,
+            directory: runtime.path(),
+            nonce: self.nonce,
+            interrupt,
+            network: self.prober.as_ref().map(Prober::paths),
+        };
+        let launched = launch::launch(&plan, progress);
+        self.runtime = Some(runtime);
+        let mut sides = launched?;
+        let pids =
+            vec![(Side::Source, sides.source.pid()), (Side::Destination, sides.destination.pid())];
+        self.costs = CostSampler::start(pids).ok();
+        sides.guest.start();
+        self.sides = Some(sides);
+        Ok(())
+    }
+}
+
+/// A directory that nobody else can look into. Where the usual place has too long a name for sockets, a shorter one.
+fn runtime_directory() -> std::io::Result<TempDir> {
+    let usual = std::env::temp_dir();
+    let place =
+        if usual.as_os_str().len() > LONGEST_DIRECTORY { PathBuf::from("/tmp") } else { usual };
+    tempfile::Builder::new().prefix("sterna-").tempdir_in(place)
+}
+
+fn random() -> Result<u64, EngineError> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| EngineError::Failed(format!("No randomness: {error}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,125 @@
+//! How a migration ends when it does not end well, and who has the guest then.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sterna_pilot::{EngineError, Settled, State, Status};
+use sterna_report::Side;
+use sterna_sys::clock::monotonic_ns;
+
+use super::Qemu;
+use crate::process::QemuProcess;
+
+/// How long a destination may take to run the guest after the source has sent all.
+const RESUME_TIMEOUT_NS: u64 = 10_000_000_000;
+
+/// How long a destination may take to run the guest once the source is gone.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Qemu {
+    /// The source is gone, and the guest with it, unless the destination runs it by now.
+    pub(super) fn without_source(&mut self, error: EngineError) -> Result<Status, EngineError> {
+        match error {
+            EngineError::SideGone { .. } => {
+                let words = self.console(Side::Source);
+                Ok(self.undecided(format!("{error}{words}")))
+            }
+            error => Err(error),
+        }
+    }
+
+    pub(super) fn undecided(&mut self, reason: String) -> Status {
+        let at_ns = monotonic_ns();
+        let status = self.trace.poll(at_ns, &json!({ "status": "unknown" }));
+        Status { state: State::Undecided, reason: Some(reason), ..status }
+    }
+
+    /// The source has sent everything; the guest runs when the destination says so. A guest that we paused is started by us.
+    pub(super) fn await_resume(&mut self, status: &mut Status) -> Result<(), EngineError> {
+        let since_ns = *self.completed_since_ns.get_or_insert(status.at_ns);
+        let is_paused_by_us = self.is_paused_by_us;
+        let destination = &mut self.sides()?.destination;
+        if let Some(end) = destination.is_gone() {
+            *status = self.undecided(format!("destination: {end}"));
+            return Ok(());
+        }
+        if is_paused_by_us && is_loaded(destination)? {
+            destination.execute("cont", Value::Null)?;
+            self.is_paused_by_us = false;
+        }
+        if status.at_ns.saturating_sub(since_ns) > RESUME_TIMEOUT_NS {
+            *status = self.undecided("The destination does not run the guest".to_owned());
+        }
+        Ok(())
+    }
+
+    /// In post-copy a link that breaks leaves both sides waiting for each other.
+    pub(super) fn check_postcopy(&mut self, status: &mut Status) -> Result<(), EngineError> {
+        let destination = &mut self.sides()?.destination;
+        if let Some(end) = destination.is_gone() {
+            *status = self.undecided(format!("destination: {end}"));
+        }
+        Ok(())
+    }
+
+    /// Adds what the destination knows, and makes sure that the guest runs on.
+    pub(super) fn explain_failure(&mut self, status: &mut Status) -> Result<(), EngineError> {
+        if self.trace.has_postcopy_begun() {
+            let reason = status.reason.clone().unwrap_or_default();
+            *status = self.undecided(reason);
+            return Ok(());
+        }
+        let sides = self.sides()?;
+        let end = sides.destination.is_gone().or_else(|| error_of(&mut sides.destination));
+        let complaint = sides.destination.complaints().pop().filter(|_| end.is_none());
+        if let Some(theirs) = end.or(complaint) {
+            let ours = status.reason.take().unwrap_or_else(|| "The migration failed".to_owned());
+            status.reason = Some(format!("{ours}; destination: {theirs}"));
+        }
+        self.run_source()
+    }
+
+    /// A guest that was paused for a migration which did not happen goes on.
+    pub(super) fn run_source(&mut self) -> Result<(), EngineError> {
+        let source = self.source()?;
+        let answer = source.execute("query-status", Value::Null)?;
+        if answer["running"] == false {
+            source.execute("cont", Value::Null)?;
+        }
+        Ok(())
+    }
+
+    /// The destination alone can tell. If it does not run the guest, it is killed: a guest that might run is worse than one that is lost for certain.
+    pub(super) fn settle_both(&mut self) -> Result<Settled, EngineError> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        let reason = loop {
+            self.drain_events();
+            let has_begun = self.trace.has_postcopy_begun();
+            let sides = self.sides()?;
+            let answer = sides.destination.execute("query-status", Value::Null);
+            match answer {
+                // In post-copy a running destination still lacks memory that only the source has.
+                Ok(answer) if answer["running"] == true && !has_begun => {
+                    return Ok(Settled::Running(Box::new(self.trace.moments().clone())));
+                }
+                Ok(_) if has_begun => break "post-copy cannot go on".to_owned(),
+                Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                Ok(_) => break "the destination does not run the guest and was killed".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        self.sides()?.destination.kill();
+        Ok(Settled::Lost(format!("no side can run the guest: {reason}")))
+    }
+}
+
+/// Whether a destination has loaded everything and waits for `cont`.
+fn is_loaded(qemu: &mut QemuProcess) -> Result<bool, EngineError> {
+    let answer = qemu.execute("query-status", Value::Null)?;
+    Ok(answer["status"] != "inmigrate")
+}
+
+fn error_of(qemu: &mut QemuProcess) -> Option<String> {
+    let answer = qemu.execute("query-migrate", Value::Null).ok()?;
+    answer["error-desc"].as_str().map(str::to_owned)
+}

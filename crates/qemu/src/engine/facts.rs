@@ -1,0 +1,81 @@
+//! What the report says about the engine.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sterna_pilot::{ClockOffset, Hypervisor};
+use sterna_report::{Engine, PeerVersions, Side, Tracker};
+
+use super::Qemu;
+use crate::process::QemuProcess;
+use crate::settings;
+
+/// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
+const EVENT_UNCERTAINTY_NS: u64 = 2_000;
+
+impl Qemu {
+    /// The engine, both binaries, and what they did.
+    pub(super) fn all_facts(&self) -> Engine {
+        let version = |qemu: &QemuProcess| {
+            let greeting = qemu.greeting();
+            let package = Some(&greeting.package).filter(|it| !it.is_empty());
+            let package = package.map(|it| format!(" ({it})")).unwrap_or_default();
+            format!("{}{package}", greeting.version)
+        };
+        let sides = self.sides.as_ref();
+        Engine {
+            name: self.name().to_owned(),
+            tracker: sides.map(|it| Tracker::Other(it.accelerator.name.to_owned())),
+            tracker_reason: sides.map(|it| it.accelerator.reason.clone()),
+            tracking_page_bytes: sides.map(|_| sterna_report::PAGE_BYTES),
+            transport: Some(settings::transport_word(self.scenario.migration.transport).to_owned()),
+            peer_versions: PeerVersions {
+                source: sides.map(|it| version(&it.source)),
+                destination: sides.map(|it| version(&it.destination)),
+            },
+            details: self.details(),
+        }
+    }
+
+    /// Both QEMUs run on this machine and stamp with its clock; what is uncertain is how a stamp of the wall clock was mapped.
+    pub(super) fn clock_offsets(&self) -> Vec<ClockOffset> {
+        if self.sides.is_none() {
+            return Vec::new();
+        }
+        let of = |side| ClockOffset { side, offset_ns: 0, uncertainty_ns: EVENT_UNCERTAINTY_NS };
+        vec![of(Side::Source), of(Side::Destination)]
+    }
+
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details = BTreeMap::new();
+        let Some(sides) = &self.sides else { return details };
+        let mut add = |name: &str, value: Value| {
+            details.insert(name.to_owned(), value);
+        };
+        add("accelerator", sides.accelerator.name.into());
+        add("machine", sides.machine.clone().into());
+        add("kernel", sides.image.kernel_release.clone().into());
+        add("command_line_source", sides.source.command_line().into());
+        add("command_line_destination", sides.destination.command_line().into());
+        add("left_out", sides.left_out.clone().into());
+        if let Some(freeze) = sides.guest.freeze() {
+            add("guest_clock_standstill_seconds", (freeze.length_ns as f64 / 1e9).into());
+            let uncertainty = freeze.uncertainty_ns as f64 / 1e9;
+            add("guest_clock_standstill_uncertainty_seconds", uncertainty.into());
+        }
+        if let Some(ns) = sides.guest.clock_uncertainty_ns() {
+            add("guest_clock_uncertainty_seconds", (ns as f64 / 1e9).into());
+        }
+        let complaints = [sides.source.complaints(), sides.destination.complaints()];
+        for (name, lines) in ["stderr_source", "stderr_destination"].into_iter().zip(complaints) {
+            if !lines.is_empty() {
+                add(name, lines.into());
+            }
+        }
+        details.extend(self.evidence.to_details());
+        if let Some(hold) = &self.hold {
+            details.insert("hold".to_owned(), hold.to_details());
+        }
+        details
+    }
+}

@@ -1,0 +1,102 @@
+//! What both QEMUs tell while the migration goes on.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sterna_pilot::{EngineError, RecordedEvent, State, Status};
+use sterna_report::EventSide;
+use sterna_sys::clock::monotonic_ns;
+
+use super::Qemu;
+use crate::launch::Launched;
+use crate::qmp::Event;
+
+/// How often the source is asked for each time that the pilot asks, while a migration is held.
+const HOLD_ROUNDS: u32 = 4;
+const HOLD_INTERVAL: Duration = Duration::from_millis(6);
+
+impl Qemu {
+    /// Takes in what both QEMUs tell.
+    pub(super) fn drain_events(&mut self) {
+        let Some(sides) = &mut self.sides else { return };
+        let from_source = sides.source.take_events();
+        let from_destination = sides.destination.take_events();
+        for event in &from_source {
+            self.trace.source_event(event);
+            self.events.extend(recorded(EventSide::Source, event));
+        }
+        for event in &from_destination {
+            self.trace.destination_event(event);
+            self.events.extend(recorded(EventSide::Destination, event));
+        }
+        let moments = self.trace.moments();
+        match (moments.stopped_ns, moments.resumed_ns, moments.restored_ns) {
+            (Some(stopped_ns), Some(resumed_ns), _) => sides.guest.moved(stopped_ns, resumed_ns),
+            (_, _, Some(_)) if !self.is_restored => {
+                self.is_restored = true;
+                sides.guest.restored();
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn poll(&mut self) -> Result<Status, EngineError> {
+        let asked_ns = monotonic_ns();
+        let answer = self.source()?.execute("query-migrate", Value::Null);
+        let at_ns = asked_ns.midpoint(monotonic_ns());
+        self.drain_events();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.without_source(error),
+        };
+        self.evidence.see_source(&answer);
+        let mut status = self.trace.poll(at_ns, &answer);
+        match status.state {
+            State::Committed => self.await_resume(&mut status)?,
+            State::Postcopy => self.check_postcopy(&mut status)?,
+            State::Failed => self.explain_failure(&mut status)?,
+            _ => {}
+        }
+        Ok(status)
+    }
+
+    /// While the migration is held, the source is asked more often than the pilot asks.
+    pub(super) fn poll_and_hold(&mut self) -> Result<Status, EngineError> {
+        let mut new_passes = Vec::new();
+        for round in 1.. {
+            let mut status = self.poll()?;
+            new_passes.append(&mut status.new_passes);
+            let is_held = self.steer(&status)?;
+            if !is_held || status.state.is_terminal() || round == HOLD_ROUNDS {
+                return Ok(Status { new_passes, ..status });
+            }
+            std::thread::sleep(HOLD_INTERVAL);
+        }
+        self.poll()
+    }
+
+    /// Whether the migration is being held.
+    pub(super) fn steer(&mut self, status: &Status) -> Result<bool, EngineError> {
+        let (Some(hold), Some(sides), Some(runtime)) =
+            (&mut self.hold, &mut self.sides, &self.runtime)
+        else {
+            return Ok(false);
+        };
+        let passes = self.trace.passes() as u64;
+        let Launched { source, destination, .. } = sides;
+        hold.steer(status, passes, source, destination, runtime.path())?;
+        Ok(hold.is_holding())
+    }
+}
+
+fn recorded(side: EventSide, event: &Event) -> Option<RecordedEvent> {
+    let word = |name: &str| event.data[name].to_string().trim_matches('"').to_owned();
+    let (kind, text) = match event.name.as_str() {
+        "MIGRATION" => ("qemu-status", format!("QEMU says {}", word("status"))),
+        "MIGRATION_PASS" => ("qemu-pass", format!("Synchronisation {}", word("pass"))),
+        "STOP" => ("qemu-stop", "The processors stopped".to_owned()),
+        "RESUME" => ("qemu-resume", "The processors run".to_owned()),
+        name => ("qemu-event", format!("{name} {}", event.data)),
+    };
+    Some(RecordedEvent { at_ns: event.at_ns, side, kind: kind.to_owned(), text })
+}

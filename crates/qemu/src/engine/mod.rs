@@ -1,0 +1,223 @@
+//! QEMU as the pilot flies it.
+//!
+//! The files follow the flight: [`boot`], [`listen`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+
+mod act;
+mod boot;
+mod ending;
+mod facts;
+mod follow;
+mod listen;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sterna_pilot::{
+    Action, ClockOffset, EngineError, Hypervisor, Interrupt, ProbeSeen, Progress, RecordedEvent,
+    Samples, Settled, State, Status, Unsupported,
+};
+use sterna_report::{Engine, IntegrityDetail, Side, Warning};
+use sterna_scenario::Scenario;
+use tempfile::TempDir;
+
+use crate::QemuOptions;
+use crate::costs::CostSampler;
+use crate::evidence::Evidence;
+use crate::hold::Hold;
+use crate::launch::{Launched, last_words};
+use crate::network::Prober;
+use crate::process::QemuProcess;
+use crate::settings;
+use crate::trace::Trace;
+use crate::warnings;
+
+/// Time between two questions for the guest's clock while it migrates.
+const PING_INTERVAL_NS: u64 = 100_000_000;
+
+/// How long a comparison of the guest's memory may take, beyond a second for each 16 MiB.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Two QEMU processes and what is known of them.
+pub struct Qemu {
+    options: QemuOptions,
+    scenario: Scenario,
+    runtime: Option<TempDir>,
+    sides: Option<Launched>,
+    costs: Option<CostSampler>,
+    prober: Option<Prober>,
+    probe_seen: Option<ProbeSeen>,
+    trace: Trace,
+    hold: Option<Hold>,
+    nonce: u64,
+    evidence: Evidence,
+    events: Vec<RecordedEvent>,
+    has_migration_begun: bool,
+    is_paused_by_us: bool,
+    is_restored: bool,
+    completed_since_ns: Option<u64>,
+    next_ping_ns: u64,
+    warnings: Vec<Warning>,
+}
+
+impl Qemu {
+    /// An engine that has started nothing yet.
+    pub fn new(options: QemuOptions) -> Qemu {
+        Qemu {
+            options,
+            scenario: Scenario::default(),
+            runtime: None,
+            sides: None,
+            costs: None,
+            prober: None,
+            probe_seen: None,
+            trace: Trace::default(),
+            hold: None,
+            nonce: 0,
+            evidence: Evidence::default(),
+            events: Vec::new(),
+            has_migration_begun: false,
+            is_paused_by_us: false,
+            is_restored: false,
+            completed_since_ns: None,
+            next_ping_ns: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn sides(&mut self) -> Result<&mut Launched, EngineError> {
+        self.sides.as_mut().ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
+    }
+
+    fn source(&mut self) -> Result<&mut QemuProcess, EngineError> {
+        self.sides().map(|it| &mut it.source)
+    }
+
+    fn is_broken(&self, defect: &str) -> bool {
+        self.options.breakage.as_deref() == Some(defect)
+    }
+
+    fn console(&self, side: Side) -> String {
+        self.sides.as_ref().map(|it| last_words(&it.consoles[side as usize])).unwrap_or_default()
+    }
+}
+
+impl Hypervisor for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
+        settings::impossible(scenario)
+    }
+
+    fn boot(
+        &mut self,
+        scenario: &Scenario,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.start_both(scenario, interrupt, progress)
+    }
+
+    fn facts(&self) -> Engine {
+        self.all_facts()
+    }
+
+    fn clocks(&self) -> Vec<ClockOffset> {
+        self.clock_offsets()
+    }
+
+    fn migrate(&mut self) -> Result<u64, EngineError> {
+        self.begin_migration()
+    }
+
+    fn status(&mut self) -> Result<Status, EngineError> {
+        let status = self.poll_and_hold()?;
+        if status.at_ns >= self.next_ping_ns {
+            self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
+            self.sides()?.guest.ping();
+        }
+        if status.state.is_terminal() {
+            let destination = &mut self.sides()?.destination;
+            if let Ok(answer) = destination.execute("query-migrate", Value::Null) {
+                self.evidence.see_destination(&answer);
+            }
+        }
+        if status.state == State::Cancelled {
+            self.run_source()?;
+            self.drain_events();
+        }
+        Ok(status)
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), EngineError> {
+        self.obey(action)
+    }
+
+    fn settle(&mut self) -> Result<Settled, EngineError> {
+        self.settle_both()
+    }
+
+    fn samples(&mut self) -> Result<Samples, EngineError> {
+        self.drain_events();
+        let mut samples = self.sides()?.guest.samples();
+        if let Some(costs) = &self.costs {
+            samples.cpu = costs.take();
+        }
+        samples.events = std::mem::take(&mut self.events);
+        self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
+        samples.probes = self.probe_seen.clone().into_iter().collect();
+        let has_begun = self.has_migration_begun;
+        let sides = self.sides()?;
+        if let Some(reason) = sides.guest.fatal() {
+            return Err(EngineError::Failed(format!("The agent in the guest gave up: {reason}")));
+        }
+        // Once it migrates, `status` tells what that means for the guest.
+        if let Some(end) = sides.source.is_gone().filter(|_| !has_begun) {
+            let words = self.console(Side::Source);
+            return Err(EngineError::SideGone { side: "source", reason: format!("{end}{words}") });
+        }
+        Ok(samples)
+    }
+
+    fn verify(
+        &mut self,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<IntegrityDetail, EngineError> {
+        self.drain_events();
+        let limit = VERIFY_TIMEOUT + Duration::from_secs(self.scenario.guest.memory.0 >> 24);
+        let Launched { source, destination, guest, consoles, .. } = self.sides()?;
+        let qemu = match side {
+            Side::Source => source,
+            Side::Destination => destination,
+        };
+        let mut is_gone = || {
+            let words = last_words(&consoles[side as usize]);
+            let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
+            Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
+        };
+        guest.verify(side, limit, Some(interrupt), &mut is_gone)
+    }
+
+    fn warnings(&mut self) -> Vec<Warning> {
+        let mut found = std::mem::take(&mut self.warnings);
+        if let Some(sides) = &self.sides {
+            let (evidence, hold) = (&self.evidence, self.hold.as_ref());
+            let probe = self.probe_seen.as_ref();
+            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, probe, sides));
+        }
+        found
+    }
+
+    /// The facts outlive the processes: only what runs is ended here.
+    fn shutdown(&mut self) {
+        self.costs = None;
+        self.prober = None;
+        if let Some(sides) = &mut self.sides {
+            sides.source.end();
+            sides.destination.end();
+        }
+        self.runtime = None;
+    }
+}
