@@ -22,10 +22,15 @@ use serde::de::DeserializeOwned;
 mod request;
 mod samples;
 mod status;
+mod techniques;
 
 pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
 pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
+pub use techniques::{
+    AutoConvergeConfig, LimitedWorker, RuleVerdict, Switchover, SwitchoverRule, TechniqueStatus,
+    Techniques, XbzrleCounters,
+};
 
 /// The control version this build speaks.
 pub const VERSION: u16 = 1;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostSamples, HostStatus, Verified};
+use super::{HostSamples, HostStatus, Techniques, Verified};
 
 /// Which end of a migration a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +54,11 @@ pub enum Request {
     },
     /// Takes the samples gathered since the last time.
     Samples,
+    /// Reads how often a page of the workload was written, by what it holds.
+    PageWrites {
+        /// Which page.
+        page: u64,
+    },
     /// Stops the workers and compares every page with what it must hold.
     Verify,
     /// Ends the host process.
@@ -101,6 +106,11 @@ pub enum Reply {
     Status(Box<HostStatus>),
     /// Answer to `Samples`.
     Samples(HostSamples),
+    /// Answer to `PageWrites`.
+    PageWrites {
+        /// Writes it has had; `None` when it holds what no number of writes leaves, as before it was sent.
+        writes: Option<u64>,
+    },
     /// Answer to `Verify`.
     Verified(Verified),
     /// The request cannot be met; the text says why.
@@ -162,6 +172,9 @@ pub struct HostConfig {
     pub link_latency_ns: u64,
     /// Emulated wire: bytes per second; `None` for none.
     pub link_bytes_per_second: Option<u64>,
+    /// What makes a hard migration end.
+    #[serde(default)]
+    pub techniques: Techniques,
     /// A defect to commit on purpose, so that a test sees the claim fail.
     pub breakage: Option<String>,
 }
@@ -188,6 +201,8 @@ pub enum Act {
     Cancel,
     /// Stop the guest now and finish.
     Pause,
+    /// A migration that is held may finish from now on.
+    Release,
     /// Change the downtime limit.
     SetDowntimeLimit {
         /// The new limit.

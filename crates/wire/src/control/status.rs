@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::TechniqueStatus;
+
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,6 +63,8 @@ pub struct HostStatus {
     pub passes: Vec<PassRecord>,
     /// The stamps of the switchover.
     pub stamps: Stamps,
+    /// What the techniques have done.
+    pub techniques: TechniqueStatus,
 }
 
 /// One pass, or the final phase after the stop.
