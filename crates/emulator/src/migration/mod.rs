@@ -6,6 +6,7 @@ pub mod channels;
 pub mod decision;
 pub mod destination;
 pub mod gate;
+pub mod pacer;
 pub mod page_set;
 pub mod pass;
 pub mod progress;

@@ -24,9 +24,9 @@ use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
-use super::bucket::TokenBucket;
 use super::decision::Decision;
 use super::gate::Gate;
+use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::RamSender;
 use crate::host::guest::Guest;
@@ -61,6 +61,12 @@ enum Stop {
     Failed(String),
 }
 
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Stop {
+        Stop::Cancelled
+    }
+}
+
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
         Stop::Failed(match error.kind() {
@@ -88,10 +94,8 @@ impl Source {
         };
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            limit: TokenBucket::new(gate.max_bytes_per_second()),
-            wire: TokenBucket::new(config.link_bytes_per_second),
+            pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
             decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
-            sent_bytes: 0,
             connection: &mut connection,
             guest: &guest,
             crew,

@@ -1,7 +1,7 @@
 //! What all phases of one migration share.
 
 use std::io;
-use std::time::Duration;
+use std::sync::Arc;
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostConfig, Phase};
@@ -9,12 +9,12 @@ use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
 use sterna_workload::Crew;
 
 use super::Stop;
-use super::connection::{Connection, SLICE};
+use super::connection::Connection;
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
-use crate::migration::bucket::TokenBucket;
 use crate::migration::decision::Decision;
 use crate::migration::gate::Gate;
+use crate::migration::pacer::Pacer;
 use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::progress::Progress;
 use crate::migration::ram::RamSender;
@@ -22,12 +22,8 @@ use crate::migration::ram::RamSender;
 /// One migration under way.
 pub(super) struct Run<'a> {
     pub(super) ram: RamSender,
-    /// The limit of the scenario.
-    pub(super) limit: TokenBucket,
-    /// The emulated wire.
-    pub(super) wire: TokenBucket,
+    pub(super) pacer: Arc<Pacer>,
     pub(super) decision: Decision,
-    pub(super) sent_bytes: u64,
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
     pub(super) crew: &'a Crew,
@@ -69,17 +65,13 @@ impl Run<'_> {
         pass: &mut PassMeter,
         is_limited: bool,
     ) -> Result<(), Stop> {
-        self.limit.set_rate(self.gate.max_bytes_per_second().filter(|_| is_limited));
-        self.wait_for_tokens()?;
-        let most = (MAX_PAGES * PAGE_BYTES) as u64;
-        let quantum = |bucket: &TokenBucket| bucket.quantum_bytes(PAGE_BYTES as u64, most);
-        let max_bytes = quantum(&self.limit).min(quantum(&self.wire));
+        self.pacer.set_limited(is_limited);
+        self.pacer.wait()?;
+        let max_bytes =
+            self.pacer.quantum_bytes(PAGE_BYTES as u64, (MAX_PAGES * PAGE_BYTES) as u64);
         let Connection { socket, writer, .. } = self.connection;
         let batch = self.ram.send_batch(max_bytes, writer, socket)?;
-        let now_ns = monotonic_ns();
-        self.limit.take(batch.wire_bytes, now_ns);
-        self.wire.take(batch.wire_bytes, now_ns);
-        self.sent_bytes += batch.wire_bytes;
+        self.pacer.take(batch.wire_bytes);
         pass.count(batch);
         let is_live = self.progress.phase() == Phase::Active;
         self.progress.update(|it| {
@@ -90,24 +82,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) fn wait_for_tokens(&self) -> Result<(), Stop> {
-        loop {
-            let now_ns = monotonic_ns();
-            let wait_ns = self.limit.wait_ns(now_ns).max(self.wire.wait_ns(now_ns));
-            if wait_ns == 0 {
-                return Ok(());
-            }
-            self.check_cancel()?;
-            std::thread::sleep(Duration::from_nanos(wait_ns).min(SLICE));
-        }
-    }
-
     pub(super) fn tell(&mut self) {
         let remaining = self.ram.pending_bytes();
-        self.decision.observe(self.sent_bytes, remaining == 0, monotonic_ns());
+        let sent_bytes = self.pacer.sent_bytes();
+        self.decision.observe(sent_bytes, remaining == 0, monotonic_ns());
         self.progress.update(|it| {
             it.remaining_bytes = remaining;
-            it.transferred_bytes = self.sent_bytes;
+            it.transferred_bytes = sent_bytes;
             it.bandwidth_bytes_per_second = self.decision.bytes_per_second();
             it.threshold_bytes = self.decision.threshold_bytes();
         });

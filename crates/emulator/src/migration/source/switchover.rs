@@ -55,8 +55,7 @@ impl Run<'_> {
         let bytes = self.connection.send(&Message::State(state))?
             + self.connection.send(&Message::Finished)?;
         pass.count_bytes(bytes);
-        self.sent_bytes += bytes;
-        self.wire.take(bytes, monotonic_ns());
+        self.pacer.take(bytes);
         self.tell();
         Ok(())
     }
