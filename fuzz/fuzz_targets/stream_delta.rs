@@ -7,7 +7,10 @@ use sterna_wire::stream::{
     Delta, DeltaEncoder, PAGE_BYTES, PageContent, apply_delta, decode_pieces, encode_pieces,
 };
 
-fuzz_target!(|input: (&[u8], Vec<(u16, u8, u8)>, u64)| {
+/// Where, how many bytes, and what they become.
+type Change = (u16, u8, u8);
+
+fuzz_target!(|input: (&[u8], Vec<Change>, u64)| {
     let (bytes, changes, ram_pages) = input;
 
     let mut lied_to: PageContent = [7; PAGE_BYTES];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sterna_emulator::host;
 use sterna_wire::control::{
     self, Act, ControlError, Endpoint, HostConfig, HostStatus, Phase, Reply, Request, Side,
-    Verified,
+    Techniques, Verified,
 };
 use sterna_wire::stream::{
     Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, VERSION,
@@ -114,6 +114,7 @@ fn config(side: Side) -> HostConfig {
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,
+        techniques: Techniques::default(),
         breakage: None,
     }
 }

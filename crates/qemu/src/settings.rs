@@ -6,7 +6,9 @@
 use serde_json::{Value, json};
 use sterna_pilot::{EngineError, Unsupported};
 use sterna_report::Side;
-use sterna_scenario::{Compression, Multifd, Scenario, TlsMode, Transport, ZeroPage};
+use sterna_scenario::{
+    Compression, Multifd, Scenario, SwitchoverDecision, TlsMode, Transport, ZeroPage,
+};
 
 use crate::process::{QemuProcess, side_name};
 use crate::qmp::{QmpError, Schema};
@@ -49,6 +51,11 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             migration.limit_in_switchover,
             "migration.limit-in-switchover",
             "QEMU lifts its bandwidth limit while the guest is frozen; drop the field",
+        ),
+        (
+            migration.switchover_decision == Some(SwitchoverDecision::Effective),
+            "migration.switchover-decision",
+            "QEMU compares raw pages with what it can send, and cannot be told otherwise; use \"qemu\" or drop the field",
         ),
         (
             migration.tls_mode() == TlsMode::X509,
@@ -308,6 +315,9 @@ mod tests {
     fn what_no_qemu_can_do_is_named_by_its_field() {
         let found = impossible(&scenario("[link]\nlatency = \"1ms\""));
         assert_eq!(found[0].field, "link");
+        let found = impossible(&scenario("[migration]\nswitchover-decision = \"effective\""));
+        assert_eq!(found[0].field, "migration.switchover-decision");
+        assert!(impossible(&scenario("[migration]\nswitchover-decision = \"qemu\"")).is_empty());
         assert!(impossible(&scenario("")).is_empty());
     }
 }

@@ -96,6 +96,7 @@ mod tests {
                 },
                 "migration": {
                     "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",
+                    "switchover-decision": null,
                     "zero-page": "main", "zero-copy": false, "limit-in-switchover": false,
                     "downtime": null,
                     "postcopy": {

@@ -40,8 +40,8 @@ pub use settings::{Setting, settings};
 pub use tables::{Table, tables};
 pub use types::{
     AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Guest, Hold, HugePages,
-    LimitAction, Limits, Link, Migration, Multifd, Pause, Placement, Postcopy, Scenario, Timing,
-    Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
+    LimitAction, Limits, Link, Migration, Multifd, Pause, Placement, Postcopy, Scenario,
+    SwitchoverDecision, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

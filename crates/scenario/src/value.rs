@@ -5,7 +5,9 @@ use std::fmt::Display;
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
-use crate::types::{Compression, HugePages, LimitAction, TlsMode, Transport, ZeroPage};
+use crate::types::{
+    Compression, HugePages, LimitAction, SwitchoverDecision, TlsMode, Transport, ZeroPage,
+};
 use crate::{IdSet, IdSetError};
 
 /// How a value is written in TOML and JSON. On the command line and in variables everything is plain text.
@@ -92,6 +94,7 @@ chosen! {
     HugePages, HugePages::NAMES;
     LimitAction, LimitAction::NAMES;
     Transport, Transport::NAMES;
+    SwitchoverDecision, SwitchoverDecision::NAMES;
     ZeroPage, ZeroPage::NAMES;
     Compression, Compression::NAMES;
     TlsMode, TlsMode::NAMES;

@@ -230,7 +230,8 @@ fn workers_can_be_held_back_one_by_one() {
     let before = crew.counts();
     sleep_ms(500);
     let after = crew.counts();
-    let written: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+    let written: Vec<u64> =
+        after.iter().zip(&before).map(|(after, before)| after - before).collect();
     assert!(written[0] * 2 < written[1], "{written:?}");
     crew.pause();
     crew.resume();

@@ -7,3 +7,4 @@ mod faults;
 mod harness;
 mod interrupts;
 mod limits;
+mod techniques;

@@ -1,7 +1,9 @@
 //! From a scenario to what a host is told.
 
-use sterna_scenario::{IdSet, Placement, Scenario, ZeroPage};
-use sterna_wire::control::{HostConfig, Request, Side};
+use sterna_scenario::{IdSet, Placement, Scenario, SwitchoverDecision, ZeroPage};
+use sterna_wire::control::{
+    AutoConvergeConfig, HostConfig, Request, Side, SwitchoverRule, Techniques,
+};
 
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
@@ -38,6 +40,30 @@ pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Re
             .as_ref()
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
+        techniques: techniques(scenario),
         breakage: options.breakage.clone(),
     }))
+}
+
+fn techniques(scenario: &Scenario) -> Techniques {
+    let migration = &scenario.migration;
+    let memory = scenario.guest.memory;
+    Techniques {
+        xbzrle_cache_bytes: migration.xbzrle.as_ref().map(|it| it.cache.of(memory).0),
+        auto_converge: migration.auto_converge.as_ref().map(|it| AutoConvergeConfig {
+            initial: it.initial,
+            increment: it.increment,
+            max: it.max,
+            tail_slow: it.tail_slow,
+        }),
+        dirty_limit_bytes_per_second: migration
+            .dirty_limit
+            .as_ref()
+            .map(|it| it.per_vcpu.bytes_per_second()),
+        hold: migration.hold.is_some(),
+        switchover_rule: match migration.switchover_decision.unwrap_or_default() {
+            SwitchoverDecision::Effective => SwitchoverRule::Effective,
+            SwitchoverDecision::Qemu => SwitchoverRule::Qemu,
+        },
+    }
 }

@@ -1,12 +1,15 @@
 //! The emulator as the pilot flies it.
 
 mod configure;
+mod evidence;
+mod hold;
 mod mapping;
 mod unsupported;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use serde_json::Value;
 use sterna_pilot::{
     Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
     Settled, Status, Unsupported,
@@ -16,12 +19,15 @@ use sterna_scenario::{Scenario, Transport};
 use sterna_sys::clock::monotonic_ns;
 use sterna_units::human_bytes;
 use sterna_wire::clock::Offset;
-use sterna_wire::control::{self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request};
+use sterna_wire::control::{
+    self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
+};
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use crate::probe::available_bytes;
 use configure::prepare;
+use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
@@ -53,6 +59,9 @@ pub struct Emulator {
     transport: Transport,
     runtime: Option<TempDir>,
     passes_seen: usize,
+    hold: Option<Hold>,
+    techniques: TechniqueStatus,
+    accepted_ns: Option<u64>,
     gaps_lost: u64,
     is_switchover_told: bool,
 }
@@ -73,6 +82,9 @@ impl Emulator {
             transport: Transport::Tcp,
             runtime: None,
             passes_seen: 0,
+            hold: None,
+            techniques: TechniqueStatus::default(),
+            accepted_ns: None,
             gaps_lost: 0,
             is_switchover_told: false,
         }
@@ -115,6 +127,19 @@ impl Emulator {
         Ok((status, moments))
     }
 
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        if let Some(accepted_ns) = self.accepted_ns {
+            let seconds = |ns: u64| (ns as f64 - accepted_ns as f64) / 1e9;
+            details.extend(evidence::to_details(&self.techniques, seconds));
+        }
+        if let Some(hold) = &self.hold {
+            details.insert("hold".to_owned(), hold.to_details());
+        }
+        details
+    }
+
     /// The gap of each worker across the switchover, which neither host can see alone.
     fn switchover_gaps(&mut self) -> Result<Vec<GapSpan>, EngineError> {
         let hosts = self.hosts()?;
@@ -154,6 +179,7 @@ impl Hypervisor for Emulator {
     ) -> Result<(), EngineError> {
         check_memory(scenario)?;
         self.transport = scenario.migration.transport;
+        self.hold = Hold::new(scenario);
         let mut hosts = Hosts {
             source: HostProcess::start(&self.options.host_command, control::Side::Source)?,
             destination: HostProcess::start(
@@ -196,7 +222,7 @@ impl Hypervisor for Emulator {
             tracking_page_bytes: prepared.map(|it| it.tracking_page_bytes),
             transport: Some(self.transport.to_string()),
             peer_versions: PeerVersions { source: version(), destination: version() },
-            details: BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]),
+            details: self.details(),
         }
     }
 
@@ -220,6 +246,11 @@ impl Hypervisor for Emulator {
 
     fn status(&mut self) -> Result<Status, EngineError> {
         let (status, moments) = self.whole_status()?;
+        if let (Some(hold), Some(hosts)) = (&mut self.hold, &mut self.hosts) {
+            hold.steer(&status, hosts)?;
+        }
+        self.techniques.clone_from(&status.techniques);
+        self.accepted_ns = status.stamps.accepted_ns.or(self.accepted_ns);
         let source = &self.hosts()?.source;
         Ok(to_status(&status, moments, source))
     }
@@ -340,6 +371,13 @@ impl Hypervisor for Emulator {
                     Some("Use guest.huge-pages = \"none\" or \"thp\" to track pages of 4 KiB"),
                 );
             }
+        }
+        if self.hold.as_ref().is_some_and(Hold::is_holding) {
+            warn(
+                "hold-unproven",
+                "The migration ended before memory was seen to be sent, written and sent again; the passes that were asked for are not proven".to_owned(),
+                Some("Let the workload write faster, or lower the bandwidth"),
+            );
         }
         if self.gaps_lost > 0 {
             warn(

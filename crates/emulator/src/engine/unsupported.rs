@@ -2,6 +2,7 @@
 
 use sterna_pilot::Unsupported;
 use sterna_scenario::{LimitAction, Scenario, TlsMode, ZeroPage};
+use sterna_workload::Method;
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
@@ -9,11 +10,7 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let later = "this technique is not available on the emulator in this version; remove it";
     let table = [
         (migration.postcopy.is_some(), "migration.postcopy", later),
-        (migration.auto_converge.is_some(), "migration.auto-converge", later),
-        (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
         (migration.multifd.is_some(), "migration.multifd", later),
-        (migration.xbzrle.is_some(), "migration.xbzrle", later),
-        (migration.hold.is_some(), "migration.hold", later),
         (migration.zero_copy, "migration.zero-copy", later),
         (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
         (
@@ -25,6 +22,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             scenario.limits.then == LimitAction::Postcopy,
             "limits.then",
             "there is no post-copy on the emulator in this version; use \"cancel\" or \"pause\"",
+        ),
+        (
+            migration.hold.is_some() && scenario.workload.method == Method::Zero,
+            "migration.hold",
+            "the proof counts the writes of a page by what it holds, and workload.method = \"zero\" leaves no trace; use another method",
         ),
         (
             scenario.workload.workers != scenario.guest.vcpus,

@@ -11,7 +11,7 @@ use sterna_wire::control::{
     Request, Verified,
 };
 
-use sterna_workload::{Crew, CrewError};
+use sterna_workload::{Crew, CrewError, writes_of_page};
 
 use super::guest::{Guest, GuestError};
 use super::sampler::{Sampler, latency_summary};
@@ -99,6 +99,7 @@ impl Session {
                 Ok(Reply::Status(Box::new(self.built()?.status(passes_seen))))
             }
             Request::Samples => Ok(Reply::Samples(self.built()?.samples())),
+            Request::PageWrites { page } => Ok(self.built()?.page_writes(page)),
             Request::Verify => self.built()?.verify(),
             Request::Shutdown => Ok(Reply::Done { at_ns: monotonic_ns() }),
         }
@@ -189,6 +190,9 @@ impl Built {
 
     fn migrate(&mut self, endpoint: Endpoint, session: [u8; 16]) -> Result<Reply, Refusal> {
         self.check_idle()?;
+        if self.config.techniques.hold {
+            self.gate.hold();
+        }
         self.guest.note_latency_before();
         self.progress.update(|it| {
             it.phase = Phase::Setup;
@@ -215,6 +219,7 @@ impl Built {
         match act {
             Act::Cancel => self.cancel()?,
             Act::Pause => self.gate.order_pause(),
+            Act::Release => self.gate.release(),
             Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
             Act::SetMaxBandwidth { bytes_per_second } => {
                 self.gate.set_max_bytes_per_second(*bytes_per_second);
@@ -264,6 +269,12 @@ impl Built {
             latency_before: before.as_ref().and_then(latency_summary),
             latency_since: since.as_ref().and_then(latency_summary),
         }
+    }
+
+    fn page_writes(&self, page: u64) -> Reply {
+        let page = usize::try_from(page).unwrap_or(usize::MAX);
+        let writes = writes_of_page(&self.guest.region, &self.guest.spec, page);
+        Reply::PageWrites { writes }
     }
 
     fn verify(&self) -> Result<Reply, Refusal> {

@@ -36,6 +36,10 @@ pub enum Defect {
     Hang(Moment),
     /// The source sends a damaged frame in pass 1.
     CorruptFrame,
+    /// The difference of one page is forgotten after the stop.
+    LoseDifference,
+    /// The guest is held back on, after a migration that was given up.
+    KeepThrottle,
     /// The source waits this long between READY and GO.
     LateGo(Duration),
     /// The host behaves as on a kernel without asynchronous write protection.
@@ -80,6 +84,8 @@ fn parse(text: &str) -> Option<Breakage> {
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
         ("no-wp-async", "") => Defect::NoWpAsync,
+        ("lose-difference", "") => Defect::LoseDifference,
+        ("keep-throttle", "") => Defect::KeepThrottle,
         ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
         ("die", moment) => Defect::Die(parse_moment(moment)?),
@@ -109,6 +115,8 @@ impl fmt::Display for Breakage {
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
+            Defect::LoseDifference => write!(f, "{side}:lose-difference"),
+            Defect::KeepThrottle => write!(f, "{side}:keep-throttle"),
             Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
             Defect::Die(moment) => write!(f, "{side}:die={moment}"),
@@ -164,6 +172,8 @@ mod tests {
             "destination:hang=go",
             "source:late-go=1s",
             "source:no-wp-async",
+            "source:lose-difference",
+            "source:keep-throttle",
         ] {
             assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
         }

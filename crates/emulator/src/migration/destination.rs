@@ -16,15 +16,20 @@ use sterna_sys::crc32c;
 use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{
     FrameError, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
-    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
+    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, capability, decode_runs,
+    negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
 
 use super::breakage::{Defect, Moment, strike};
 use super::progress::Progress;
+use super::xbzrle::Deltas;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
 use crate::transport::{Listener, Socket, TransportError};
+
+/// What this destination can do beyond the first version.
+const CAPABILITIES: u32 = capability::XBZRLE;
 
 /// Longest wait for the source to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -124,6 +129,8 @@ struct Load<'a> {
     session: [u8; 16],
     defects: Vec<Defect>,
     runs: Vec<PageRun>,
+    capabilities: u32,
+    deltas: Deltas,
 }
 
 impl<'a> Load<'a> {
@@ -150,6 +157,8 @@ impl<'a> Load<'a> {
             session: [0; 16],
             defects: Vec::new(),
             runs: Vec::new(),
+            capabilities: 0,
+            deltas: Deltas::default(),
         })
     }
 
@@ -168,7 +177,8 @@ impl<'a> Load<'a> {
             other => return Err(unexpected(other.kind(), "a greeting")),
         };
         let version = self.check(&hello)?;
-        self.send(&Message::HelloAck(HelloAck { version, capabilities: 0 }))?;
+        self.capabilities = hello.capabilities;
+        self.send(&Message::HelloAck(HelloAck { version, capabilities: hello.capabilities }))?;
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
@@ -190,7 +200,7 @@ impl<'a> Load<'a> {
         if hello.session != self.session {
             return refuse("The connection belongs to another migration".to_owned());
         }
-        if hello.capabilities != 0 {
+        if hello.capabilities & !CAPABILITIES != 0 {
             return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
         }
         if hello.page_bytes as usize != PAGE_BYTES {
@@ -217,6 +227,9 @@ impl<'a> Load<'a> {
             match header.kind {
                 Kind::Pages => self.load_pages(&header)?,
                 Kind::Zero => self.load_zero_pages(&header)?,
+                Kind::Deltas if self.capabilities & capability::XBZRLE != 0 => {
+                    self.deltas.load(&mut self.inbound, &header, &self.guest.region)?;
+                }
                 _ => match self.reader.body(&mut self.inbound, &header)? {
                     Message::PassEnd(pass) => {
                         self.progress.update(|it| it.pass = pass + 1);

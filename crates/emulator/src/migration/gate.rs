@@ -13,6 +13,7 @@ pub struct Gate {
     state: Mutex<State>,
     cancel_seen: AtomicBool,
     pause: AtomicBool,
+    held: AtomicBool,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
 }
@@ -33,6 +34,7 @@ impl Gate {
             state: Mutex::default(),
             cancel_seen: AtomicBool::new(false),
             pause: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
         }
@@ -77,6 +79,21 @@ impl Gate {
     /// Whether the guest shall be stopped whatever is pending.
     pub fn wants_pause(&self) -> bool {
         self.pause.load(Ordering::Acquire)
+    }
+
+    /// Keeps the migration from finishing by itself until it is released.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// Lets the migration finish.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// Whether the migration may not finish by itself yet.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// Changes the downtime limit.

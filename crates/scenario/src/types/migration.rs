@@ -13,6 +13,8 @@ pub struct Migration {
     pub max_bandwidth: Option<Rate>,
     /// How long the guest may be frozen.
     pub downtime: Downtime,
+    /// When so little is pending that the guest may be stopped; `None` for the engine's own way.
+    pub switchover_decision: Option<SwitchoverDecision>,
     /// Who looks for pages of zeros.
     pub zero_page: ZeroPage,
     /// Whether pages are sent without copying them first; needs multifd.
@@ -45,6 +47,17 @@ choice! {
         Tcp = "tcp",
         /// A Unix socket, on one machine only.
         Unix = "unix",
+    }
+}
+
+choice! {
+    /// What is held against the bytes that can be sent within the downtime limit.
+    SwitchoverDecision ("switchover decision") {
+        /// What pending pages will take on the wire, as the passes so far have taught.
+        #[default]
+        Effective = "effective",
+        /// Pending pages in full, as QEMU does it.
+        Qemu = "qemu",
     }
 }
 
@@ -269,6 +282,7 @@ impl Default for Migration {
             transport: Transport::Tcp,
             max_bandwidth: Some(Rate::from_bits_per_second(1_000_000_000)),
             downtime: Downtime::default(),
+            switchover_decision: None,
             zero_page: ZeroPage::Main,
             zero_copy: false,
             limit_in_switchover: false,

@@ -7,7 +7,7 @@ use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use migration::{
     AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Multifd,
-    Pause, Postcopy, Tls, TlsMode, Transport, Trigger, Xbzrle, ZeroPage,
+    Pause, Postcopy, SwitchoverDecision, Tls, TlsMode, Transport, Trigger, Xbzrle, ZeroPage,
 };
 
 use crate::{IdSet, PAGE_BYTES, choice::choice};

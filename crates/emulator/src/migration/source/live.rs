@@ -1,9 +1,11 @@
 //! Passes while the guest runs.
 
+use std::time::Duration;
+
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
-    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, negotiate,
+    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, capability, negotiate,
 };
 
 use super::Stop;
@@ -15,6 +17,9 @@ use crate::migration::pass::{Opening, PassMeter};
 
 /// Shortest time between two synchronisations while pages are pending (QEMU sends for up to 50 ms, `MAX_WAIT`, before it looks again).
 const SYNC_SPACING_NS: u64 = 50_000_000;
+
+/// How long a migration that is held sleeps when nothing is pending.
+const HELD_SLICE: Duration = Duration::from_millis(5);
 
 impl Run<'_> {
     /// Everything before the stop; returns the pass that the stop will end.
@@ -28,7 +33,7 @@ impl Run<'_> {
         self.connection.send(&Message::Hello(Hello {
             oldest_version: OLDEST_VERSION,
             version: VERSION,
-            capabilities: 0,
+            capabilities: self.capabilities(),
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
             multifd_channels: 0,
@@ -36,8 +41,9 @@ impl Run<'_> {
         }))?;
         let ours = (OLDEST_VERSION, VERSION);
         match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
-            Message::HelloAck(HelloAck { version, capabilities: 0 })
-                if negotiate(ours, (version, version)).is_some() =>
+            Message::HelloAck(HelloAck { version, capabilities })
+                if negotiate(ours, (version, version)).is_some()
+                    && capabilities == self.capabilities() =>
             {
                 Ok(())
             }
@@ -49,13 +55,21 @@ impl Run<'_> {
         }
     }
 
+    fn capabilities(&self) -> u32 {
+        match self.config.techniques.xbzrle_cache_bytes {
+            Some(_) => capability::XBZRLE,
+            None => 0,
+        }
+    }
+
     /// Turns tracking on; from here on no write is missed, and pass 1 begins.
     fn arm(&mut self) -> Result<PassMeter, Stop> {
         let opening = self.open_pass(|run| {
             run.guest.tracker().arm(run.crew).map_err(|error| Stop::Failed(error.to_string()))?;
             Ok(run.guest.region.pages() as u64)
         })?;
-        self.decision = Decision::new(self.gate.downtime_limit_ns(), monotonic_ns());
+        let rule = self.config.techniques.switchover_rule;
+        self.decision = Decision::new(rule, self.gate.downtime_limit_ns(), monotonic_ns());
         self.progress.stamp(|it, now_ns| it.setup_done_ns = Some(now_ns));
         self.progress.update(|it| {
             it.phase = Phase::Active;
@@ -76,11 +90,16 @@ impl Run<'_> {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
+            if self.must_sync() {
+                pass = self.next_pass(pass)?;
+            }
+            self.measure_workers()?;
+            let is_held = self.gate.is_held();
             let pending = self.ram.pending_bytes();
-            let is_due = pending == 0 || monotonic_ns() >= next_sync_ns;
+            let is_due = (pending == 0 && !is_held) || monotonic_ns() >= next_sync_ns;
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
-                if self.decision.may_stop(self.ram.pending_bytes()) {
+                if !is_held && self.decision.may_stop(self.ram.pending_bytes()) {
                     // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
                     return Ok(pass);
                 }
@@ -88,6 +107,9 @@ impl Run<'_> {
             }
             if self.ram.pending_bytes() > 0 {
                 self.send_batch(&mut pass, true)?;
+            } else {
+                // A migration that is held waits for the guest to write.
+                std::thread::sleep(HELD_SLICE);
             }
             self.tell();
         }
@@ -104,6 +126,12 @@ impl Run<'_> {
             it.pass = number + 1;
             it.dirty_rate_bytes_per_second = Some(dirty_rate);
         });
+        let pending_bytes = self.ram.pending_bytes();
+        self.decision.synced(number, pending_bytes, monotonic_ns());
+        self.slow_down(pending_bytes.saturating_sub(opening.pending_bytes));
+        if let Some(xbzrle) = self.ram.xbzrle() {
+            xbzrle.next_generation(monotonic_ns());
+        }
         self.connection.send(&Message::PassEnd(number))?;
         Ok(PassMeter::begin(number + 1, false, opening))
     }

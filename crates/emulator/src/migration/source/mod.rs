@@ -14,6 +14,7 @@
 mod connection;
 mod live;
 mod run;
+mod slowdown;
 mod switchover;
 
 use std::io;
@@ -33,6 +34,7 @@ use crate::host::guest::Guest;
 use crate::transport::Socket;
 use connection::{Connection, STALL_TIMEOUT};
 use run::Run;
+use slowdown::Slowdown;
 
 /// Everything the source needs for one migration.
 pub struct Source {
@@ -95,7 +97,12 @@ impl Source {
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
             pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
-            decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
+            decision: Decision::new(
+                config.techniques.switchover_rule,
+                gate.downtime_limit_ns(),
+                monotonic_ns(),
+            ),
+            slowdown: Slowdown::new(&config.techniques, &guest.spec, guest.region.pages()),
             connection: &mut connection,
             guest: &guest,
             crew,
@@ -105,7 +112,10 @@ impl Source {
             session,
             defects,
         };
-        match run.phases() {
+        run.prepare_xbzrle();
+        let outcome = run.phases();
+        run.end_slowdown();
+        match outcome {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
             Err(stop) if gate.is_committed() => {
                 progress.update(|it| fail(it, Phase::Undecided, stop.text()));

@@ -54,8 +54,7 @@ mod tests {
 
     fn percents(initial: u8, increment: u8, max: u8, periods: &[(u64, u64)]) -> Vec<u8> {
         let tail_slow = periods.iter().any(|it| it.1 > 0);
-        let mut it =
-            AutoConverge::new(AutoConvergeConfig { initial, increment, max, tail_slow });
+        let mut it = AutoConverge::new(AutoConvergeConfig { initial, increment, max, tail_slow });
         assert_eq!(it.percent(), 0);
         let periods = periods.iter();
         periods

@@ -50,12 +50,8 @@ impl DirtyLimit {
         limit_bytes_per_second: u64,
         pages: impl IntoIterator<Item = Range<usize>>,
     ) -> DirtyLimit {
-        let worker = |pages| WorkerLimit {
-            pages,
-            dirty_pages: 0,
-            bytes_per_second: None,
-            rest_ns: 0,
-        };
+        let worker =
+            |pages| WorkerLimit { pages, dirty_pages: 0, bytes_per_second: None, rest_ns: 0 };
         DirtyLimit {
             limit_bytes_per_second,
             workers: pages.into_iter().map(worker).collect(),
@@ -111,13 +107,19 @@ impl DirtyLimit {
 
     /// The largest share of time that a worker rests, in percent.
     pub fn throttle_percent(&self) -> f64 {
-        let share = |it: &WorkerLimit| it.rest_ns as f64 / (it.rest_ns + RUN_NS) as f64 * 100.0;
-        self.workers.iter().map(share).fold(0.0, f64::max)
+        self.workers.iter().map(WorkerLimit::throttle_percent).fold(0.0, f64::max)
     }
 
     fn restart(&mut self, now_ns: u64) {
         self.measured_ns = now_ns;
         self.workers.iter_mut().for_each(|it| it.dirty_pages = 0);
+    }
+}
+
+impl WorkerLimit {
+    /// The share of time that it rests, in percent.
+    pub fn throttle_percent(&self) -> f64 {
+        self.rest_ns as f64 / (self.rest_ns + RUN_NS) as f64 * 100.0
     }
 }
 

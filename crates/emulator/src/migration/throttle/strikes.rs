@@ -51,8 +51,7 @@ impl Strikes {
         }
         let sent = sent_bytes.saturating_sub(self.sent_bytes_before);
         let tolerable = u128::from(sent) * u128::from(THRESHOLD_PERCENT) / 100;
-        let period =
-            Period { dirty_bytes: self.dirty_bytes, tolerable_bytes: tolerable as u64 };
+        let period = Period { dirty_bytes: self.dirty_bytes, tolerable_bytes: tolerable as u64 };
         self.period_start_ns = now_ns;
         self.sent_bytes_before = sent_bytes;
         self.dirty_bytes = 0;
@@ -102,8 +101,9 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// Feeds (time in ms, newly dirty, sent in this period) and returns the times of steps.
-    fn steps(table: &[(u64, u64, u64)]) -> Vec<u64> {
+    /// Feeds (time in ms, newly dirty, sent in this period) and compares the times of steps.
+    #[track_caller]
+    fn check(table: &[(u64, u64, u64)], expected: &[u64]) {
         let mut strikes = Strikes::new(0);
         let mut sent = 0;
         let mut found = Vec::new();
@@ -113,34 +113,31 @@ mod tests {
                 found.push(*ms);
             }
         }
-        found
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn two_bad_periods_are_a_step() {
-        assert_eq!(steps(&[(1500, 60, 100), (3000, 60, 100), (4500, 60, 100)]), [3000]);
-        assert_eq!(
-            steps(&[(1500, 60, 100), (3000, 60, 100), (4500, 60, 100), (6000, 60, 100)]),
-            [3000, 6000]
-        );
+        check(&[(1500, 60, 100), (3000, 60, 100), (4500, 60, 100)], &[3000]);
+        check(&[(1500, 60, 100), (3000, 60, 100), (4500, 60, 100), (6000, 60, 100)], &[3000, 6000]);
     }
 
     #[test]
     fn exactly_half_is_tolerable() {
-        assert_eq!(steps(&[(1500, 50, 100), (3000, 50, 100), (4500, 50, 100)]), []);
-        assert_eq!(steps(&[(1500, 51, 100), (3000, 51, 100)]), [3000]);
+        check(&[(1500, 50, 100), (3000, 50, 100), (4500, 50, 100)], &[]);
+        check(&[(1500, 51, 100), (3000, 51, 100)], &[3000]);
     }
 
     #[test]
     fn a_good_period_takes_no_strike_back() {
-        assert_eq!(steps(&[(1500, 60, 100), (3000, 0, 100), (4500, 60, 100)]), [4500]);
+        check(&[(1500, 60, 100), (3000, 0, 100), (4500, 60, 100)], &[4500]);
     }
 
     #[test]
     fn short_periods_are_joined() {
         // Nothing is judged within a second, nor at exactly one; then all that came together counts.
-        assert_eq!(steps(&[(500, 30, 50), (1000, 20, 30), (1001, 2, 20), (2500, 60, 100)]), [2500]);
-        assert_eq!(steps(&[(500, 30, 50), (1001, 20, 50), (2500, 60, 100)]), []);
+        check(&[(500, 30, 50), (1000, 20, 30), (1001, 2, 20), (2500, 60, 100)], &[2500]);
+        check(&[(500, 30, 50), (1001, 20, 50), (2500, 60, 100)], &[]);
     }
 
     #[test]

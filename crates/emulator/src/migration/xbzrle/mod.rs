@@ -1,6 +1,7 @@
 //! Sending what changed in a page instead of the page.
 
 mod cache;
+mod load;
 
 use std::io::{self, Write};
 
@@ -12,6 +13,7 @@ use sterna_wire::stream::{
 };
 
 pub use cache::PageCache;
+pub use load::Deltas;
 
 /// What QEMU's stream adds to each difference, and its counter of bytes too: one byte for the encoding, two for the length.
 const COUNTED_EXTRA_BYTES: u64 = 3;
@@ -188,8 +190,7 @@ impl Xbzrle {
         bytes.resize(HEADER_BYTES, 0);
         encode_pieces(&self.pieces, &mut bytes);
         bytes.extend_from_slice(&self.content);
-        let header =
-            writer.header(Kind::Deltas, self.pieces.len(), bytes.len() - HEADER_BYTES);
+        let header = writer.header(Kind::Deltas, self.pieces.len(), bytes.len() - HEADER_BYTES);
         let header = header.seal(crc32c(0, &bytes[HEADER_BYTES..]));
         bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
         to.write_all(&bytes)
