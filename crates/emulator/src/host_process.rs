@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,11 @@ impl HostProcess {
     /// Starts a host and opens the control connection; it dies with the calling thread.
     ///
     /// `command` is a program and its arguments that serve a control connection on standard input; the token is in its environment, where other users cannot read it.
-    pub fn start(command: &[OsString], side: Side) -> Result<HostProcess, EngineError> {
+    pub fn start(
+        command: &[OsString],
+        side: Side,
+        tls_directory: Option<&Path>,
+    ) -> Result<HostProcess, EngineError> {
         let name = side_name(side);
         let failed = |text: String| EngineError::SideGone { side: name, reason: text };
         let [program, arguments @ ..] = command else {
@@ -53,6 +58,9 @@ impl HostProcess {
         let token = token().map_err(|error| failed(format!("No randomness: {error}")))?;
         let mut command = Command::new(program);
         command.args(arguments).env("STERNA_HOST_TOKEN", &token).stdout(Stdio::null());
+        if let Some(directory) = tls_directory {
+            command.env("STERNA_TLS_DIR", directory);
+        }
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its hosts in good order.
         command.process_group(0);
         process::die_with_parent(&mut command);

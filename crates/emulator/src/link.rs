@@ -49,15 +49,10 @@ impl Inbound {
     /// Reads the content of pages into the region.
     pub fn read_pages(&mut self, region: &Region, runs: &[PageRun]) -> io::Result<()> {
         match self {
+            // What the socket holds is not yet what the pages shall hold.
+            Inbound::Direct(socket @ Socket::Tls(_)) => read_pages_by_copy(socket, region, runs),
             Inbound::Direct(socket) => read_pages_directly(socket, region, runs),
-            Inbound::Delayed(line) => {
-                let mut page = [0; PAGE_BYTES];
-                for index in runs.iter().flat_map(|it| it.first..it.first + u64::from(it.count)) {
-                    line.read_exact(&mut page)?;
-                    region.copy_in(index as usize, &page);
-                }
-                Ok(())
-            }
+            Inbound::Delayed(line) => read_pages_by_copy(line, region, runs),
         }
     }
 }
@@ -69,6 +64,15 @@ impl Read for Inbound {
             Inbound::Delayed(line) => line.read(to),
         }
     }
+}
+
+fn read_pages_by_copy(from: &mut impl Read, region: &Region, runs: &[PageRun]) -> io::Result<()> {
+    let mut page = [0; PAGE_BYTES];
+    for index in runs.iter().flat_map(|it| it.first..it.first + u64::from(it.count)) {
+        from.read_exact(&mut page)?;
+        region.copy_in(index as usize, &page);
+    }
+    Ok(())
 }
 
 fn read_pages_directly(socket: &Socket, region: &Region, runs: &[PageRun]) -> io::Result<()> {

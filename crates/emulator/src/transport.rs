@@ -1,14 +1,16 @@
 //! The sockets a migration runs over.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_sys::socket;
 use sterna_wire::control::Endpoint;
+use sterna_wire::tls::{Credentials, TlsError, TlsStream};
 
 /// The congestion control of connections within this machine.
 ///
@@ -36,6 +38,14 @@ pub enum TransportError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The two ends do not believe each other.
+    #[error("The connection to {endpoint} cannot be encrypted: {source}")]
+    Tls {
+        /// Where to.
+        endpoint: String,
+        /// Why not.
+        source: TlsError,
+    },
     /// Nobody came.
     #[error("No source connected within {0:?}")]
     NobodyCame(Duration),
@@ -44,9 +54,51 @@ pub enum TransportError {
     Accept(io::Error),
 }
 
-/// A connected socket of either family.
+/// How long a handshake may take; who is waited for meanwhile has more patience than who waits.
+const GREETING: Duration = Duration::from_secs(10);
+const GREETED: Duration = Duration::from_secs(5);
+
+/// In such steps a silent peer is looked after.
+const STEP: Duration = Duration::from_millis(250);
+
+/// How connections are protected.
+#[derive(Clone, Debug, Default)]
+pub enum Protection {
+    /// Not at all.
+    #[default]
+    Clear,
+    /// By TLS, and both ends show a certificate.
+    Tls {
+        /// Ours, and whom we believe.
+        credentials: Arc<Credentials>,
+        /// The name that the one who listens is known by.
+        name: String,
+    },
+}
+
+/// Where and how to connect; as often as a migration needs connections.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the destination listens.
+    pub endpoint: Endpoint,
+    /// How its connections are protected.
+    pub protection: Protection,
+}
+
+/// A connected socket; a handle on it may be cloned, so that one thread reads while another writes.
 #[derive(Debug)]
 pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix stream.
+    Unix(UnixStream),
+    /// Either of them, encrypted. The descriptor is good for options only.
+    Tls(Arc<TlsStream<Clear>>),
+}
+
+/// What an encrypted connection runs over.
+#[derive(Debug)]
+pub enum Clear {
     /// TCP.
     Tcp(TcpStream),
     /// Unix stream.
@@ -55,10 +107,14 @@ pub enum Socket {
 
 /// A listening socket of either family; a Unix path is removed with it.
 #[derive(Debug)]
-pub enum Listener {
-    /// TCP.
+pub struct Listener {
+    listening: Listening,
+    protection: Protection,
+}
+
+#[derive(Debug)]
+enum Listening {
     Tcp(TcpListener),
-    /// Unix stream, and its path.
     Unix(UnixListener, PathBuf),
 }
 
@@ -74,20 +130,27 @@ impl Listener {
                 _ => error.to_string(),
             },
         };
-        match endpoint {
+        let (listening, bound) = match endpoint {
             Endpoint::Tcp(address) => {
                 let listener = TcpListener::bind(address).map_err(|it| fail(address, it))?;
                 let bound = listener.local_addr().map_err(|it| fail(address, it))?;
-                Ok((Listener::Tcp(listener), Endpoint::Tcp(bound.to_string())))
+                (Listening::Tcp(listener), Endpoint::Tcp(bound.to_string()))
             }
             Endpoint::Unix(path) => {
                 let listener = UnixListener::bind(path).map_err(|it| fail(path, it))?;
-                Ok((Listener::Unix(listener, path.into()), endpoint.clone()))
+                (Listening::Unix(listener, path.into()), endpoint.clone())
             }
-        }
+        };
+        Ok((Listener { listening, protection: Protection::Clear }, bound))
     }
 
-    /// Waits for the source, as long as `keep_waiting` says so and at most `limit`.
+    /// The same, and every connection that it accepts is protected.
+    pub fn protected_by(mut self, protection: Protection) -> Listener {
+        self.protection = protection;
+        self
+    }
+
+    /// Waits for the source, as long as `keep_waiting` says so and at most `limit`. A peer that fails the handshake is not the source, and is passed over.
     pub fn accept(
         &self,
         limit: Duration,
@@ -97,7 +160,14 @@ impl Listener {
         self.set_nonblocking().map_err(TransportError::Accept)?;
         loop {
             match self.try_accept() {
-                Ok(socket) => return Ok(socket),
+                Ok(socket) => match socket.protected(&self.protection, false) {
+                    Ok(socket) => return Ok(socket),
+                    Err(TlsError::File { path, reason }) => {
+                        let text = format!("{}: {reason}", path.display());
+                        return Err(TransportError::Accept(io::Error::other(text)));
+                    }
+                    Err(_) => continue,
+                },
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Err(TransportError::Accept(error));
                 }
@@ -113,16 +183,16 @@ impl Listener {
     }
 
     fn set_nonblocking(&self) -> io::Result<()> {
-        match self {
-            Listener::Tcp(it) => it.set_nonblocking(true),
-            Listener::Unix(it, _) => it.set_nonblocking(true),
+        match &self.listening {
+            Listening::Tcp(it) => it.set_nonblocking(true),
+            Listening::Unix(it, _) => it.set_nonblocking(true),
         }
     }
 
     fn try_accept(&self) -> io::Result<Socket> {
-        let socket = match self {
-            Listener::Tcp(it) => Socket::Tcp(it.accept()?.0),
-            Listener::Unix(it, _) => Socket::Unix(it.accept()?.0),
+        let socket = match &self.listening {
+            Listening::Tcp(it) => Socket::Tcp(it.accept()?.0),
+            Listening::Unix(it, _) => Socket::Unix(it.accept()?.0),
         };
         socket.set_up()?;
         Ok(socket)
@@ -131,22 +201,96 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
+        if let Listening::Unix(_, path) = &self.listening {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-impl Socket {
-    /// Connects to a destination.
-    pub fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Socket, TransportError> {
-        let (at, found) = match endpoint {
+impl Target {
+    /// A destination whose connections are not protected.
+    pub fn clear(endpoint: Endpoint) -> Target {
+        Target { endpoint, protection: Protection::Clear }
+    }
+
+    /// Makes one connection, within about `limit`.
+    pub fn connect(&self, limit: Duration) -> Result<Socket, TransportError> {
+        let (at, found) = match &self.endpoint {
             Endpoint::Tcp(address) => (address, connect_tcp(address, limit).map(Socket::Tcp)),
             Endpoint::Unix(path) => (path, UnixStream::connect(path).map(Socket::Unix)),
         };
-        found
+        let socket = found
             .and_then(|socket| socket.set_up().map(|()| socket))
-            .map_err(|source| TransportError::Connect { endpoint: at.clone(), source })
+            .map_err(|source| TransportError::Connect { endpoint: at.clone(), source })?;
+        socket
+            .protected(&self.protection, true)
+            .map_err(|source| TransportError::Tls { endpoint: at.clone(), source })
+    }
+}
+
+impl Socket {
+    /// The same connection, protected: by greeting the peer, or by being greeted.
+    pub fn protected(self, protection: &Protection, greets: bool) -> Result<Socket, TlsError> {
+        let Protection::Tls { credentials, name } = protection else { return Ok(self) };
+        let limit = if greets { GREETING } else { GREETED };
+        self.set_read_timeout(Some(STEP)).map_err(TlsError::Io)?;
+        self.set_write_timeout(Some(limit)).map_err(TlsError::Io)?;
+        let clear = match self {
+            Socket::Tcp(it) => Clear::Tcp(it),
+            Socket::Unix(it) => Clear::Unix(it),
+            Socket::Tls(_) => return Ok(self),
+        };
+        let deadline = Instant::now() + limit;
+        let stream = match greets {
+            true => TlsStream::connect(clear, credentials, name, deadline)?,
+            false => TlsStream::accept(clear, credentials, deadline)?,
+        };
+        let socket = Socket::Tls(Arc::new(stream));
+        socket.set_read_timeout(None).map_err(TlsError::Io)?;
+        socket.set_write_timeout(None).map_err(TlsError::Io)?;
+        Ok(socket)
+    }
+
+    /// Whether bytes have been received that the descriptor no longer tells of.
+    pub fn has_received(&self) -> bool {
+        matches!(self, Socket::Tls(it) if it.has_received())
+    }
+
+    /// The address of the peer; `None` for Unix sockets.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    /// Our own address on this connection; `None` for Unix sockets.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Socket::Tcp(it) => Some(it),
+            Socket::Tls(it) => match it.socket() {
+                Clear::Tcp(it) => Some(it),
+                Clear::Unix(_) => None,
+            },
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// Either the one or the other, for what both can do.
+    fn family<R>(
+        &self,
+        tcp: impl FnOnce(&TcpStream) -> R,
+        unix: impl FnOnce(&UnixStream) -> R,
+    ) -> R {
+        match self {
+            Socket::Tcp(it) => tcp(it),
+            Socket::Unix(it) => unix(it),
+            Socket::Tls(it) => match it.socket() {
+                Clear::Tcp(it) => tcp(it),
+                Clear::Unix(it) => unix(it),
+            },
+        }
     }
 
     /// A second handle on the same connection.
@@ -154,47 +298,38 @@ impl Socket {
         Ok(match self {
             Socket::Tcp(it) => Socket::Tcp(it.try_clone()?),
             Socket::Unix(it) => Socket::Unix(it.try_clone()?),
+            Socket::Tls(it) => Socket::Tls(Arc::clone(it)),
         })
     }
 
     /// Ends the connection in both directions; whoever reads or writes returns at once.
     pub fn shut_down(&self) {
-        let _ = match self {
-            Socket::Tcp(it) => it.shutdown(Shutdown::Both),
-            Socket::Unix(it) => it.shutdown(Shutdown::Both),
-        };
+        let _ = self.family(|it| it.shutdown(Shutdown::Both), |it| it.shutdown(Shutdown::Both));
     }
 
     /// Longest time a read may take without a byte; `None` for ever.
     pub fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Socket::Tcp(it) => it.set_read_timeout(limit),
-            Socket::Unix(it) => it.set_read_timeout(limit),
-        }
+        self.family(|it| it.set_read_timeout(limit), |it| it.set_read_timeout(limit))
     }
 
     /// Longest time a write may take without a byte; `None` for ever.
     pub fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-        match self {
-            Socket::Tcp(it) => it.set_write_timeout(limit),
-            Socket::Unix(it) => it.set_write_timeout(limit),
-        }
+        self.family(|it| it.set_write_timeout(limit), |it| it.set_write_timeout(limit))
     }
 
     fn set_up(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(it) => {
-                it.set_nonblocking(false)?;
-                if it.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
-                    // A system without it has other peculiarities, and the migration works the same.
-                    let _ = socket::set_congestion_control(it, LOOPBACK_CONTROL);
-                }
-                // GO and READY are a few bytes that must not wait for more.
-                it.set_nodelay(true)
-            }
-            Socket::Unix(it) => it.set_nonblocking(false),
-        }
+        self.family(set_up_tcp, |it| it.set_nonblocking(false))
     }
+}
+
+fn set_up_tcp(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    if stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        // A system without it has other peculiarities, and the migration works the same.
+        let _ = socket::set_congestion_control(stream, LOOPBACK_CONTROL);
+    }
+    // GO and READY are a few bytes that must not wait for more.
+    stream.set_nodelay(true)
 }
 
 fn connect_tcp(address: &str, limit: Duration) -> io::Result<TcpStream> {
@@ -213,6 +348,10 @@ impl AsFd for Socket {
         match self {
             Socket::Tcp(it) => it.as_fd(),
             Socket::Unix(it) => it.as_fd(),
+            Socket::Tls(it) => match it.socket() {
+                Clear::Tcp(it) => it.as_fd(),
+                Clear::Unix(it) => it.as_fd(),
+            },
         }
     }
 }
@@ -222,6 +361,7 @@ impl Read for Socket {
         match self {
             Socket::Tcp(it) => it.read(to),
             Socket::Unix(it) => it.read(to),
+            Socket::Tls(it) => it.receive(to),
         }
     }
 }
@@ -231,6 +371,29 @@ impl Write for Socket {
         match self {
             Socket::Tcp(it) => it.write(from),
             Socket::Unix(it) => it.write(from),
+            Socket::Tls(it) => it.send(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for &Clear {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match *self {
+            Clear::Tcp(it) => (&*it).read(to),
+            Clear::Unix(it) => (&*it).read(to),
+        }
+    }
+}
+
+impl Write for &Clear {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match *self {
+            Clear::Tcp(it) => (&*it).write(from),
+            Clear::Unix(it) => (&*it).write(from),
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sterna_emulator::host;
+use sterna_emulator::host::{self, HostOptions};
 use sterna_wire::control::{
     self, Act, ControlError, Endpoint, HostConfig, HostStatus, Phase, Reply, Request, Side,
     Techniques, Verified,
@@ -28,7 +28,10 @@ struct Host {
 impl Host {
     fn prepared(side: Side) -> Host {
         let (control, theirs) = UnixStream::pair().unwrap();
-        let server = std::thread::spawn(move || host::serve(theirs, "token"));
+        let server = std::thread::spawn(move || {
+            let options = HostOptions { token: "token".to_owned(), tls_directory: None };
+            host::serve(theirs, &options)
+        });
         let mut host = Host { control, server: Some(server) };
         host.ask(&Request::Hello { version: control::VERSION, token: "token".to_owned() });
         let reply = host.ask(&Request::Prepare(Box::new(config(side))));
@@ -115,6 +118,7 @@ fn config(side: Side) -> HostConfig {
         link_latency_ns: 0,
         link_bytes_per_second: None,
         techniques: Techniques::default(),
+        tls_name: None,
         breakage: None,
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Start<'a> {
     pub image: &'a GuestImage,
     pub machine: &'a str,
     pub accelerator: &'static str,
+    /// Entries of KVM's dirty ring, where there shall be one.
+    pub dirty_ring_entries: Option<u32>,
     pub files: Files,
     /// Where the guest's network card is plugged in, if it has one.
     pub network: Option<PathBuf>,
@@ -54,7 +56,7 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     }
     line.pair("-display", "none");
     line.pair("-machine", format!("{},memory-backend=ram", start.machine));
-    line.pair("-accel", accelerator(start.accelerator));
+    line.pair("-accel", accelerator(start.accelerator, start.dirty_ring_entries));
     line.pair("-cpu", options.cpu.as_deref().unwrap_or(cpu_model(start.accelerator)));
     line.pair("-smp", guest.vcpus.to_string());
     line.pair("-m", format!("{}k", guest.memory.0 / 1024));
@@ -118,8 +120,10 @@ impl Line {
     }
 }
 
-fn accelerator(name: &str) -> &str {
-    if name == "tcg" { "tcg,thread=multi" } else { name }
+fn accelerator(name: &str, dirty_ring_entries: Option<u32>) -> String {
+    let threads = if name == "tcg" { ",thread=multi" } else { "" };
+    let ring = dirty_ring_entries.map(|it| format!(",dirty-ring-size={it}")).unwrap_or_default();
+    format!("{name}{threads}{ring}")
 }
 
 /// Every version has `qemu64`, with the same features; that lets a guest move between versions.
@@ -183,6 +187,7 @@ mod tests {
             image: &image,
             machine: "pc",
             accelerator: "tcg",
+            dirty_ring_entries: None,
             files: Files::of(side, Path::new("/run,x")),
             network: None,
         });

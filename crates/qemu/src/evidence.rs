@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 pub(crate) struct Evidence {
     peaks: BTreeMap<String, f64>,
     destination: Map<String, Value>,
+    file_bytes: Option<u64>,
 }
 
 /// Where each stands in an answer of the source, and the name that the report gives it.
@@ -51,6 +52,11 @@ impl Evidence {
         }
     }
 
+    /// Takes in the length of a stream that is a file.
+    pub fn see_file(&mut self, bytes: Option<u64>) {
+        self.file_bytes = bytes;
+    }
+
     /// The highest value of a counter; `None` when QEMU never told it.
     pub fn peak(&self, name: &str) -> Option<f64> {
         self.peaks.get(name).copied()
@@ -66,6 +72,9 @@ impl Evidence {
             self.peaks.iter().map(|(name, value)| (name.clone(), whole(*value))).collect();
         if !peaks.is_empty() {
             details.insert("source_counters".to_owned(), peaks.into());
+        }
+        if let Some(bytes) = self.file_bytes {
+            details.insert("stream_file_bytes".to_owned(), bytes.into());
         }
         if !self.destination.is_empty() {
             details.insert("destination_counters".to_owned(), self.destination.clone().into());

@@ -20,12 +20,16 @@ use crate::process::QemuProcess;
 use crate::qmp::Schema;
 use crate::settings::{self, Wish};
 use crate::tls;
+use crate::transport::{self, Places, Way};
 
 /// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// With KVM a guest is there within two seconds or, where KVM only pretends to work, never.
 const BOOT_TIMEOUT_KVM: Duration = Duration::from_secs(20);
+
+/// Entries of the dirty ring where a technique needs one and no number was given.
+const DIRTY_RING_ENTRIES: u32 = 4096;
 
 /// How much of what the guest's kernel said goes into a message.
 const CONSOLE_LINES: usize = 4;
@@ -36,6 +40,8 @@ pub(crate) struct Launched {
     pub destination: QemuProcess,
     pub guest: Guest,
     pub hello: Hello,
+    /// The way that is ready for the stream.
+    pub way: Way,
     pub accelerator: Choice,
     pub machine: String,
     pub image: GuestImage,
@@ -51,6 +57,8 @@ pub(crate) struct Plan<'a> {
     pub options: &'a QemuOptions,
     /// The run's private directory.
     pub directory: &'a Path,
+    /// Where a stream goes that is a file.
+    pub stream_directory: &'a Path,
     pub nonce: u64,
     pub interrupt: &'a Interrupt,
     /// The switch's ports for the guest's network card, source and destination.
@@ -107,6 +115,7 @@ fn attempt(
     accelerator: Choice,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Launched, EngineError> {
+    let ring = dirty_ring(plan, &accelerator)?;
     let start = |side: Side| {
         let files = Files::of(side, plan.directory);
         let network = plan.network.as_ref().map(|it| it[side as usize].clone());
@@ -117,6 +126,7 @@ fn attempt(
             image,
             machine,
             accelerator: accelerator.name,
+            dirty_ring_entries: ring,
             files,
             network,
         });
@@ -127,15 +137,21 @@ fn attempt(
         QemuProcess::start(side, program, &arguments, &command_line::cpus(side, plan.scenario))
     };
     let mut source = start(Side::Source)?;
-    // Refused before the guest's first instruction.
-    let mut left_out = prepare(&mut source, Side::Source, wishes, plan)?;
+    let mut destination = start(Side::Destination)?;
+    // What either side refuses is refused before the guest's first instruction.
+    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, plan)?;
+    let (theirs_left_out, schema) = prepare(&mut destination, Side::Destination, wishes, plan)?;
+    left_out.extend(theirs_left_out);
+    let places = Places {
+        directory: plan.directory,
+        files: plan.stream_directory,
+        rdma: plan.options.rdma_address,
+    };
+    let transport = plan.scenario.migration.transport;
+    let way = transport::prepare(transport, &mut destination, &schema, &places)?;
     let files = Files::of(Side::Source, plan.directory);
     let link = GuestLink::connect(&files.guest_line).map_err(no_line)?;
     source.execute("cont", Value::Null)?;
-
-    // The destination is made ready while the guest boots.
-    let mut destination = start(Side::Destination)?;
-    left_out.extend(prepare(&mut destination, Side::Destination, wishes, plan)?);
     left_out.sort_unstable();
     left_out.dedup();
     let theirs = Files::of(Side::Destination, plan.directory);
@@ -152,6 +168,7 @@ fn attempt(
         destination,
         guest,
         hello,
+        way,
         accelerator,
         machine,
         image,
@@ -160,17 +177,34 @@ fn attempt(
     })
 }
 
+/// The ring that was asked for, or that a technique needs; only KVM has one.
+fn dirty_ring(plan: &Plan, accelerator: &Choice) -> Result<Option<u32>, EngineError> {
+    let asked = plan.options.dirty_ring_entries;
+    match (accelerator.name, asked) {
+        ("kvm", None) if plan.scenario.migration.dirty_limit.is_some() => {
+            Ok(Some(DIRTY_RING_ENTRIES))
+        }
+        ("kvm", asked) => Ok(asked),
+        (_, None) => Ok(None),
+        (name, Some(_)) => Err(EngineError::Unsupported(format!(
+            "--dirty-ring-size: only KVM has a dirty ring, and the guest runs on {name}: {}",
+            accelerator.reason
+        ))),
+    }
+}
+
 fn prepare(
     qemu: &mut QemuProcess,
     side: Side,
     wishes: &[Wish],
     plan: &Plan,
-) -> Result<Vec<&'static str>, EngineError> {
+) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
     if plan.scenario.migration.tls_mode() == TlsMode::Psk {
         tls::add_key(qemu, side, plan.directory)?;
     }
-    settings::apply(qemu, side, wishes, &schema)
+    let left_out = settings::apply(qemu, side, wishes, &schema)?;
+    Ok((left_out, schema))
 }
 
 fn await_hello(

@@ -28,6 +28,7 @@ pub mod qmp;
 mod settings;
 mod tls;
 mod trace;
+mod transport;
 mod unpack;
 mod warnings;
 

@@ -1,6 +1,7 @@
 //! How to run QEMU, apart from what the scenario says.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Programs, files and choices of this machine.
@@ -22,6 +23,12 @@ pub struct QemuOptions {
     pub cpu: Option<String>,
     /// Further arguments for both QEMUs.
     pub extra_arguments: Vec<OsString>,
+    /// Where the transport `file` writes; `None` takes the run's private directory.
+    pub stream_directory: Option<PathBuf>,
+    /// The address of this machine's RDMA device, for the transport `rdma`.
+    pub rdma_address: Option<IpAddr>,
+    /// Entries of KVM's dirty ring, a power of two; `None` keeps a bitmap, unless a technique needs the ring.
+    pub dirty_ring_entries: Option<u32>,
     /// How the guest is reached for probes.
     pub network: Network,
     /// A defect to commit on purpose, to see that the report tells.
@@ -64,6 +71,9 @@ impl Default for QemuOptions {
             machine: None,
             cpu: None,
             extra_arguments: Vec::new(),
+            stream_directory: None,
+            rdma_address: None,
+            dirty_ring_entries: None,
             network: Network::Switch,
             breakage: None,
         }

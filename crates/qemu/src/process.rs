@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 use sterna_sys::{cpu, process};
@@ -103,6 +104,16 @@ impl QemuProcess {
     /// Gives a command.
     pub fn try_execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         self.qmp.execute(command, arguments)
+    }
+
+    /// Hands QEMU an open file, which it then knows by this name.
+    pub fn give_descriptor(
+        &mut self,
+        name: &str,
+        descriptor: BorrowedFd,
+    ) -> Result<(), EngineError> {
+        let given = self.qmp.execute_with(descriptor, "getfd", json!({ "fdname": name }));
+        given.map(|_| ()).map_err(|error| self.explain(error))
     }
 
     /// What has happened since the last time.

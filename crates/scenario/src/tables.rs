@@ -142,6 +142,11 @@ const TABLES: &[Table] = &[
         "Slow down the processors that dirty too fast"
     ),
     technique!("migration.multifd", multifd, "Send through several connections"),
+    technique!(
+        "migration.compress",
+        compress,
+        "Compress pages on one connection, which QEMU did up to 9.0; later ones have multifd for it"
+    ),
     technique!("migration.xbzrle", xbzrle, "Send what changed in a page instead of the page"),
     technique!("migration.tls", tls, "Encrypt the stream"),
     technique!("migration.hold", hold, "Keep the migration from finishing early"),

@@ -5,6 +5,7 @@
 //!   JSON library that the agent in a guest has no room for.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
+//! - `tls`: encrypted connections on which both ends show a certificate, and how such certificates are made. Behind the feature of that name.
 //! - [`guest_config`]: what the agent is told before that.
 //!
 //! Encoding and decoding are pure: bytes in, values out, and a peer that lies gets an error and never an allocation of its choosing.
@@ -17,3 +18,5 @@ pub mod control;
 pub mod guest_config;
 pub mod guest_line;
 pub mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;

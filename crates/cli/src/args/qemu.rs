@@ -1,6 +1,7 @@
 //! The flags of `sterna run` that only the engine QEMU heeds.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
@@ -38,6 +39,21 @@ pub fn args() -> Vec<Arg> {
             .value_parser(["switch", "none"])
             .default_value("switch")
             .help("How the guest is reached by a probe: by a switch inside Sterna, or not at all"),
+        Arg::new("stream-directory")
+            .long("stream-directory")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Where --transport file writes its stream, which is removed afterwards [default: the temporary directory]"),
+        Arg::new("rdma-address")
+            .long("rdma-address")
+            .value_name("ADDRESS")
+            .value_parser(value_parser!(IpAddr))
+            .help("The address of an RDMA device, for --transport rdma [default: 127.0.0.1]"),
+        Arg::new("dirty-ring-size")
+            .long("dirty-ring-size")
+            .value_name("ENTRIES")
+            .value_parser(value_parser!(u32).range(1024..=65536))
+            .help("Entries of KVM's dirty ring, a power of two [default: a bitmap; 4096 with --dirty-limit]"),
         Arg::new("qemu-arg")
             .long("qemu-arg")
             .value_name("ARGUMENT")
@@ -67,6 +83,9 @@ pub fn options(matches: &ArgMatches) -> QemuOptions {
         machine: text("machine"),
         cpu: text("cpu"),
         extra_arguments: matches.get_many("qemu-arg").into_iter().flatten().cloned().collect(),
+        stream_directory: path("stream-directory"),
+        rdma_address: matches.get_one("rdma-address").copied(),
+        dirty_ring_entries: matches.get_one("dirty-ring-size").copied(),
         network: match text("network").as_deref() {
             Some("none") => Network::None,
             _ => Network::Switch,

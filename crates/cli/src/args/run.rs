@@ -26,6 +26,8 @@ pub struct RunOptions {
     pub json_stream: bool,
     /// How progress is shown.
     pub progress: ProgressKind,
+    /// Certificates for encrypted connections.
+    pub tls_directory: Option<PathBuf>,
     /// A defect to commit on purpose.
     pub breakage: Option<String>,
     /// What runs and moves the guest.
@@ -132,6 +134,9 @@ pub fn command() -> Command {
                 .default_value("auto")
                 .help("How progress is shown on standard error"),
         )
+        .arg(tls_dir_arg().help(
+            "Certificates for encrypted connections, as `sterna certs` makes them [default: made for the run, where both sides are here]",
+        ))
         .arg(
             Arg::new("x-break")
                 .long("x-break")
@@ -142,6 +147,16 @@ pub fn command() -> Command {
     let command = qemu::args().into_iter().fold(command, Command::arg);
     let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
     optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
+}
+
+/// `--tls-dir`, the same wherever there is one.
+pub fn tls_dir_arg() -> Arg {
+    Arg::new("tls-dir")
+        .long("tls-dir")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .env("STERNA_TLS_DIR")
+        .hide_env_values(true)
 }
 
 /// `--format`, the same wherever there is one.
@@ -175,6 +190,7 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
         qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
+        tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
         breakage: text("x-break"),
     }
 }

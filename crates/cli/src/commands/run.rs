@@ -50,6 +50,7 @@ fn variables() -> impl Iterator<Item = (String, String)> {
     let ours = [
         "STERNA_TRACKER",
         "STERNA_HOST_TOKEN",
+        "STERNA_TLS_DIR",
         "STERNA_ENGINE",
         "STERNA_KERNEL",
         "STERNA_QEMU_SOURCE",
@@ -130,6 +131,7 @@ fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
     Ok(Box::new(Emulator::new(EmulatorOptions {
         host_command: vec![program.into_os_string(), OsString::from("host")],
         tracker: options.tracker.clone(),
+        tls_directory: options.tls_directory.clone(),
         breakage: options.breakage.clone(),
     })))
 }

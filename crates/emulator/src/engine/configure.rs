@@ -8,7 +8,12 @@ use sterna_wire::control::{
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
 /// The request that builds one side.
-pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Request {
+pub fn prepare(
+    scenario: &Scenario,
+    options: &EmulatorOptions,
+    side: Side,
+    tls_name: Option<String>,
+) -> Request {
     let Scenario { guest, migration, link, timing, .. } = scenario;
     let placement = match side {
         Side::Source => &guest.source,
@@ -41,6 +46,7 @@ pub fn prepare(scenario: &Scenario, options: &EmulatorOptions, side: Side) -> Re
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
         techniques: techniques(scenario),
+        tls_name,
         breakage: options.breakage.clone(),
     }))
 }

@@ -8,6 +8,8 @@ mod unsupported;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 use sterna_pilot::{
@@ -15,13 +17,14 @@ use sterna_pilot::{
     Settled, Status, Unsupported,
 };
 use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
-use sterna_scenario::{Scenario, Transport};
+use sterna_scenario::{Scenario, TlsMode, Transport};
 use sterna_sys::clock::monotonic_ns;
 use sterna_units::human_bytes;
 use sterna_wire::clock::Offset;
 use sterna_wire::control::{
     self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
 };
+use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
@@ -39,6 +42,12 @@ const GAP_RESOLUTION_NS: u64 = 2_000_000;
 /// How long a destination may take to say whether it runs the guest.
 const SETTLE_NS: u64 = 5_000_000_000;
 
+/// How long certificates made for one run are valid: longer than any run.
+const OWN_CERTIFICATES: Duration = Duration::from_secs(30 * 86_400);
+
+/// The name of a host on this machine.
+const OWN_NAME: &str = "localhost";
+
 /// How to run the emulator.
 #[derive(Clone, Debug)]
 pub struct EmulatorOptions {
@@ -46,6 +55,8 @@ pub struct EmulatorOptions {
     pub host_command: Vec<OsString>,
     /// Which dirty tracker: auto, wp-async or cooperative.
     pub tracker: String,
+    /// Certificates, as [`sterna_wire::tls`] names them; `None` makes some for the run where they are needed.
+    pub tls_directory: Option<PathBuf>,
     /// A defect to commit on purpose; see [`crate::migration::breakage`].
     pub breakage: Option<String>,
 }
@@ -106,11 +117,29 @@ impl Emulator {
         if self.transport == Transport::Tcp {
             return Ok(Endpoint::Tcp("127.0.0.1:0".to_owned()));
         }
-        let failed = |error| EngineError::Failed(format!("No runtime directory: {error}"));
-        let runtime = tempfile::Builder::new().prefix("sterna-").tempdir().map_err(failed)?;
-        let path = runtime.path().join("migration").to_string_lossy().into_owned();
-        self.runtime = Some(runtime);
+        let path = self.runtime()?.join("migration").to_string_lossy().into_owned();
         Ok(Endpoint::Unix(path))
+    }
+
+    /// A directory of this run alone.
+    fn runtime(&mut self) -> Result<&Path, EngineError> {
+        let failed = |error| EngineError::Failed(format!("No runtime directory: {error}"));
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => tempfile::Builder::new().prefix("sterna-").tempdir().map_err(failed)?,
+        };
+        Ok(self.runtime.insert(runtime).path())
+    }
+
+    /// Where the certificates of this run are, if its connections are encrypted.
+    fn tls_directory(&mut self, scenario: &Scenario) -> Result<Option<PathBuf>, EngineError> {
+        if self.options.tls_directory.is_some() || scenario.migration.tls_mode() == TlsMode::Off {
+            return Ok(self.options.tls_directory.clone());
+        }
+        let directory = self.runtime()?.join("certificates");
+        tls::issue(&directory, &[], OWN_CERTIFICATES)
+            .map_err(|error| EngineError::Failed(error.to_string()))?;
+        Ok(Some(directory))
     }
 
     /// The source's status, and on completion what only the destination knows.
@@ -180,16 +209,21 @@ impl Hypervisor for Emulator {
         check_memory(scenario)?;
         self.transport = scenario.migration.transport;
         self.hold = Hold::new(scenario);
+        let directory = self.tls_directory(scenario)?;
+        let directory = directory.as_deref();
+        let start = |side| HostProcess::start(&self.options.host_command, side, directory);
         let mut hosts = Hosts {
-            source: HostProcess::start(&self.options.host_command, control::Side::Source)?,
-            destination: HostProcess::start(
-                &self.options.host_command,
-                control::Side::Destination,
-            )?,
+            source: start(control::Side::Source)?,
+            destination: start(control::Side::Destination)?,
         };
+        let name = (scenario.migration.tls_mode() != TlsMode::Off).then(|| OWN_NAME.to_owned());
         // Both build their memory at the same time.
-        hosts.source.send(&prepare(scenario, &self.options, control::Side::Source))?;
-        hosts.destination.send(&prepare(scenario, &self.options, control::Side::Destination))?;
+        for (host, side) in [
+            (&mut hosts.source, control::Side::Source),
+            (&mut hosts.destination, control::Side::Destination),
+        ] {
+            host.send(&prepare(scenario, &self.options, side, name.clone()))?;
+        }
         let prepared = hosts.source.finish_order(Some(interrupt), progress)?;
         match hosts.destination.finish_order(Some(interrupt), progress)? {
             Reply::Prepared(_) => {}

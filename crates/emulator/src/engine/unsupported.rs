@@ -1,18 +1,47 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, ZeroPage};
+use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport, ZeroPage};
 use sterna_workload::Method;
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
     let later = "this technique is not available on the emulator in this version; remove it";
+    let qemu_alone = "only the engine QEMU has this; use it by `--engine qemu`, or drop the field";
+    let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
+        (
+            !has_transport,
+            "migration.transport",
+            "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
+        ),
+        (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
+        (migration.direct_io, "migration.direct-io", qemu_alone),
+        (
+            !migration.return_path,
+            "migration.return-path",
+            "the destination always answers here; drop the field",
+        ),
+        (migration.switchover_ack, "migration.switchover-ack", qemu_alone),
+        (
+            migration.switchover_bandwidth.is_some(),
+            "migration.switchover-bandwidth",
+            "the switchover is planned with what was sent lately; use \"estimate\"",
+        ),
+        (
+            migration.compress.is_some(),
+            "migration.compress",
+            "compressing threads beside one connection are a thing of QEMU up to 9.0; compress with `migration.multifd.compression`, or use `--engine qemu` with such a QEMU",
+        ),
         (migration.postcopy.is_some(), "migration.postcopy", later),
         (migration.multifd.is_some(), "migration.multifd", later),
         (migration.zero_copy, "migration.zero-copy", later),
-        (migration.tls_mode() != TlsMode::Off, "migration.tls.mode", later),
+        (
+            migration.tls_mode() == TlsMode::Psk,
+            "migration.tls.mode",
+            "connections are encrypted with certificates here; use \"x509\", for which `sterna run` makes certificates of its own when it is given none",
+        ),
         (
             migration.zero_page == ZeroPage::Multifd,
             "migration.zero-page",

@@ -9,17 +9,27 @@ mod sampler;
 mod session;
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use sterna_wire::control::{self, ControlError, Reply, Request, VERSION};
 
 use session::Session;
 
+/// What a host is given when it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostOptions {
+    /// The secret that a pilot has to know.
+    pub token: String,
+    /// Certificates for the migration's connections, as [`sterna_wire::tls`] names them; `None` where they will not be encrypted.
+    pub tls_directory: Option<PathBuf>,
+}
+
 /// Serves one control connection until the pilot says goodbye or is gone.
 ///
 /// # Errors
 /// The connection broke in the middle of a frame, or the pilot sent what is no request.
-pub fn serve<S: Read + Write>(mut stream: S, token: &str) -> Result<(), ControlError> {
-    let mut session = Session::default();
+pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<(), ControlError> {
+    let mut session = Session::new(options.tls_directory.clone());
     let mut is_welcome = false;
     loop {
         let request = match control::receive(&mut stream) {
@@ -35,7 +45,7 @@ pub fn serve<S: Read + Write>(mut stream: S, token: &str) -> Result<(), ControlE
         let is_last = request == Request::Shutdown;
         let reply = match request {
             Request::Hello { version, token: theirs } => {
-                let reply = welcome(version, &theirs, token);
+                let reply = welcome(version, &theirs, &options.token);
                 is_welcome = matches!(reply, Reply::Welcome { .. });
                 reply
             }
@@ -91,7 +101,9 @@ mod tests {
     #[test]
     fn nothing_is_answered_before_the_right_token() {
         let (mut pilot, host) = UnixStream::pair().unwrap();
-        let server = std::thread::spawn(move || serve(host, "secret"));
+        let server = std::thread::spawn(move || {
+            serve(host, &HostOptions { token: "secret".to_owned(), tls_directory: None })
+        });
         let refused = |reply| match reply {
             Reply::Refused { error, .. } => error,
             other => panic!("{other:?}"),

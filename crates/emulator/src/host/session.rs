@@ -1,5 +1,6 @@
 //! What a host has built so far, and its answers.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{
     Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase, Prepared, Reply,
-    Request, Verified,
+    Request, Side, Verified,
 };
+use sterna_wire::tls::Credentials;
 
 use sterna_workload::{Crew, CrewError, writes_of_page};
 
@@ -21,7 +23,7 @@ use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
 use crate::migration::source::Source;
 use crate::tracker::TrackerError;
-use crate::transport::{Listener, Socket};
+use crate::transport::{Listener, Protection, Socket, Target};
 
 /// The name of threads that move memory, and of their class in CPU figures.
 pub const MIGRATION_THREAD: &str = "migration";
@@ -30,8 +32,9 @@ pub const MIGRATION_THREAD: &str = "migration";
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 
 /// One host's state, in the order in which it comes to be.
-#[derive(Default)]
 pub struct Session {
+    /// Where certificates are, if there are any.
+    tls_directory: Option<PathBuf>,
     built: Option<Built>,
     closing: Arc<AtomicBool>,
 }
@@ -39,6 +42,7 @@ pub struct Session {
 struct Built {
     guest: Arc<Guest>,
     config: Arc<HostConfig>,
+    protection: Protection,
     defects: Vec<Defect>,
     sampler: Sampler,
     gate: Arc<Gate>,
@@ -66,6 +70,11 @@ enum Refusal {
 }
 
 impl Session {
+    /// A host with nothing in it.
+    pub fn new(tls_directory: Option<PathBuf>) -> Session {
+        Session { tls_directory, built: None, closing: Arc::default() }
+    }
+
     /// Answers one request; `progress` sends interim replies.
     pub fn answer(&mut self, request: Request, progress: &mut dyn FnMut(Reply)) -> Reply {
         match self.try_answer(request, progress) {
@@ -118,6 +127,7 @@ impl Session {
             return Err(Refusal::AlreadyPrepared);
         }
         let defects = defects_of(&config)?;
+        let protection = self.protection(&config)?;
         let (guest, facts) = Guest::build(&config, &defects, &mut |what, done, total| {
             progress(Reply::Progress { what: what.to_owned(), done, total });
         })?;
@@ -133,6 +143,7 @@ impl Session {
             connections: Arc::default(),
             migration: None,
             config: Arc::new(config),
+            protection,
             defects,
             sampler,
             guest,
@@ -143,6 +154,23 @@ impl Session {
             tracking_page_bytes: facts.page_bytes,
             warnings: Vec::new(),
         }))
+    }
+}
+
+impl Session {
+    fn protection(&self, config: &HostConfig) -> Result<Protection, Refusal> {
+        let Some(name) = config.tls_name.clone() else { return Ok(Protection::Clear) };
+        let other = |text: String| Refusal::Other(text);
+        let directory = self.tls_directory.as_deref().ok_or_else(|| {
+            other("This host has no certificates; start it with --tls-dir DIR, which `sterna certs` makes".to_owned())
+        })?;
+        let credentials = Credentials::load(directory).map_err(|it| other(it.to_string()))?;
+        if config.side == Side::Destination {
+            credentials.check_server().map_err(|it| other(it.to_string()))?;
+        } else {
+            credentials.check_client().map_err(|it| other(it.to_string()))?;
+        }
+        Ok(Protection::Tls { credentials: Arc::new(credentials), name })
     }
 }
 
@@ -174,6 +202,7 @@ impl Built {
         self.check_idle()?;
         let (listener, endpoint) =
             Listener::bind(endpoint).map_err(|error| Refusal::Other(error.to_string()))?;
+        let listener = listener.protected_by(self.protection.clone());
         let destination = Destination {
             guest: Arc::clone(&self.guest),
             progress: Arc::clone(&self.progress),
@@ -206,7 +235,7 @@ impl Built {
             progress: Arc::clone(&self.progress),
             gate: Arc::clone(&self.gate),
             config: Arc::clone(&self.config),
-            endpoint,
+            target: Target { endpoint, protection: self.protection.clone() },
             session,
             defects: self.defects.clone(),
             on_connect: self.keep_connections(),

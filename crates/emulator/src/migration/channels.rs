@@ -223,6 +223,7 @@ impl Reception<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Target;
     use std::io::Write;
     use std::net::TcpStream;
     use sterna_wire::control::Endpoint;
@@ -233,8 +234,9 @@ mod tests {
         Listener::bind(&Endpoint::Tcp("127.0.0.1:0".to_owned())).unwrap()
     }
 
-    fn connector(endpoint: &Endpoint) -> impl FnMut() -> Result<Socket, TransportError> {
-        move || Socket::connect(endpoint, Duration::from_secs(5))
+    fn connector(endpoint: &Endpoint) -> impl FnMut() -> Result<Socket, TransportError> + use<> {
+        let target = Target::clear(endpoint.clone());
+        move || target.connect(Duration::from_secs(5))
     }
 
     fn take(listener: &Listener, millis: u64) -> Result<Vec<Further>, ChannelError> {

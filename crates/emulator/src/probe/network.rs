@@ -8,7 +8,7 @@ use sterna_sys::socket::set_zero_copy;
 use sterna_wire::control::Endpoint;
 
 use super::chain;
-use crate::transport::{Listener, Socket, TransportError};
+use crate::transport::{Listener, Socket, Target, TransportError};
 
 const GROUP: &str = "network";
 
@@ -76,7 +76,7 @@ fn exchange(endpoint: &Endpoint) -> Result<Socket, String> {
     // Their texts carry the system's reason already.
     let told = |error: TransportError| error.to_string();
     let (listener, endpoint) = Listener::bind(endpoint).map_err(told)?;
-    let mut source = Socket::connect(&endpoint, PATIENCE).map_err(told)?;
+    let mut source = Target::clear(endpoint).connect(PATIENCE).map_err(told)?;
     let mut destination = listener.accept(PATIENCE, &|| true).map_err(told)?;
     let arrived = || -> io::Result<bool> {
         destination.set_read_timeout(Some(PATIENCE))?;

@@ -6,13 +6,14 @@ use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
 use crate::hold::Hold;
+use crate::launch::Launched;
 use crate::settings;
 use crate::trace::Trace;
+use crate::transport;
 
 impl Qemu {
     /// Lets the destination listen and the source dial; gives the moment at which the source agreed.
     pub(super) fn begin_migration(&mut self) -> Result<u64, EngineError> {
-        let uri = self.listen()?;
         let limit_ns = self.scenario.migration.first_downtime_limit().0.as_nanos() as u64;
         // What happened at boot is none of the migration's.
         self.drain_events();
@@ -23,9 +24,11 @@ impl Qemu {
             hold.begin(&mut sides.source)?;
         }
         let asked_ns = monotonic_ns();
-        self.source()?.execute("migrate", json!({ "uri": uri }))?;
+        let Launched { source, destination, way, .. } = self.sides()?;
+        let uri = transport::begin(way, source, destination)?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
+        self.stream_uri = Some(uri);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
     }

@@ -34,16 +34,19 @@ impl Qemu {
             Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
             Network::None => None,
         };
+        let stream_directory = self.stream_directory()?;
         let plan = Plan {
             scenario,
             options: &self.options,
             directory: runtime.path(),
+            stream_directory: stream_directory.as_ref().map_or(runtime.path(), TempDir::path),
             nonce: self.nonce,
             interrupt,
             network: self.prober.as_ref().map(Prober::paths),
         };
         let launched = launch::launch(&plan, progress);
         self.runtime = Some(runtime);
+        self.stream_directory = stream_directory;
         let mut sides = launched?;
         let pids =
             vec![(Side::Source, sides.source.pid()), (Side::Destination, sides.destination.pid())];
@@ -51,6 +54,18 @@ impl Qemu {
         sides.guest.start();
         self.sides = Some(sides);
         Ok(())
+    }
+
+    /// A private place for a stream that is a file, where one was asked for.
+    fn stream_directory(&self) -> Result<Option<TempDir>, EngineError> {
+        let Some(place) = &self.options.stream_directory else { return Ok(None) };
+        let made = tempfile::Builder::new().prefix("sterna-").tempdir_in(place);
+        made.map(Some).map_err(|error| {
+            EngineError::Unsupported(format!(
+                "No stream can be written to {}: {error}",
+                place.display()
+            ))
+        })
     }
 }
 

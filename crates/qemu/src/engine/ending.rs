@@ -1,5 +1,6 @@
 //! How a migration ends when it does not end well, and who has the guest then.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
 use crate::process::QemuProcess;
+use crate::transport;
 
 /// How long a destination may take to run the guest after the source has sent all.
 const RESUME_TIMEOUT_NS: u64 = 10_000_000_000;
@@ -34,21 +36,65 @@ impl Qemu {
         Status { state: State::Undecided, reason: Some(reason), ..status }
     }
 
+    /// The source has written everything, and has the guest until the destination runs it.
+    pub(super) fn await_load(
+        &mut self,
+        path: &Path,
+        status: &mut Status,
+    ) -> Result<(), EngineError> {
+        let since_ns = *self.completed_since_ns.get_or_insert(status.at_ns);
+        status.state = State::Switchover;
+        if !self.is_file_loading {
+            self.is_file_loading = true;
+            let length = std::fs::metadata(path).map(|it| it.len());
+            self.evidence.see_file(length.ok());
+            if let Err(error) = transport::load(path, &mut self.sides()?.destination) {
+                return self.take_back(error.to_string(), status);
+            }
+        }
+        let limit_ns = RESUME_TIMEOUT_NS + (self.scenario.guest.memory.0 >> 24) * 1_000_000_000;
+        let destination = &mut self.sides()?.destination;
+        if let Some(end) = destination.is_gone() {
+            return self.take_back(format!("destination: {end}"), status);
+        }
+        if status.at_ns.saturating_sub(since_ns) > limit_ns {
+            return self.take_back("The destination does not run the guest".to_owned(), status);
+        }
+        self.start_if_paused()
+    }
+
+    /// The destination is ended for certain, then the source goes on.
+    fn take_back(&mut self, reason: String, status: &mut Status) -> Result<(), EngineError> {
+        self.sides()?.destination.kill();
+        self.run_source()?;
+        self.drain_events();
+        let failed = json!({ "status": "failed", "error-desc": reason });
+        *status = self.trace.poll(monotonic_ns(), &failed);
+        Ok(())
+    }
+
     /// The source has sent everything; the guest runs when the destination says so. A guest that we paused is started by us.
     pub(super) fn await_resume(&mut self, status: &mut Status) -> Result<(), EngineError> {
         let since_ns = *self.completed_since_ns.get_or_insert(status.at_ns);
-        let is_paused_by_us = self.is_paused_by_us;
         let destination = &mut self.sides()?.destination;
         if let Some(end) = destination.is_gone() {
             *status = self.undecided(format!("destination: {end}"));
             return Ok(());
         }
+        self.start_if_paused()?;
+        if status.at_ns.saturating_sub(since_ns) > RESUME_TIMEOUT_NS {
+            *status = self.undecided("The destination does not run the guest".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A guest that arrives paused stays so.
+    fn start_if_paused(&mut self) -> Result<(), EngineError> {
+        let is_paused_by_us = self.is_paused_by_us;
+        let destination = &mut self.sides()?.destination;
         if is_paused_by_us && is_loaded(destination)? {
             destination.execute("cont", Value::Null)?;
             self.is_paused_by_us = false;
-        }
-        if status.at_ns.saturating_sub(since_ns) > RESUME_TIMEOUT_NS {
-            *status = self.undecided("The destination does not run the guest".to_owned());
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use sterna_report::{Engine, PeerVersions, Side, Tracker};
 
 use super::Qemu;
 use crate::process::QemuProcess;
-use crate::settings;
 
 /// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
 const EVENT_UNCERTAINTY_NS: u64 = 2_000;
@@ -28,7 +27,7 @@ impl Qemu {
             tracker: sides.map(|it| Tracker::Other(it.accelerator.name.to_owned())),
             tracker_reason: sides.map(|it| it.accelerator.reason.clone()),
             tracking_page_bytes: sides.map(|_| sterna_report::PAGE_BYTES),
-            transport: Some(settings::transport_word(self.scenario.migration.transport).to_owned()),
+            transport: Some(self.scenario.migration.transport.to_string()),
             peer_versions: PeerVersions {
                 source: sides.map(|it| version(&it.source)),
                 destination: sides.map(|it| version(&it.destination)),
@@ -57,6 +56,9 @@ impl Qemu {
         add("kernel", sides.image.kernel_release.clone().into());
         add("command_line_source", sides.source.command_line().into());
         add("command_line_destination", sides.destination.command_line().into());
+        if let Some(uri) = &self.stream_uri {
+            add("stream_uri", uri.clone().into());
+        }
         add("left_out", sides.left_out.clone().into());
         if let Some(freeze) = sides.guest.freeze() {
             add("guest_clock_standstill_seconds", (freeze.length_ns as f64 / 1e9).into());

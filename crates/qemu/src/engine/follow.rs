@@ -1,5 +1,6 @@
 //! What both QEMUs tell while the migration goes on.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +11,7 @@ use sterna_sys::clock::monotonic_ns;
 use super::Qemu;
 use crate::launch::Launched;
 use crate::qmp::Event;
+use crate::transport::Way;
 
 /// How often the source is asked for each time that the pilot asks, while a migration is held.
 const HOLD_ROUNDS: u32 = 4;
@@ -52,12 +54,23 @@ impl Qemu {
         self.evidence.see_source(&answer);
         let mut status = self.trace.poll(at_ns, &answer);
         match status.state {
-            State::Committed => self.await_resume(&mut status)?,
+            State::Committed => match self.file() {
+                Some(path) => self.await_load(&path, &mut status)?,
+                None => self.await_resume(&mut status)?,
+            },
             State::Postcopy => self.check_postcopy(&mut status)?,
             State::Failed => self.explain_failure(&mut status)?,
             _ => {}
         }
         Ok(status)
+    }
+
+    /// The file that the stream goes through, if it does.
+    fn file(&self) -> Option<PathBuf> {
+        match &self.sides.as_ref()?.way {
+            Way::File(path) => Some(path.clone()),
+            _ => None,
+        }
     }
 
     /// While the migration is held, the source is asked more often than the pilot asks.

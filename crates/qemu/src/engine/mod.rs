@@ -1,13 +1,12 @@
 //! QEMU as the pilot flies it.
 //!
-//! The files follow the flight: [`boot`], [`listen`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+//! The files follow the flight: [`boot`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
 
 mod act;
 mod boot;
 mod ending;
 mod facts;
 mod follow;
-mod listen;
 
 use std::time::Duration;
 
@@ -42,6 +41,7 @@ pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
     runtime: Option<TempDir>,
+    stream_directory: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
@@ -54,6 +54,8 @@ pub struct Qemu {
     has_migration_begun: bool,
     is_paused_by_us: bool,
     is_restored: bool,
+    is_file_loading: bool,
+    stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
@@ -66,6 +68,7 @@ impl Qemu {
             options,
             scenario: Scenario::default(),
             runtime: None,
+            stream_directory: None,
             sides: None,
             costs: None,
             prober: None,
@@ -78,6 +81,8 @@ impl Qemu {
             has_migration_begun: false,
             is_paused_by_us: false,
             is_restored: false,
+            is_file_loading: false,
+            stream_uri: None,
             completed_since_ns: None,
             next_ping_ns: 0,
             warnings: Vec::new(),
@@ -219,5 +224,6 @@ impl Hypervisor for Qemu {
             sides.destination.end();
         }
         self.runtime = None;
+        self.stream_directory = None;
     }
 }

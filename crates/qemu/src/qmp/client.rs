@@ -1,12 +1,15 @@
 //! One monitor connection.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Value, json};
 use sterna_sys::clock::monotonic_ns;
 
@@ -75,7 +78,20 @@ impl Client {
     /// # Errors
     /// QEMU refuses, is gone, or does not answer.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
-        self.order("execute", command, arguments)
+        self.order("execute", command, arguments, None)
+    }
+
+    /// As [`Self::execute`], with an open file beside the command.
+    ///
+    /// # Errors
+    /// As for [`Self::execute`].
+    pub fn execute_with(
+        &mut self,
+        descriptor: BorrowedFd,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
+        self.order("execute", command, arguments, Some(descriptor))
     }
 
     /// As [`Self::execute`], past QEMU's main thread, for the few commands that it allows that for.
@@ -88,7 +104,7 @@ impl Client {
         arguments: Value,
     ) -> Result<Value, QmpError> {
         let how = if self.has_oob { "exec-oob" } else { "execute" };
-        self.order(how, command, arguments)
+        self.order(how, command, arguments, None)
     }
 
     /// The events read since the last time, oldest first.
@@ -96,7 +112,13 @@ impl Client {
         lock(&self.events).drain(..).collect()
     }
 
-    fn order(&mut self, how: &str, command: &str, arguments: Value) -> Result<Value, QmpError> {
+    fn order(
+        &mut self,
+        how: &str,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd>,
+    ) -> Result<Value, QmpError> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
@@ -107,10 +129,21 @@ impl Client {
             order["arguments"] = arguments;
         }
         let line = format!("{order}\n");
-        if self.socket.write_all(line.as_bytes()).is_err() {
+        if self.send(line.as_bytes(), descriptor).is_err() {
             return Err(self.ended(QmpError::Closed));
         }
         self.answer(id, command)
+    }
+
+    /// A descriptor travels with the first byte.
+    fn send(&mut self, line: &[u8], descriptor: Option<BorrowedFd>) -> std::io::Result<()> {
+        let Some(descriptor) = descriptor else { return self.socket.write_all(line) };
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent = sendmsg(&self.socket, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL)?;
+        self.socket.write_all(&line[sent..])
     }
 
     /// Waits for the answer to one command; answers to commands that were given up are left aside.

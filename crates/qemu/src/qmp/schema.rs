@@ -45,6 +45,15 @@ impl Schema {
         member.map(|it| self.values(it)).unwrap_or_default()
     }
 
+    /// Whether `migrate` takes streams to this kind of address: `socket`, `exec`, `rdma` or `file`. QEMUs before 8.2 say of none that they do.
+    pub fn has_address(&self, kind: &str) -> bool {
+        let channels = self.member("migrate", "channels");
+        let channel = channels.and_then(|it| self.entries.get(it)?.get("element-type")?.as_str());
+        let address = channel.and_then(|it| self.type_of_member(it, "addr"));
+        let kinds = address.and_then(|it| self.type_of_member(it, "transport"));
+        kinds.is_some_and(|it| self.values(it).contains(kind))
+    }
+
     fn arguments(&self, command: &str) -> Option<&str> {
         self.entries.get(command)?.get("arg-type")?.as_str()
     }

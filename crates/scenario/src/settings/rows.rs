@@ -170,6 +170,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("unlimited"),
         "What the stream may use until the switchover, or unlimited"
     ),
+    maybe!(
+        "migration.switchover-bandwidth",
+        migration.switchover_bandwidth,
+        "1Gbit/s",
+        Some("estimate"),
+        "What the switchover is planned with, or estimate: from what was sent lately"
+    ),
     row!(
         "migration.downtime-limit",
         Some("300ms"),
@@ -193,6 +200,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         "migration.zero-copy",
         migration.zero_copy,
         "Whether pages are sent without a copy; needs multifd"
+    ),
+    plain!(
+        "migration.mapped-ram",
+        migration.mapped_ram,
+        "Whether each page has a place of its own in the file; needs transport file"
+    ),
+    plain!(
+        "migration.direct-io",
+        migration.direct_io,
+        "Whether the file is written past the page cache; needs mapped-ram and multifd"
+    ),
+    plain!(
+        "migration.return-path",
+        migration.return_path,
+        "Whether the destination answers on the stream; a file cannot"
+    ),
+    plain!(
+        "migration.switchover-ack",
+        migration.switchover_ack,
+        "Whether the destination's devices must agree to the switchover; needs return-path"
     ),
     plain!(
         "migration.limit-in-switchover",
@@ -284,6 +311,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         dirty_limit.per_vcpu,
         "The dirty rate that each virtual processor may have, at least 1MB/s"
     ),
+    technique!(
+        "migration.dirty-limit.period",
+        dirty_limit.period,
+        "500ms",
+        "default",
+        "How often the rate is looked at, 1ms to 1s"
+    ),
     technique!("migration.multifd.channels", multifd.channels, "How many connections, 1 to 255"),
     technique!("migration.multifd.compression", multifd.compression, "How pages are compressed"),
     technique!(
@@ -291,7 +325,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         multifd.level,
         "1",
         "default",
-        "How hard the compressor tries: zlib 0 to 9, zstd 0 to 20"
+        "How hard the compressor tries: zlib 0 to 9, zstd 0 to 20, qatzip 1 to 9"
+    ),
+    technique!("migration.compress.level", compress.level, "How hard the compressor tries, 0 to 9"),
+    technique!("migration.compress.threads", compress.threads, "How many threads compress"),
+    technique!(
+        "migration.compress.decompress-threads",
+        compress.decompress_threads,
+        "How many threads of the destination take it apart"
     ),
     technique!(
         "migration.xbzrle.cache",
@@ -299,6 +340,20 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Size of the cache of former content; a percentage is of guest memory"
     ),
     technique!("migration.tls.mode", tls.mode, "How the two sides know each other"),
+    technique!(
+        "migration.tls.credentials",
+        tls.credentials,
+        "/etc/pki/qemu",
+        "generated",
+        "The directory with keys.psk, or with ca-cert.pem and server- and client-cert.pem and -key.pem, or generated: made for the run"
+    ),
+    technique!(
+        "migration.tls.hostname",
+        tls.hostname,
+        "host.example.org",
+        "default",
+        "The name that the destination's certificate must carry"
+    ),
     technique!(
         "migration.hold.at-least-passes",
         hold.at_least_passes,

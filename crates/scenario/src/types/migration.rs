@@ -1,8 +1,10 @@
 //! How the guest is moved.
 
-use sterna_units::{Percent, Rate, Size, Span};
+use sterna_units::{Rate, Span};
 
 use crate::choice::choice;
+
+use super::stream::{Compress, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 
 /// How the guest is moved: plain pre-copy, plus every technique whose part is `Some`.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +13,8 @@ pub struct Migration {
     pub transport: Transport,
     /// What the stream may use until the switchover; `None` for as much as there is.
     pub max_bandwidth: Option<Rate>,
+    /// What the switchover may be planned with; `None` for the engine's own estimate from what was sent lately.
+    pub switchover_bandwidth: Option<Rate>,
     /// How long the guest may be frozen.
     pub downtime: Downtime,
     /// When so little is pending that the guest may be stopped; `None` for the engine's own way.
@@ -19,6 +23,14 @@ pub struct Migration {
     pub zero_page: ZeroPage,
     /// Whether pages are sent without copying them first; needs multifd.
     pub zero_copy: bool,
+    /// Whether each page has a place of its own in the file; needs the transport `file`.
+    pub mapped_ram: bool,
+    /// Whether the file is written past the page cache; needs `mapped_ram` and multifd.
+    pub direct_io: bool,
+    /// Whether the destination answers on the stream, so that the source knows how it went.
+    pub return_path: bool,
+    /// Whether the destination's devices must agree to the switchover; needs `return_path`.
+    pub switchover_ack: bool,
     /// Whether `max_bandwidth` also holds while the guest is frozen. QEMU lifts it there.
     pub limit_in_switchover: bool,
     /// Switch to post-copy.
@@ -31,23 +43,14 @@ pub struct Migration {
     pub dirty_limit: Option<DirtyLimit>,
     /// Send through several connections.
     pub multifd: Option<Multifd>,
+    /// Compress pages before they are sent, the way that QEMU had up to 9.0.
+    pub compress: Option<Compress>,
     /// Send what changed in a page instead of the page.
     pub xbzrle: Option<Xbzrle>,
     /// Encrypt the stream.
     pub tls: Option<Tls>,
     /// Keep the migration from finishing early.
     pub hold: Option<Hold>,
-}
-
-choice! {
-    /// What carries the stream.
-    Transport ("transport") {
-        /// TCP.
-        #[default]
-        Tcp = "tcp",
-        /// A Unix socket, on one machine only.
-        Unix = "unix",
-    }
 }
 
 choice! {
@@ -58,19 +61,6 @@ choice! {
         Effective = "effective",
         /// Pending pages in full, as QEMU does it.
         Qemu = "qemu",
-    }
-}
-
-choice! {
-    /// Who looks for pages of zeros, which need not be sent.
-    ZeroPage ("zero page detection") {
-        /// The thread that walks memory.
-        #[default]
-        Main = "main",
-        /// The threads that send.
-        Multifd = "multifd",
-        /// Nobody: zeros travel like any page.
-        Off = "off",
     }
 }
 
@@ -142,57 +132,8 @@ pub struct AutoConverge {
 pub struct DirtyLimit {
     /// The dirty rate that each virtual processor may have.
     pub per_vcpu: Rate,
-}
-
-/// Send through several connections, each with a thread of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Multifd {
-    /// How many connections.
-    pub channels: u8,
-    /// How pages are compressed.
-    pub compression: Compression,
-    /// How hard the compressor tries; `None` for its own default.
-    pub level: Option<u8>,
-}
-
-choice! {
-    /// How pages are compressed.
-    Compression ("compression") {
-        /// Not at all.
-        #[default]
-        None = "none",
-        /// Deflate; levels 0 to 9.
-        Zlib = "zlib",
-        /// Zstandard; levels 0 to 20.
-        Zstd = "zstd",
-    }
-}
-
-/// Send what changed in a page instead of the page, if its former content is still in a cache.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Xbzrle {
-    /// How large the cache is; a percentage is of guest memory.
-    pub cache: Size,
-}
-
-/// Encrypt the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// How the two sides know each other.
-    pub mode: TlsMode,
-}
-
-choice! {
-    /// How the two sides of an encrypted stream know each other.
-    TlsMode ("TLS mode") {
-        /// Not encrypted.
-        Off = "off",
-        /// By a key that both were given.
-        #[default]
-        Psk = "psk",
-        /// By certificates.
-        X509 = "x509",
-    }
+    /// How often the rate is looked at; `None` for the engine's own default.
+    pub period: Option<Span>,
 }
 
 /// Keep the migration from finishing before memory has been sent more than once.
@@ -281,16 +222,22 @@ impl Default for Migration {
         Migration {
             transport: Transport::Tcp,
             max_bandwidth: Some(Rate::from_bits_per_second(1_000_000_000)),
+            switchover_bandwidth: None,
             downtime: Downtime::default(),
             switchover_decision: None,
             zero_page: ZeroPage::Main,
             zero_copy: false,
+            mapped_ram: false,
+            direct_io: false,
+            return_path: true,
+            switchover_ack: false,
             limit_in_switchover: false,
             postcopy: None,
             pause: None,
             auto_converge: None,
             dirty_limit: None,
             multifd: None,
+            compress: None,
             xbzrle: None,
             tls: None,
             hold: None,
@@ -329,25 +276,7 @@ impl Default for AutoConverge {
 
 impl Default for DirtyLimit {
     fn default() -> DirtyLimit {
-        DirtyLimit { per_vcpu: Rate::from_bytes_per_second(10_000_000) }
-    }
-}
-
-impl Default for Multifd {
-    fn default() -> Multifd {
-        Multifd { channels: 4, compression: Compression::None, level: None }
-    }
-}
-
-impl Default for Xbzrle {
-    fn default() -> Xbzrle {
-        Xbzrle { cache: Size::Percent(const { Percent::new(25).expect("25 is at most 100") }) }
-    }
-}
-
-impl Default for Tls {
-    fn default() -> Tls {
-        Tls { mode: TlsMode::Psk }
+        DirtyLimit { per_vcpu: Rate::from_bytes_per_second(10_000_000), period: None }
     }
 }
 

@@ -1,14 +1,16 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
 mod migration;
+mod stream;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use migration::{
-    AutoConverge, Compression, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Multifd,
-    Pause, Postcopy, SwitchoverDecision, Tls, TlsMode, Transport, Trigger, Xbzrle, ZeroPage,
+    AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy,
+    SwitchoverDecision, Trigger,
 };
+pub use stream::{Compress, Compression, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 
 use crate::{IdSet, PAGE_BYTES, choice::choice};
 

@@ -4,6 +4,7 @@
 
 mod guest;
 mod limits;
+mod stream;
 mod techniques;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ impl Scenario {
         let mut found = Findings::default();
         guest::check(self, &mut found);
         techniques::check(self, &mut found);
+        stream::check(self, &mut found);
         limits::check(self, &mut found);
         found.problems
     }

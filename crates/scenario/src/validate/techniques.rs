@@ -128,6 +128,10 @@ fn slowing_down(migration: &Migration, found: &mut Findings) {
                 limit.per_vcpu
             )
         });
+        let field = "migration.dirty-limit.period";
+        if let Some(period) = limit.period {
+            found.range(field, period, Span::from_millis(1), Span::from_secs(1));
+        }
     }
 }
 
@@ -143,6 +147,15 @@ fn channels(multifd: &Multifd, found: &mut Findings) {
         }
         Compression::Zlib => found.range(field, level, 0, 9),
         Compression::Zstd => found.range(field, level, 0, 20),
+        Compression::Qatzip => found.range(field, level, 1, 9),
+        Compression::Qpl | Compression::Uadk => {
+            found.refuse_if(true, &[field, "migration.multifd.compression"], || {
+                format!(
+                    "Field `{field}` is {level}, but {} has no levels; drop it",
+                    multifd.compression
+                )
+            });
+        }
     }
 }
 

@@ -109,6 +109,36 @@ fn techniques_must_get_along() {
 }
 
 #[test]
+fn transports_carry_what_they_can() {
+    refused("migration = { transport = \"fd\", multifd = {} }", "the transport fd is one");
+    refused("migration = { transport = \"file\", multifd = {} }", "set `migration.mapped-ram`");
+    refused(
+        "migration = { transport = \"exec\", postcopy.after-passes = 1 }",
+        "set it to false, or choose tcp or unix",
+    );
+    accepted(
+        "migration = { transport = \"exec\", postcopy = { after-passes = 1, preempt = false } }",
+    );
+    refused("migration = { transport = \"file\", hold = {} }", "read when all is written");
+    refused("migration = { transport = \"file\", tls = {} }", "read when all is written");
+    refused("migration.mapped-ram = true", "`migration.transport` is tcp");
+    refused(
+        "migration = { transport = \"file\", mapped-ram = true, multifd.compression = \"zstd\" }",
+        "a page has its full size",
+    );
+    refused(
+        "migration = { transport = \"file\", mapped-ram = true, direct-io = true }",
+        "ask for all three",
+    );
+    accepted(
+        "migration = { transport = \"file\", mapped-ram = true, direct-io = true, multifd = {} }",
+    );
+    refused("migration = { return-path = false, switchover-ack = true }", "set both or none");
+    refused("migration.tls.hostname = \"a\"", "choose x509 or drop the name");
+    refused("migration.switchover-bandwidth = \"0B/s\"", "or `estimate`");
+}
+
+#[test]
 fn zero_copy_needs_multifd_and_nothing_that_copies() {
     refused("migration.zero-copy = true", "needs [migration.multifd]");
     refused(
@@ -130,6 +160,10 @@ fn knobs_have_ranges() {
     refused("migration.multifd.level = 3", "choose zlib or zstd");
     refused("migration.multifd = { level = 10, compression = \"zlib\" }", "from 0 to 9");
     refused("migration.multifd = { level = 21, compression = \"zstd\" }", "from 0 to 20");
+    refused("migration.multifd = { level = 1, compression = \"uadk\" }", "uadk has no levels");
+    refused("migration.multifd = { level = 0, compression = \"qatzip\" }", "from 1 to 9");
+    refused("migration.dirty-limit.period = \"2s\"", "it must be from 1ms to 1s");
+    refused("migration.compress.threads = 0", "from 1 to 255");
     refused("migration.xbzrle.cache = \"4095\"", "less than one page");
     refused("migration.xbzrle.cache = \"1GiB\"", "more than the 256MiB");
     refused("migration.hold.at-least-passes = 0", "is 0");

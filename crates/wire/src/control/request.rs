@@ -175,6 +175,9 @@ pub struct HostConfig {
     /// What makes a hard migration end.
     #[serde(default)]
     pub techniques: Techniques,
+    /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
+    #[serde(default)]
+    pub tls_name: Option<String>,
     /// A defect to commit on purpose, so that a test sees the claim fail.
     pub breakage: Option<String>,
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use sterna_sys::socket;
-use sterna_wire::control::{Endpoint, HostConfig};
+use sterna_wire::control::HostConfig;
 use sterna_wire::stream::{Message, MessageWriter, ReadError};
 
 use super::Stop;
 use crate::link::Inbound;
 use crate::migration::replies::Replies;
-use crate::transport::Socket;
+use crate::transport::{Socket, Target};
 
 /// Longest wait for a greeting or for RUNNING: long for any network, short for a person.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,12 +35,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(
-        endpoint: &Endpoint,
+        target: &Target,
         config: &HostConfig,
         on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Connection, Stop> {
-        let socket = Socket::connect(endpoint, ANSWER_TIMEOUT)
-            .map_err(|error| Stop::Failed(error.to_string()))?;
+        let socket =
+            target.connect(ANSWER_TIMEOUT).map_err(|error| Stop::Failed(error.to_string()))?;
         socket.set_write_timeout(Some(STALL_TIMEOUT))?;
         size_send_buffer(&socket, config)?;
         on_connect(socket.try_clone()?);

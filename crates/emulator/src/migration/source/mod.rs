@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{Endpoint, HostConfig, HostStatus, Phase};
+use sterna_wire::control::{HostConfig, HostStatus, Phase};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
@@ -31,7 +31,7 @@ use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::RamSender;
 use crate::host::guest::Guest;
-use crate::transport::Socket;
+use crate::transport::{Socket, Target};
 use connection::{Connection, STALL_TIMEOUT};
 use run::Run;
 use slowdown::Slowdown;
@@ -46,8 +46,8 @@ pub struct Source {
     pub gate: Arc<Gate>,
     /// The host's configuration.
     pub config: Arc<HostConfig>,
-    /// The destination.
-    pub endpoint: Endpoint,
+    /// The destination, and how to connect to it.
+    pub target: Target,
     /// Names the migration.
     pub session: [u8; 16],
     /// What goes wrong on purpose.
@@ -83,13 +83,13 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, endpoint, session, defects, on_connect } = self;
+        let Source { guest, progress, gate, config, target, session, defects, on_connect } = self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
-        let connection = Connection::open(&endpoint, &config, on_connect);
+        let connection = Connection::open(&target, &config, on_connect);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),

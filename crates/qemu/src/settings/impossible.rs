@@ -1,0 +1,64 @@
+//! What no QEMU can do.
+
+use sterna_pilot::Unsupported;
+use sterna_scenario::{Scenario, SwitchoverDecision, TlsMode, Transport};
+
+/// What no QEMU can do; nothing has been started yet.
+pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
+    let migration = &scenario.migration;
+    let tls = migration.tls.as_ref().filter(|it| it.mode == TlsMode::X509);
+    let has_own_certificates = tls.is_some_and(|it| it.credentials.is_some());
+    let tells_host = tls.is_some_and(|it| it.hostname.is_some());
+    let table = [
+        (
+            scenario.link.is_some(),
+            "link",
+            "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
+        ),
+        (
+            migration.limit_in_switchover,
+            "migration.limit-in-switchover",
+            "QEMU lifts its bandwidth limit while the guest is frozen; drop the field",
+        ),
+        (
+            migration.switchover_decision == Some(SwitchoverDecision::Effective),
+            "migration.switchover-decision",
+            "QEMU compares raw pages with what it can send, and cannot be told otherwise; use \"qemu\" or drop the field",
+        ),
+        (
+            has_own_certificates && !tells_host && migration.transport != Transport::Tcp,
+            "migration.tls.hostname",
+            "the name in the destination's certificate follows from its address with transport tcp alone; give the name",
+        ),
+    ];
+    let asked = table.into_iter().filter(|(is_asked_for, ..)| *is_asked_for);
+    asked
+        .map(|(_, field, reason)| Unsupported {
+            field: field.to_owned(),
+            reason: reason.to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario(toml: &str) -> Scenario {
+        Scenario::from_toml(toml, "test.toml").unwrap()
+    }
+
+    #[test]
+    fn what_no_qemu_can_do_is_named_by_its_field() {
+        let found = impossible(&scenario("[link]\nlatency = \"1ms\""));
+        assert_eq!(found[0].field, "link");
+        assert!(impossible(&scenario("")).is_empty());
+        let found = impossible(&scenario("[migration]\nswitchover-decision = \"effective\""));
+        assert_eq!(found[0].field, "migration.switchover-decision");
+        assert!(impossible(&scenario("[migration]\nswitchover-decision = \"qemu\"")).is_empty());
+        let theirs = "mode = \"x509\"\ncredentials = \"/certs\"";
+        let over_unix = format!("[migration]\ntransport = \"unix\"\n[migration.tls]\n{theirs}");
+        assert_eq!(impossible(&scenario(&over_unix))[0].field, "migration.tls.hostname");
+        assert!(impossible(&scenario(&format!("[migration.tls]\n{theirs}"))).is_empty());
+    }
+}
