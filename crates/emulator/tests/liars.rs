@@ -231,6 +231,13 @@ fn a_destination_refuses_damage_loss_and_repetition() {
 }
 
 #[test]
+fn a_destination_refuses_differences_that_nobody_announced() {
+    // Page 0: its first byte is now 9.
+    let body = [0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 9];
+    destination_refuses(true, &frame(Kind::Deltas, 1, 1, &body, b""), "Unexpected Deltas frame");
+}
+
+#[test]
 fn a_destination_needs_a_state_that_fits_its_workload() {
     let finished = frame(Kind::Finished, 0, 1, b"", b"");
     destination_refuses(true, &finished, "no state");

