@@ -15,18 +15,20 @@ pub(crate) struct Choice {
 }
 
 /// What to try, best first. A guest that does not boot on one gets the next.
-pub(crate) fn choices(wish: Accelerator) -> Vec<Choice> {
+///
+/// `obstacles` are those of the machines that take part.
+pub(crate) fn choices(wish: Accelerator, obstacles: &[String]) -> Vec<Choice> {
     let tcg = |reason: String| Choice { name: "tcg", reason };
     let kvm = |reason: &str| Choice { name: "kvm", reason: reason.to_owned() };
     match wish {
         Accelerator::Kvm => vec![kvm("as asked for")],
         Accelerator::Tcg => vec![tcg("as asked for".to_owned())],
-        Accelerator::Auto => match kvm_obstacle() {
-            None => vec![
+        Accelerator::Auto => match obstacles {
+            [] => vec![
                 kvm("the processor has it and /dev/kvm opens"),
                 tcg("the guest did not boot with KVM".to_owned()),
             ],
-            Some(obstacle) => vec![tcg(obstacle)],
+            [obstacle, ..] => vec![tcg(obstacle.clone())],
         },
     }
 }
@@ -68,8 +70,11 @@ mod tests {
 
     #[test]
     fn a_wish_is_never_second_guessed() {
-        assert_eq!(choices(Accelerator::Kvm).len(), 1);
-        assert_eq!(choices(Accelerator::Tcg)[0].name, "tcg");
-        assert_eq!(choices(Accelerator::Auto).last().unwrap().name, "tcg");
+        assert_eq!(choices(Accelerator::Kvm, &["no".to_owned()]).len(), 1);
+        assert_eq!(choices(Accelerator::Tcg, &[])[0].name, "tcg");
+        assert_eq!(choices(Accelerator::Auto, &[]).last().unwrap().name, "tcg");
+        let other = "the processor of the other machine has none".to_owned();
+        let found = choices(Accelerator::Auto, std::slice::from_ref(&other));
+        assert_eq!(found, [Choice { name: "tcg", reason: other }]);
     }
 }

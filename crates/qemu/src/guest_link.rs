@@ -2,9 +2,8 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
@@ -39,16 +38,16 @@ struct End {
 }
 
 impl GuestLink {
-    /// Connects to the QEMU where the guest begins.
-    pub fn connect(path: &Path) -> std::io::Result<GuestLink> {
-        let source = End::connect(Side::Source, path)?;
+    /// Takes the connection to the QEMU where the guest begins.
+    pub fn new(socket: UnixStream) -> std::io::Result<GuestLink> {
+        let source = End::new(Side::Source, socket)?;
         let (decoder, encoder) = (Decoder::default(), Encoder::default());
         Ok(GuestLink { source, destination: None, decoder, encoder })
     }
 
-    /// Connects to the QEMU where the guest goes.
-    pub fn add_destination(&mut self, path: &Path) -> std::io::Result<()> {
-        self.destination = Some(End::connect(Side::Destination, path)?);
+    /// Takes the connection to the QEMU where the guest goes.
+    pub fn add_destination(&mut self, socket: UnixStream) -> std::io::Result<()> {
+        self.destination = Some(End::new(Side::Destination, socket)?);
         Ok(())
     }
 
@@ -86,8 +85,7 @@ impl GuestLink {
 }
 
 impl End {
-    fn connect(side: Side, path: &Path) -> std::io::Result<End> {
-        let socket = connect_in_time(path)?;
+    fn new(side: Side, socket: UnixStream) -> std::io::Result<End> {
         socket.set_write_timeout(Some(Duration::from_millis(500)))?;
         let inbox = Arc::new(Mutex::new(Inbox::new()));
         let (theirs, reading) = (Arc::clone(&inbox), socket.try_clone()?);
@@ -106,17 +104,6 @@ impl Drop for End {
     fn drop(&mut self) {
         // Wakes the reader, which then ends.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// QEMU makes its sockets before it greets, so this succeeds at once unless QEMU is gone.
-fn connect_in_time(path: &Path) -> std::io::Result<UnixStream> {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        match UnixStream::connect(path) {
-            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            outcome => return outcome,
-        }
     }
 }
 

@@ -7,14 +7,13 @@
 //! So the limit is held at the least it takes (0 would mean: finish at once), and when little remains the bandwidth is cut below what the guest writes; once a synchronisation has found new pages it may go fast again.
 //! QEMU sends a tenth of a second's budget in one burst, which is why "little" is more than such a burst.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use sterna_pilot::{EngineError, Status};
 use sterna_scenario::Scenario;
 use sterna_wire::guest_line::Marker;
 use sterna_workload::Pace;
 
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::qmp::QmpError;
 use crate::settings::milliseconds;
@@ -113,7 +112,7 @@ impl Hold {
         passes: u64,
         source: &mut QemuProcess,
         destination: &mut QemuProcess,
-        directory: &Path,
+        places: &[Place; 2],
     ) -> Result<(), EngineError> {
         if !self.is_holding() || status.moments.stopped_ns.is_some() {
             return Ok(());
@@ -124,7 +123,7 @@ impl Hold {
             self.pace(remaining, source)?;
         }
         if status.at_ns >= self.next_look_ns && !self.is_proven() {
-            self.look(source, destination, directory)?;
+            self.look(source, destination, places)?;
             self.next_look_ns = sterna_sys::clock::monotonic_ns() + LOOK_INTERVAL_NS;
         }
         let was_resent = status.pages_resent.is_some_and(|it| it > 0);
@@ -165,17 +164,17 @@ impl Hold {
         &mut self,
         source: &mut QemuProcess,
         destination: &mut QemuProcess,
-        directory: &Path,
+        places: &[Place; 2],
     ) -> Result<(), EngineError> {
         let Some(gpa) = self.marker_gpa else { return Ok(()) };
-        let file = directory.join("marker");
+        let [here, there] = places;
         if self.proof == Proof::None
-            && let Some(marker) = self.marker(destination, gpa, &file)?
+            && let Some(marker) = self.marker(destination, gpa, there)?
         {
             self.proof = Proof::Sent { beat: marker.beat };
         }
         if let Proof::Sent { beat } = self.proof
-            && let Some(marker) = self.marker(source, gpa, &file)?
+            && let Some(marker) = self.marker(source, gpa, here)?
             && marker.beat > beat
         {
             self.proof = Proof::DirtyAgain { sent: beat, now: marker.beat };
@@ -188,8 +187,9 @@ impl Hold {
         &self,
         qemu: &mut QemuProcess,
         gpa: u64,
-        file: &Path,
+        place: &Place,
     ) -> Result<Option<Marker>, EngineError> {
+        let file = place.directory().join("marker");
         let arguments = json!({ "val": gpa, "size": 4096, "filename": file.to_string_lossy() });
         match qemu.try_execute("pmemsave", arguments) {
             Ok(_) => {}
@@ -197,8 +197,8 @@ impl Hold {
             Err(QmpError::Refused { .. }) => return Ok(None),
             Err(error) => return Err(qemu.explain(error)),
         }
-        let page = std::fs::read(file).unwrap_or_default();
-        let _ = std::fs::remove_file(file);
+        let page = place.tail(&file);
+        place.remove(&file);
         Ok(Marker::read(&page).filter(|it| it.nonce == self.nonce))
     }
 }

@@ -10,13 +10,14 @@ use sterna_scenario::{Scenario, TlsMode};
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
-use crate::accelerator::{self, Choice};
+use crate::accelerator::{self, Choice, kvm_obstacle};
 use crate::command_line::{self, Files, Start};
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
 use crate::network;
-use crate::process::QemuProcess;
+use crate::place::{self, Place};
+use crate::process::{Order, QemuProcess, side_name};
 use crate::qmp::Schema;
 use crate::settings::{self, Wish};
 use crate::tls;
@@ -48,7 +49,15 @@ pub(crate) struct Launched {
     /// Settings that a side does not have and that were not insisted on.
     pub left_out: Vec<&'static str>,
     /// What the guest's kernel writes, by side.
-    pub consoles: [PathBuf; 2],
+    pub consoles: [Console; 2],
+    /// Where each side runs.
+    pub places: [Place; 2],
+}
+
+/// What a guest's kernel writes.
+pub(crate) struct Console {
+    place: Place,
+    path: PathBuf,
 }
 
 /// What does not change from one attempt to the next.
@@ -57,6 +66,8 @@ pub(crate) struct Plan<'a> {
     pub options: &'a QemuOptions,
     /// The run's private directory.
     pub directory: &'a Path,
+    /// Where each side runs.
+    pub places: [Place; 2],
     /// Where a stream goes that is a file.
     pub stream_directory: &'a Path,
     pub nonce: u64,
@@ -76,10 +87,13 @@ pub(crate) fn launch(
             .map_err(|error| EngineError::Failed(format!("No key can be written: {error}")))?;
     }
     let image = image(plan)?;
-    let machine = machine(plan.options)?;
-    let mut choices = accelerator::choices(plan.options.accelerator).into_iter().peekable();
+    let images = images(plan, &image)?;
+    let machine = machine(plan)?;
+    let obstacles = obstacles(&plan.places);
+    let mut choices =
+        accelerator::choices(plan.options.accelerator, &obstacles).into_iter().peekable();
     while let Some(choice) = choices.next() {
-        match attempt(plan, &wishes, &image, &machine, choice, progress) {
+        match attempt(plan, &wishes, &images, &machine, choice, progress) {
             Err(EngineError::Failed(_) | EngineError::SideGone { .. })
                 if choices.peek().is_some() => {}
             outcome => return outcome,
@@ -107,34 +121,63 @@ fn image(plan: &Plan) -> Result<GuestImage, EngineError> {
     guest_image::build(&options).map_err(|error| EngineError::Unsupported(error.to_string()))
 }
 
+/// The image as each side finds it.
+fn images(plan: &Plan, image: &GuestImage) -> Result<[GuestImage; 2], EngineError> {
+    let brought = |place: &Place| {
+        Ok(GuestImage {
+            kernel: place.bring(&image.kernel, "kernel")?,
+            initramfs: place.bring(&image.initramfs, "initramfs")?,
+            ..image.clone()
+        })
+    };
+    let [here, there] = &plan.places;
+    Ok([brought(here)?, brought(there)?])
+}
+
+/// Why KVM is out of the question on the machines that take part.
+fn obstacles(places: &[Place; 2]) -> Vec<String> {
+    let of = |place: &Place| match place.keeper() {
+        None => kvm_obstacle(),
+        Some(keeper) => {
+            let obstacle = keeper.hello().kvm_obstacle.as_ref()?;
+            Some(format!("on {}, {obstacle}", keeper.target()))
+        }
+    };
+    places.iter().filter_map(of).collect()
+}
+
 fn attempt(
     plan: &Plan,
     wishes: &[Wish],
-    image: &GuestImage,
+    images: &[GuestImage; 2],
     machine: &str,
     accelerator: Choice,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Launched, EngineError> {
     let ring = dirty_ring(plan, &accelerator)?;
     let start = |side: Side| {
-        let files = Files::of(side, plan.directory);
-        let network = plan.network.as_ref().map(|it| it[side as usize].clone());
+        let place = &plan.places[side as usize];
+        let files = Files::of(side, place.directory());
+        let name = format!("{}.net", side_name(side));
+        let network = plan.network.as_ref().map(|it| place.reach(&it[side as usize], &name));
         let arguments = command_line::arguments(&Start {
             side,
             scenario: plan.scenario,
             options: plan.options,
-            image,
+            image: &images[side as usize],
             machine,
             accelerator: accelerator.name,
             dirty_ring_entries: ring,
             files,
-            network,
+            network: network.transpose()?,
         });
         let program = match side {
             Side::Source => &plan.options.source,
             Side::Destination => &plan.options.destination,
         };
-        QemuProcess::start(side, program, &arguments, &command_line::cpus(side, plan.scenario))
+        let cpus = command_line::cpus(side, plan.scenario);
+        let order = Order { program, arguments: &arguments, cpus: &cpus };
+        QemuProcess::start(side, place, &order)
     };
     let mut source = start(Side::Source)?;
     let mut destination = start(Side::Destination)?;
@@ -142,27 +185,32 @@ fn attempt(
     let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, plan)?;
     let (theirs_left_out, schema) = prepare(&mut destination, Side::Destination, wishes, plan)?;
     left_out.extend(theirs_left_out);
-    let places = Places {
+    let stream_places = Places {
         directory: plan.directory,
         files: plan.stream_directory,
         rdma: plan.options.rdma_address,
+        address: place::stream_address(plan.options.remotes.address.as_deref(), &plan.places)?,
     };
     let transport = plan.scenario.migration.transport;
-    let way = transport::prepare(transport, &mut destination, &schema, &places)?;
-    let files = Files::of(Side::Source, plan.directory);
-    let link = GuestLink::connect(&files.guest_line).map_err(no_line)?;
+    let way = transport::prepare(transport, &mut destination, &schema, &stream_places)?;
+    let [here, there] = &plan.places;
+    let files = Files::of(Side::Source, here.directory());
+    let link = here.connect(&files.guest_line).and_then(GuestLink::new).map_err(no_line)?;
     source.execute("cont", Value::Null)?;
     left_out.sort_unstable();
     left_out.dedup();
-    let theirs = Files::of(Side::Destination, plan.directory);
+    let theirs = Files::of(Side::Destination, there.directory());
     let mut guest = Guest::new(link);
-    guest.link().add_destination(&theirs.guest_line).map_err(no_line)?;
+    let line = there.connect(&theirs.guest_line);
+    line.and_then(|it| guest.link().add_destination(it)).map_err(no_line)?;
 
     let limit = if accelerator.name == "kvm" { BOOT_TIMEOUT_KVM } else { BOOT_TIMEOUT };
-    let hello = await_hello(&mut guest, &mut source, &files.console, limit, plan, progress)?;
+    let console = Console { place: here.clone(), path: files.console };
+    let hello = await_hello(&mut guest, &mut source, &console, limit, plan, progress)?;
     guest.align(Duration::from_secs(2));
-    let consoles = [files.console, theirs.console];
-    let (image, machine) = (image.clone(), machine.to_owned());
+    let consoles = [console, Console { place: there.clone(), path: theirs.console }];
+    let (image, machine) = (images[0].clone(), machine.to_owned());
+    let places = plan.places.clone();
     Ok(Launched {
         source,
         destination,
@@ -174,6 +222,7 @@ fn attempt(
         image,
         left_out,
         consoles,
+        places,
     })
 }
 
@@ -201,7 +250,7 @@ fn prepare(
 ) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
     if plan.scenario.migration.tls_mode() == TlsMode::Psk {
-        tls::add_key(qemu, side, plan.directory)?;
+        tls::add_key(qemu, side, plan.directory, &plan.places[side as usize])?;
     }
     let left_out = settings::apply(qemu, side, wishes, &schema)?;
     Ok((left_out, schema))
@@ -210,7 +259,7 @@ fn prepare(
 fn await_hello(
     guest: &mut Guest,
     source: &mut QemuProcess,
-    console: &Path,
+    console: &Console,
     limit: Duration,
     plan: &Plan,
     progress: &mut dyn FnMut(Progress),
@@ -228,11 +277,11 @@ fn await_hello(
             return Err(EngineError::Failed(format!("The agent in the guest gave up: {reason}")));
         }
         if let Some(end) = source.is_gone() {
-            let words = last_words(console);
+            let words = console.last_words();
             return Err(EngineError::Failed(format!("The guest did not boot; {end}{words}")));
         }
         if began.elapsed() >= limit {
-            let (seconds, words) = (limit.as_secs(), last_words(console));
+            let (seconds, words) = (limit.as_secs(), console.last_words());
             return Err(EngineError::Failed(format!(
                 "The guest did not boot within {seconds} s{words}"
             )));
@@ -246,10 +295,15 @@ fn await_hello(
     }
 }
 
-/// The end of what the guest's kernel said, as the rest of a sentence.
-pub(crate) fn last_words(console: &Path) -> String {
-    let bytes = std::fs::read(console).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+impl Console {
+    /// The end of what the guest's kernel said, as the rest of a sentence.
+    pub fn last_words(&self) -> String {
+        last_words(&self.place.tail(&self.path))
+    }
+}
+
+fn last_words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
     let panic = lines.iter().position(|it| it.contains("Kernel panic"));
     let from = panic.unwrap_or(lines.len().saturating_sub(CONSOLE_LINES));
@@ -266,15 +320,19 @@ pub(crate) fn last_words(console: &Path) -> String {
 }
 
 /// The machine type: as asked for, or what the one QEMU calls `pc`, or the newest of that family that both have.
-fn machine(options: &QemuOptions) -> Result<String, EngineError> {
+fn machine(plan: &Plan) -> Result<String, EngineError> {
+    let options = plan.options;
+    let [here, there] = &plan.places;
     if let Some(machine) = &options.machine {
         return Ok(machine.clone());
     }
-    if options.source == options.destination {
+    // The same name on another machine may be another version.
+    let is_one_machine = here.keeper().is_none() && there.keeper().is_none();
+    if is_one_machine && options.source == options.destination {
         return Ok("pc".to_owned());
     }
-    let source = machines(Side::Source, &options.source)?;
-    let destination = machines(Side::Destination, &options.destination)?;
+    let source = machines(Side::Source, here, &options.source)?;
+    let destination = machines(Side::Destination, there, &options.destination)?;
     let common = source.iter().filter(|it| destination.contains(it));
     let newest = common.max_by_key(|it| version_of(it)).map(|it| format!("pc-i440fx-{it}"));
     newest.ok_or_else(|| {
@@ -285,11 +343,12 @@ fn machine(options: &QemuOptions) -> Result<String, EngineError> {
 }
 
 /// The versions of `pc-i440fx` that a QEMU has.
-fn machines(side: Side, program: &Path) -> Result<Vec<String>, EngineError> {
+fn machines(side: Side, place: &Place, program: &Path) -> Result<Vec<String>, EngineError> {
     let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"];
     let monitor = ["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
     let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-    let mut qemu = QemuProcess::start(side, program, &arguments, &[])?;
+    let mut qemu =
+        QemuProcess::start(side, place, &Order { program, arguments: &arguments, cpus: &[] })?;
     let answer = qemu.execute("query-machines", Value::Null)?;
     let names = answer.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
     let versions = names.filter_map(|it| it.strip_prefix("pc-i440fx-"));
@@ -316,14 +375,9 @@ mod tests {
 
     #[test]
     fn a_panic_is_what_a_kernel_said_last() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(last_words(file.path()), "; its kernel said nothing");
-        std::fs::write(
-            file.path(),
-            "a\n\nb\n[1] Kernel panic - not syncing: no init\nc\nd\ne\nf\n",
-        )
-        .unwrap();
-        let words = last_words(file.path());
-        assert_eq!(words, "; its kernel said: [1] Kernel panic - not syncing: no init | c | d | e");
+        assert_eq!(last_words(b""), "; its kernel said nothing");
+        let said = b"a\n\nb\n[1] Kernel panic - not syncing: no init\nc\nd\ne\nf\n";
+        let expected = "; its kernel said: [1] Kernel panic - not syncing: no init | c | d | e";
+        assert_eq!(last_words(said), expected);
     }
 }

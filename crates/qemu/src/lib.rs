@@ -4,6 +4,7 @@
 //!
 //! - [`Qemu`] is the engine; [`QemuOptions`] what it needs beyond a scenario.
 //! - [`qmp`] is the language in which QEMU is told what to do.
+//! - [`keeper`] looks after a QEMU on another machine.
 //! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
 
@@ -18,11 +19,13 @@ pub mod guest_image;
 mod guest_link;
 mod hold;
 mod initramfs;
+pub mod keeper;
 mod kernel;
 mod launch;
 mod modules;
 mod network;
 mod options;
+mod place;
 mod process;
 pub mod qmp;
 mod settings;
@@ -33,4 +36,4 @@ mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
-pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
+pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions, Remotes};

@@ -4,6 +4,11 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use sterna_pilot::Unsupported;
+use sterna_remote::{Ssh, Target};
+use sterna_report::Side;
+use sterna_scenario::{Scenario, Transport};
+
 /// Programs, files and choices of this machine.
 #[derive(Clone, Debug)]
 pub struct QemuOptions {
@@ -31,8 +36,44 @@ pub struct QemuOptions {
     pub dirty_ring_entries: Option<u32>,
     /// How the guest is reached for probes.
     pub network: Network,
+    /// Other machines that take part.
+    pub remotes: Remotes,
     /// A defect to commit on purpose, to see that the report tells.
     pub breakage: Option<String>,
+}
+
+/// Other machines that take part, and how they are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Remotes {
+    /// Where the guest runs first; `None` is this machine.
+    pub source: Option<Target>,
+    /// Where it goes; `None` is this machine.
+    pub destination: Option<Target>,
+    /// How ssh is called.
+    pub ssh: Ssh,
+    /// Our own program file, a copy of which keeps QEMU there.
+    pub program: PathBuf,
+    /// Where the destination listens for the guest's memory, an address of its machine; `None` takes the one by which ssh came in.
+    pub address: Option<String>,
+}
+
+impl Remotes {
+    /// The machine of a side; `None` is this one.
+    pub fn of(&self, side: Side) -> Option<&Target> {
+        match side {
+            Side::Source => self.source.as_ref(),
+            Side::Destination => self.destination.as_ref(),
+        }
+    }
+
+    /// What two machines cannot do.
+    pub(crate) fn impossible(&self, scenario: &Scenario) -> Option<Unsupported> {
+        let is_apart = self.source.is_some() || self.destination.is_some();
+        (is_apart && scenario.migration.transport != Transport::Tcp).then(|| Unsupported {
+            field: "migration.transport".to_owned(),
+            reason: "between two machines there is \"tcp\" only; use that".to_owned(),
+        })
+    }
 }
 
 /// How the guest's processors run.
@@ -75,6 +116,7 @@ impl Default for QemuOptions {
             rdma_address: None,
             dirty_ring_entries: None,
             network: Network::Switch,
+            remotes: Remotes::default(),
             breakage: None,
         }
     }

@@ -9,8 +9,12 @@ use serde_json::json;
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings::TLS_OBJECT;
+
+/// The directory of the keys, below that of the run.
+const FOLDER: &str = "tls";
 
 /// The name under which the key is known to both sides; QEMU's own default.
 const USER: &str = "qemu";
@@ -31,7 +35,9 @@ pub(crate) fn add_key(
     qemu: &mut QemuProcess,
     side: Side,
     directory: &Path,
+    place: &Place,
 ) -> Result<(), EngineError> {
+    let folder = place.bring_directory(&folder(directory), FOLDER)?;
     let endpoint = match side {
         Side::Source => "client",
         Side::Destination => "server",
@@ -40,7 +46,7 @@ pub(crate) fn add_key(
         "qom-type": "tls-creds-psk",
         "id": TLS_OBJECT,
         "endpoint": endpoint,
-        "dir": folder(directory).to_string_lossy(),
+        "dir": folder.to_string_lossy(),
     });
     match qemu.execute("object-add", object) {
         Ok(_) => Ok(()),
@@ -52,5 +58,5 @@ pub(crate) fn add_key(
 }
 
 fn folder(directory: &Path) -> PathBuf {
-    directory.join("tls")
+    directory.join(FOLDER)
 }

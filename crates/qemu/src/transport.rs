@@ -54,6 +54,8 @@ pub(crate) struct Places<'a> {
     pub files: &'a Path,
     /// The address of an RDMA device.
     pub rdma: Option<IpAddr>,
+    /// The destination's address for TCP, as the source sees it; IPv6 in brackets.
+    pub address: String,
 }
 
 /// Makes the destination ready for the stream, as far as it can be before the source dials.
@@ -68,8 +70,9 @@ pub(crate) fn prepare(
 ) -> Result<Way, EngineError> {
     match transport {
         Transport::Tcp => {
-            listen(destination, "tcp:127.0.0.1:0")?;
-            port(destination).map(|port| Way::Address(format!("tcp:127.0.0.1:{port}")))
+            let address = &places.address;
+            listen(destination, &format!("tcp:{address}:0"))?;
+            port(destination).map(|port| Way::Address(format!("tcp:{address}:{port}")))
         }
         Transport::Unix => {
             let uri = format!("unix:{}", places.directory.join("migration").display());

@@ -3,6 +3,7 @@
 //! - [`stream`]: the migration stream between a source and a destination host.
 //! - `control`: the connection over which the pilot steers a host. Behind the feature of that name, since it brings a
 //!   JSON library that the agent in a guest has no room for.
+//! - [`mux`]: several streams over one, for a session with another machine; and `keeper`, what is said in it about a QEMU there, behind the same feature as `control`.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
 //! - `tls`: encrypted connections on which both ends show a certificate, and how such certificates are made. Behind the feature of that name.
@@ -17,6 +18,9 @@ pub mod clock;
 pub mod control;
 pub mod guest_config;
 pub mod guest_line;
+#[cfg(feature = "control")]
+pub mod keeper;
+pub mod mux;
 pub mod stream;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -1,6 +1,7 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
 mod dirty;
+mod machines;
 mod qemu;
 mod run;
 
@@ -10,6 +11,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 pub use dirty::{Buckets, DirtyOptions, Telling};
+pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
 use crate::output::{ColorChoice, Output};
@@ -30,6 +32,8 @@ pub enum Action {
     Dirty(Box<DirtyOptions>),
     /// Serve a control connection on standard input.
     Host,
+    /// Look after a QEMU for a run on another machine.
+    KeepQemu,
     /// Say what this machine can do.
     Doctor {
         /// As text or JSON.
@@ -127,6 +131,11 @@ pub fn command() -> Command {
                 .about("Serve one end of a migration; started by `sterna run`")
                 .hide(true),
         )
+        .subcommand(
+            Command::new(sterna_qemu::keeper::SUBCOMMAND)
+                .about("Look after a QEMU for a run on another machine; started by `sterna run`")
+                .hide(true),
+        )
 }
 
 fn action(matches: &ArgMatches) -> Action {
@@ -134,6 +143,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", _)) => Action::Host,
+        Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
         Some(("completions", matches)) => {
             Action::Completions(matches.get_one::<Shell>("shell").copied().unwrap_or(Shell::Bash))

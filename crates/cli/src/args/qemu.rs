@@ -90,6 +90,7 @@ pub fn options(matches: &ArgMatches) -> QemuOptions {
             Some("none") => Network::None,
             _ => Network::Switch,
         },
+        remotes: sterna_qemu::Remotes::default(),
         breakage: None,
     }
 }

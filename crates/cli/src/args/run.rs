@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use sterna_qemu::QemuOptions;
 use sterna_scenario::{Kind, Setting, Table, settings, tables};
 
-use super::qemu;
+use super::{machines, qemu};
 
 /// Everything `sterna run` was told, not yet checked against the world.
 pub struct RunOptions {
@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub breakage: Option<String>,
     /// What runs and moves the guest.
     pub engine: EngineKind,
+    /// Where both sides run.
+    pub machines: machines::Machines,
     /// What the engine QEMU needs to know.
     pub qemu: QemuOptions,
 }
@@ -144,6 +146,7 @@ pub fn command() -> Command {
                 .hide(true)
                 .help("Commit a defect on purpose, to see that the report tells"),
         );
+    let command = machines::args().into_iter().fold(command, Command::arg);
     let command = qemu::args().into_iter().fold(command, Command::arg);
     let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
     optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
@@ -189,6 +192,7 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         json_stream: matches.get_flag("json-stream"),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
+        machines: machines::options(matches),
         qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
         tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
         breakage: text("x-break"),

@@ -4,6 +4,7 @@ mod completions;
 mod dirty;
 mod doctor;
 mod host;
+mod keep_qemu;
 mod man;
 mod run;
 mod schema;
@@ -23,6 +24,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Run(options) => run::run(*options, output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Host => host::run(),
+        Action::KeepQemu => keep_qemu::run(),
         Action::Doctor { format } => doctor::run(format, output),
         Action::Schema => schema::run(output),
         Action::Completions(shell) => completions::run(shell, output),

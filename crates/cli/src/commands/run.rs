@@ -8,12 +8,13 @@ use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sterna_emulator::{Emulator, EmulatorOptions};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
-use sterna_qemu::Qemu;
+use sterna_qemu::{Qemu, QemuOptions, Remotes};
+use sterna_remote::Address;
 use sterna_report::{Report, Tool};
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
 
-use crate::args::{EngineKind, Format, RunOptions};
+use crate::args::{EngineKind, Format, Machines, RunOptions};
 use crate::output::Output;
 use crate::{machine, progress, usage};
 
@@ -125,7 +126,13 @@ fn fly(
 
 fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
     if options.engine == EngineKind::Qemu {
-        return Ok(Box::new(Qemu::new(options.qemu.clone())));
+        let remotes = remotes(&options.machines)?;
+        return Ok(Box::new(Qemu::new(QemuOptions { remotes, ..options.qemu.clone() })));
+    }
+    if options.machines.source.is_some() || options.machines.destination.is_some() {
+        return Err(usage(anyhow!(
+            "--source and --destination: the emulator runs on this machine only; drop them, or use `--engine qemu`"
+        )));
     }
     let program = std::env::current_exe().context("Cannot find my own program file")?;
     Ok(Box::new(Emulator::new(EmulatorOptions {
@@ -134,6 +141,24 @@ fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
         tls_directory: options.tls_directory.clone(),
         breakage: options.breakage.clone(),
     })))
+}
+
+/// QEMU is looked after by a program that ssh starts.
+fn remotes(machines: &Machines) -> Result<Remotes> {
+    let target = |flag: &str, address: &Option<Address>| match address {
+        None => Ok(None),
+        Some(Address::Ssh(target)) => Ok(Some(target.clone())),
+        Some(address @ Address::Listening { host, .. }) => Err(usage(anyhow!(
+            "{flag} {address}: the engine QEMU goes to other machines by ssh; write ssh://{host}"
+        ))),
+    };
+    Ok(Remotes {
+        source: target("--source", &machines.source)?,
+        destination: target("--destination", &machines.destination)?,
+        ssh: machines.ssh.clone(),
+        program: "/proc/self/exe".into(),
+        address: machines.address.clone(),
+    })
 }
 
 /// The report to its file, the result to stdout, warnings to stderr.

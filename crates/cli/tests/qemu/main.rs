@@ -8,7 +8,10 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+#[path = "../sshd/mod.rs"]
+mod sshd;
 mod techniques;
+mod two_machines;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -93,6 +93,18 @@ impl Running {
         rustix::process::Pid::from_child(&self.child)
     }
 
+    /// What marks the processes of this run.
+    #[allow(dead_code, reason = "not every test binary looks for processes")]
+    pub fn mark(&self) -> String {
+        self.mark.clone()
+    }
+
+    /// The directory that holds the report and the run's temporary files.
+    #[allow(dead_code, reason = "not every test binary looks for files")]
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
@@ -125,7 +137,12 @@ impl Running {
         panic!("standard error ended without `{text}`: {}", String::from_utf8_lossy(&seen));
     }
 
-    pub fn outcome(mut self) -> Outcome {
+    pub fn outcome(self) -> Outcome {
+        self.outcome_within(Duration::from_secs(5))
+    }
+
+    /// As `outcome`, with more patience for what may be left behind for a while.
+    pub fn outcome_within(mut self, patience: Duration) -> Outcome {
         let deadline = Instant::now() + LIMIT;
         let reader = std::thread::spawn({
             let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
@@ -143,20 +160,21 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         let (stdout, stderr) = reader.join().unwrap();
-        self.assert_nothing_is_left();
+        self.assert_nothing_is_left(patience);
         let report = fs::read_to_string(self.directory.path().join("report.json")).ok();
         let report = report.map(|text| serde_json::from_str(&text).unwrap());
         Outcome { code: status.code(), stdout, stderr, report }
     }
 
-    fn assert_nothing_is_left(&self) {
+    fn assert_nothing_is_left(&self, patience: Duration) {
         // A killed host needs a moment until the kernel has taken it away.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !marked(&self.mark).is_empty() && Instant::now() < deadline {
+        let deadline = Instant::now() + patience;
+        let files = || fs::read_dir(self.directory.path().join("tmp")).unwrap().collect::<Vec<_>>();
+        while (!marked(&self.mark).is_empty() || !files().is_empty()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(marked(&self.mark), BTreeSet::new(), "processes are left");
-        let files: Vec<_> = fs::read_dir(self.directory.path().join("tmp")).unwrap().collect();
+        let files = files();
         assert!(files.is_empty(), "files are left: {files:?}");
     }
 }
@@ -222,7 +240,7 @@ fn read_all(stream: Option<impl Read>) -> String {
 }
 
 /// Living processes that carry the mark in their environment.
-fn marked(mark: &str) -> BTreeSet<u32> {
+pub fn marked(mark: &str) -> BTreeSet<u32> {
     let mark = format!("RUN_MARK={mark}");
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());

@@ -1,6 +1,6 @@
 //! From nothing to two QEMUs, the source with a guest at work.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_report::Side;
@@ -10,8 +10,10 @@ use tempfile::TempDir;
 use super::Qemu;
 use crate::Network;
 use crate::costs::CostSampler;
+use crate::keeper::Keeper;
 use crate::launch::{self, Plan};
 use crate::network::Prober;
+use crate::place::Place;
 
 /// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
 const LONGEST_DIRECTORY: usize = 75;
@@ -34,22 +36,35 @@ impl Qemu {
             Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
             Network::None => None,
         };
-        let stream_directory = self.stream_directory()?;
+        self.stream_directory = self.stream_directory()?;
+        self.places = vec![Place::Here(runtime.path().to_owned()); 2];
+        self.runtime = Some(runtime);
+        for side in [Side::Source, Side::Destination] {
+            let remotes = &self.options.remotes;
+            if let Some(target) = remotes.of(side) {
+                let started =
+                    Keeper::start(side, &remotes.ssh, target, &remotes.program, interrupt);
+                self.places[side as usize] = Place::There(started?);
+            }
+        }
+        let [Some(source), Some(destination)] = [self.places.first(), self.places.get(1)] else {
+            return Err(EngineError::Failed("There are not two places".to_owned()));
+        };
+        let directory = self.runtime.as_ref().map_or(Path::new(""), TempDir::path);
         let plan = Plan {
             scenario,
             options: &self.options,
-            directory: runtime.path(),
-            stream_directory: stream_directory.as_ref().map_or(runtime.path(), TempDir::path),
+            directory,
+            stream_directory: self.stream_directory.as_ref().map_or(directory, TempDir::path),
+            places: [source.clone(), destination.clone()],
             nonce: self.nonce,
             interrupt,
             network: self.prober.as_ref().map(Prober::paths),
         };
-        let launched = launch::launch(&plan, progress);
-        self.runtime = Some(runtime);
-        self.stream_directory = stream_directory;
-        let mut sides = launched?;
-        let pids =
-            vec![(Side::Source, sides.source.pid()), (Side::Destination, sides.destination.pid())];
+        let mut sides = launch::launch(&plan, progress)?;
+        let qemus = [(Side::Source, &sides.source), (Side::Destination, &sides.destination)];
+        let pids = qemus.into_iter().filter_map(|(side, it)| Some((side, it.local_pid()?)));
+        let pids: Vec<_> = pids.collect();
         self.costs = CostSampler::start(pids).ok();
         sides.guest.start();
         self.sides = Some(sides);

@@ -9,6 +9,7 @@ use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::transport;
 
@@ -104,6 +105,28 @@ impl Qemu {
         let destination = &mut self.sides()?.destination;
         if let Some(end) = destination.is_gone() {
             *status = self.undecided(format!("destination: {end}"));
+        }
+        Ok(())
+    }
+
+    /// A source does not notice that the other machine is gone before TCP does, which takes a quarter of an hour.
+    pub(super) fn miss_machine(&mut self, status: &mut Status) -> Result<(), EngineError> {
+        if !self.trace.has_postcopy_begun()
+            && self.lost_machine.is_none()
+            && matches!(status.state, State::Setup | State::Active | State::Switchover)
+            && let Some(Place::There(keeper)) = self.places.get(Side::Destination as usize)
+            && let Some(reason) = keeper.is_lost()
+        {
+            self.lost_machine = Some(reason);
+            // A migration that has ended meanwhile has nothing to cancel.
+            match self.source()?.execute("migrate_cancel", Value::Null) {
+                Ok(_) | Err(EngineError::Failed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let (State::Cancelled, Some(reason)) = (status.state, &self.lost_machine) {
+            status.state = State::Failed;
+            status.reason = Some(format!("The destination's machine is out of reach: {reason}"));
         }
         Ok(())
     }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sterna_pilot::{ClockOffset, Hypervisor};
 use sterna_report::{Engine, PeerVersions, Side, Tracker};
 
+use sterna_wire::clock::Offset;
+
 use super::Qemu;
+use crate::place::Place;
 use crate::process::QemuProcess;
 
 /// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
@@ -36,13 +39,20 @@ impl Qemu {
         }
     }
 
-    /// Both QEMUs run on this machine and stamp with its clock; what is uncertain is how a stamp of the wall clock was mapped.
+    /// A QEMU of this machine stamps with its clock; what is uncertain is how a stamp of the wall clock was mapped. That of another machine is known as well as the way there is quick.
     pub(super) fn clock_offsets(&self) -> Vec<ClockOffset> {
         if self.sides.is_none() {
             return Vec::new();
         }
-        let of = |side| ClockOffset { side, offset_ns: 0, uncertainty_ns: EVENT_UNCERTAINTY_NS };
-        vec![of(Side::Source), of(Side::Destination)]
+        let of = |(side, place): (Side, &Place)| {
+            let offset = match place.keeper() {
+                Some(keeper) => keeper.clock()?,
+                None => Offset { offset_ns: 0, uncertainty_ns: 0 },
+            };
+            let uncertainty_ns = offset.uncertainty_ns + EVENT_UNCERTAINTY_NS;
+            Some(ClockOffset { side, offset_ns: offset.offset_ns, uncertainty_ns })
+        };
+        [Side::Source, Side::Destination].into_iter().zip(&self.places).filter_map(of).collect()
     }
 
     fn details(&self) -> BTreeMap<String, Value> {
@@ -56,6 +66,18 @@ impl Qemu {
         add("kernel", sides.image.kernel_release.clone().into());
         add("command_line_source", sides.source.command_line().into());
         add("command_line_destination", sides.destination.command_line().into());
+        for (side, place) in ["source", "destination"].into_iter().zip(&self.places) {
+            if let Some(keeper) = place.keeper() {
+                let hello = keeper.hello();
+                let machine = json!({
+                    "address": keeper.target(),
+                    "name": hello.host,
+                    "kernel": hello.kernel,
+                    "cpus": hello.cpus,
+                });
+                add(&format!("machine_{side}"), machine);
+            }
+        }
         if let Some(uri) = &self.stream_uri {
             add("stream_uri", uri.clone().into());
         }

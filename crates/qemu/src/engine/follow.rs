@@ -53,6 +53,7 @@ impl Qemu {
         };
         self.evidence.see_source(&answer);
         let mut status = self.trace.poll(at_ns, &answer);
+        self.miss_machine(&mut status)?;
         match status.state {
             State::Committed => match self.file() {
                 Some(path) => self.await_load(&path, &mut status)?,
@@ -90,14 +91,12 @@ impl Qemu {
 
     /// Whether the migration is being held.
     pub(super) fn steer(&mut self, status: &Status) -> Result<bool, EngineError> {
-        let (Some(hold), Some(sides), Some(runtime)) =
-            (&mut self.hold, &mut self.sides, &self.runtime)
-        else {
+        let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) else {
             return Ok(false);
         };
         let passes = self.trace.passes() as u64;
-        let Launched { source, destination, .. } = sides;
-        hold.steer(status, passes, source, destination, runtime.path())?;
+        let Launched { source, destination, places, .. } = sides;
+        hold.steer(status, passes, source, destination, places)?;
         Ok(hold.is_holding())
     }
 }

@@ -23,8 +23,9 @@ use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
-use crate::launch::{Launched, last_words};
+use crate::launch::Launched;
 use crate::network::Prober;
+use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings;
 use crate::trace::Trace;
@@ -41,6 +42,7 @@ pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
     runtime: Option<TempDir>,
+    places: Vec<Place>,
     stream_directory: Option<TempDir>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
@@ -57,6 +59,8 @@ pub struct Qemu {
     is_file_loading: bool,
     stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
+    /// Why the destination's machine does not answer any more.
+    lost_machine: Option<String>,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -68,6 +72,7 @@ impl Qemu {
             options,
             scenario: Scenario::default(),
             runtime: None,
+            places: Vec::new(),
             stream_directory: None,
             sides: None,
             costs: None,
@@ -84,6 +89,7 @@ impl Qemu {
             is_file_loading: false,
             stream_uri: None,
             completed_since_ns: None,
+            lost_machine: None,
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -102,7 +108,7 @@ impl Qemu {
     }
 
     fn console(&self, side: Side) -> String {
-        self.sides.as_ref().map(|it| last_words(&it.consoles[side as usize])).unwrap_or_default()
+        self.sides.as_ref().map(|it| it.consoles[side as usize].last_words()).unwrap_or_default()
     }
 }
 
@@ -112,7 +118,9 @@ impl Hypervisor for Qemu {
     }
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
-        settings::impossible(scenario)
+        let mut found = settings::impossible(scenario);
+        found.extend(self.options.remotes.impossible(scenario));
+        found
     }
 
     fn boot(
@@ -169,6 +177,9 @@ impl Hypervisor for Qemu {
         if let Some(costs) = &self.costs {
             samples.cpu = costs.take();
         }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            samples.cpu.extend(keeper.costs());
+        }
         samples.events = std::mem::take(&mut self.events);
         self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
         samples.probes = self.probe_seen.clone().into_iter().collect();
@@ -198,7 +209,7 @@ impl Hypervisor for Qemu {
             Side::Destination => destination,
         };
         let mut is_gone = || {
-            let words = last_words(&consoles[side as usize]);
+            let words = consoles[side as usize].last_words();
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
@@ -222,6 +233,9 @@ impl Hypervisor for Qemu {
         if let Some(sides) = &mut self.sides {
             sides.source.end();
             sides.destination.end();
+        }
+        for keeper in self.places.iter().filter_map(Place::keeper) {
+            keeper.end();
         }
         self.runtime = None;
         self.stream_directory = None;

@@ -41,13 +41,25 @@ impl Client {
     /// # Errors
     /// The other end is no QEMU, closes, or stays silent for `timeout`.
     pub fn connect(socket: UnixStream, timeout: Duration) -> Result<Client, QmpError> {
+        Client::connect_with(socket, timeout, Stamps::default())
+    }
+
+    /// As [`Self::connect`], with a QEMU whose wall clock is not ours.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`].
+    pub fn connect_with(
+        socket: UnixStream,
+        timeout: Duration,
+        stamps: Stamps,
+    ) -> Result<Client, QmpError> {
         let reading = socket.try_clone().map_err(|_| QmpError::Closed)?;
         let (sender, incoming) = channel();
         let events = Arc::new(Mutex::new(VecDeque::new()));
         let theirs = Arc::clone(&events);
         std::thread::Builder::new()
             .name("qmp".to_owned())
-            .spawn(move || read_all(reading, &sender, &theirs))
+            .spawn(move || read_all(reading, &sender, &theirs, &stamps))
             .map_err(|_| QmpError::Closed)?;
         let greeting = match incoming.recv_timeout(timeout) {
             Ok(Message::Greeting(greeting)) => greeting,
@@ -185,7 +197,12 @@ impl Drop for Client {
     }
 }
 
-fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDeque<Event>>) {
+fn read_all(
+    socket: UnixStream,
+    sender: &Sender<Message>,
+    events: &Mutex<VecDeque<Event>>,
+    stamps: &Stamps,
+) {
     let mut reader = BufReader::new(socket);
     let mut line = Vec::new();
     loop {
@@ -200,7 +217,7 @@ fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDequ
         }
         match parse(&line) {
             Ok(Message::Event { name, data, realtime_ns }) => {
-                let at_ns = realtime_ns.map_or(received_ns, |it| to_monotonic(it, received_ns));
+                let at_ns = realtime_ns.map_or(received_ns, |it| stamps.to_ours(it, received_ns));
                 lock(events).push_back(Event { name, data, at_ns, received_ns });
             }
             // A line that is no QMP is no reason to lose those after it; whoever waits for an answer runs into its time limit.
@@ -210,6 +227,26 @@ fn read_all(socket: UnixStream, sender: &Sender<Message>, events: &Mutex<VecDequ
                     return;
                 }
             }
+        }
+    }
+}
+
+/// How the stamps of events, which QEMU takes from its machine's wall clock, become ours.
+#[derive(Clone, Default)]
+pub enum Stamps {
+    /// QEMU runs on this machine.
+    #[default]
+    Ours,
+    /// It runs on another, whose wall clock somebody compares with our monotonic one.
+    Mapped(Arc<dyn Fn(u64) -> u64 + Send + Sync>),
+}
+
+impl Stamps {
+    /// Nothing happens after it is heard of, whatever the clocks say.
+    fn to_ours(&self, realtime_ns: u64, received_ns: u64) -> u64 {
+        match self {
+            Stamps::Ours => to_monotonic(realtime_ns, received_ns),
+            Stamps::Mapped(map) => map(realtime_ns).min(received_ns),
         }
     }
 }

@@ -8,7 +8,7 @@ mod error;
 mod message;
 mod schema;
 
-pub use client::Client;
+pub use client::{Client, Stamps};
 pub use error::QmpError;
 pub use message::{Event, Greeting};
 pub use schema::Schema;

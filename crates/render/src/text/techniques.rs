@@ -94,8 +94,7 @@ mod tests {
         let Value::Object(details) = details else { panic!("an object is needed") };
         let engine = Engine { details: details.into_iter().collect(), ..Engine::default() };
         let scenario = serde_json::Map::new();
-        let report =
-            Report::new(Tool::default(), Host::default(), engine, String::new(), scenario);
+        let report = Report::new(Tool::default(), Host::default(), engine, String::new(), scenario);
         let found = [xbzrle(&report), throttle(&report), hold(&report), switchover(&report)];
         assert_eq!(found.each_ref().map(Option::as_deref), *expected);
     }
@@ -142,7 +141,9 @@ mod tests {
                 None,
                 None,
                 None,
-                Some("by rule effective after 3 passes with 50.0 ms of downtime; by rule qemu not at all"),
+                Some(
+                    "by rule effective after 3 passes with 50.0 ms of downtime; by rule qemu not at all",
+                ),
             ],
         );
     }
