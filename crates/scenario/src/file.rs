@@ -4,7 +4,7 @@
 //! way does every mistake have a line, a column and a nearest name, and every value one parser, the same that flags
 //! and variables go through.
 
-mod phases;
+mod lists;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -62,8 +62,8 @@ impl Walk<'_> {
             let text = scalar(setting, value.get_ref(), &origin)?;
             return self.builder.put(setting, &text, origin);
         }
-        if path == phases::PHASE {
-            return self.phases(value);
+        if let Some(list) = lists::find(&path) {
+            return self.list(list, value);
         }
         match tables::find(&path).filter(|table| !table.path().is_empty()) {
             Some(inner) => self.inner_table(inner, key, value),
@@ -264,7 +264,7 @@ pub(super) mod tests {
             "  'guest.vcpus' = 2",
             "Unknown field `guest.vcpus` outside any table at run.toml:1:3; did you mean `guest`?",
         );
-        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "[[fault]]", "\"\" = 1"] {
+        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "\"\" = 1"] {
             let error = Scenario::from_toml(not_built_yet, "run.toml").unwrap_err();
             assert!(error.to_string().starts_with("Unknown field"), "{error}");
         }

@@ -6,7 +6,8 @@ use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
 use crate::types::{
-    Compression, HugePages, LimitAction, SwitchoverDecision, TlsMode, Transport, ZeroPage,
+    Compression, FaultError, Faults, HugePages, LimitAction, SwitchoverDecision, TlsMode,
+    Transport, ZeroPage,
 };
 use crate::{IdSet, IdSetError};
 
@@ -33,6 +34,9 @@ pub enum ValueError {
     /// Not a set of processors or nodes.
     #[error(transparent)]
     Ids(#[from] IdSetError),
+    /// Not a list of faults.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// Not a whole number within the field's range.
     #[error("`{text}` is not a whole number from 0 to {largest}")]
     Integer {
@@ -75,7 +79,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet);
+parsed!(Bytes, Rate, Size, Span, IdSet, Faults);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

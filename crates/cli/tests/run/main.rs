@@ -5,6 +5,7 @@ mod command_line;
 mod completion;
 mod faults;
 mod harness;
+mod injected;
 mod interrupts;
 mod limits;
 mod techniques;

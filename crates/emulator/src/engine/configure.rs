@@ -46,6 +46,7 @@ pub fn prepare(
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
         techniques: techniques(scenario),
+        faults: scenario.faults.as_ref().map(ToString::to_string).unwrap_or_default(),
         tls_name,
         breakage: options.breakage.clone(),
     }))

@@ -16,6 +16,11 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
         ),
         (
+            scenario.faults.is_some(),
+            "faults",
+            "only the engine emulator lets things go wrong on purpose in this version; drop the [[fault]] tables",
+        ),
+        (
             migration.limit_in_switchover,
             "migration.limit-in-switchover",
             "QEMU lifts its bandwidth limit while the guest is frozen; drop the field",

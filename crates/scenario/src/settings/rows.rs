@@ -84,6 +84,13 @@ macro_rules! downtime {
 
 pub(super) const SETTINGS: &[Setting] = &[
     maybe!("name", name, "a bare run", None, "What to call the run in reports"),
+    maybe!(
+        "faults",
+        faults,
+        "at-pass=2,side=source,action=drop;at=5s,side=destination,action=stall,for=500ms",
+        Some("none"),
+        "What goes wrong on purpose: drop, stall, corrupt, delay or kill; the same as tables [[fault]]"
+    ),
     plain!("guest.vcpus", guest.vcpus, "Virtual processors, 1 to 1024"),
     plain!("guest.memory", guest.memory, "Guest memory"),
     plain!(

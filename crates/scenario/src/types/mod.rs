@@ -1,11 +1,13 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
+mod fault;
 mod migration;
 mod stream;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
+pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use migration::{
     AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy,
     SwitchoverDecision, Trigger,
@@ -31,6 +33,8 @@ pub struct Scenario {
     pub migration: Migration,
     /// The wire to emulate; the plain network without it.
     pub link: Option<Link>,
+    /// What goes wrong on purpose; nothing without it.
+    pub faults: Option<Faults>,
     /// When to stop waiting.
     pub limits: Limits,
     /// How long to watch, and how often.

@@ -25,7 +25,7 @@ mod status;
 mod techniques;
 
 pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
-pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
+pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 pub use techniques::{
     AutoConvergeConfig, LimitedWorker, RuleVerdict, Switchover, SwitchoverRule, TechniqueStatus,

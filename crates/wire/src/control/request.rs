@@ -175,6 +175,8 @@ pub struct HostConfig {
     /// What makes a hard migration end.
     #[serde(default)]
     pub techniques: Techniques,
+    /// What goes wrong on purpose, as a scenario writes it; empty for nothing.
+    pub faults: String,
     /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
     #[serde(default)]
     pub tls_name: Option<String>,
