@@ -23,24 +23,15 @@ const FAST: [&str; 14] = [
 ];
 
 /// Writes a little of each page again and again.
-const DIFFERENCES: [&str; 9] = [
-    "--xbzrle",
-    "--method",
-    "counter",
-    "--rate",
-    "64MiB/s",
-    "--max-bandwidth",
-    "20MB/s",
-    "--downtime-limit",
-    "50ms",
-];
+const DIFFERENCES: [&str; 7] =
+    ["--xbzrle", "--method", "counter", "--max-bandwidth", "20MB/s", "--downtime-limit", "50ms"];
 
 fn fast(arguments: &[&str]) -> Outcome {
     Run::new(&[&FAST, arguments].concat()).outcome()
 }
 
 fn differences(arguments: &[&str]) -> Outcome {
-    Run::small(&[&DIFFERENCES, arguments].concat()).outcome()
+    Run::small(&[&DIFFERENCES, &["--rate", "64MiB/s"], arguments].concat()).outcome()
 }
 
 #[track_caller]
@@ -115,23 +106,33 @@ fn a_lost_difference_is_corruption() {
     assert_eq!(outcome.summary("integrity_detail")["corrupt_pages"], 1);
 }
 
+/// Completed passes after which a rule would have stopped the guest; the highest number if never.
+fn stop_of(decision: &Value, rule: &str) -> u64 {
+    decision[format!("{rule}_would_stop")]["after_passes"].as_u64().unwrap_or(u64::MAX)
+}
+
 #[test]
-fn the_effective_rule_stops_where_the_other_never_would() {
-    let outcome = differences(&["--max-time", "30s"]);
+fn the_effective_rule_stops_before_the_other_where_pages_shrink() {
+    // Whatever short time a pass takes, all that is hot is dirty again at its end.
+    let unlimited = |more: &[&str]| {
+        Run::small(&[&DIFFERENCES, &["--rate", "unlimited"], more].concat()).outcome()
+    };
+    let outcome = unlimited(&["--max-time", "30s"]);
     outcome.assert_ended(0, "completed", "verified");
     let decision = detail(&outcome, "/switchover_decision");
     assert_eq!(decision["rule"], "effective");
-    assert!(number(&decision["effective_would_stop"]["after_passes"]) >= 1.0);
-    assert!(decision["qemu_would_stop"].is_null(), "{decision}");
+    assert!(stop_of(decision, "effective") < stop_of(decision, "qemu"), "{decision}");
     assert!(number(&decision["wire_bytes_per_raw_byte"]) < 0.7, "{decision}");
 
-    let outcome = differences(&["--switchover-decision", "qemu", "--max-time", "3s"]);
-    outcome.assert_ended(3, "cancelled", "verified");
+    // It does not complete, or by luck, when the guest was given no processor for a while.
+    let outcome = unlimited(&["--switchover-decision", "qemu", "--max-time", "3s"]);
+    assert_eq!(outcome.summary("integrity"), "verified");
     let decision = detail(&outcome, "/switchover_decision");
     assert_eq!(decision["rule"], "qemu");
-    assert!(number(&decision["effective_would_stop"]["expected_downtime_seconds"]) < 0.05);
-    assert!(decision["qemu_would_stop"].is_null(), "{decision}");
-    assert!(number(outcome.summary("passes")) > 10.0);
+    assert!(stop_of(decision, "effective") < stop_of(decision, "qemu"), "{decision}");
+    let expected = number(&decision["effective_would_stop"]["expected_downtime_seconds"]);
+    assert!(expected < 0.05, "{decision}");
+    assert!(number(outcome.summary("passes")) > stop_of(decision, "effective") as f64);
 }
 
 #[test]
