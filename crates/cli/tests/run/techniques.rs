@@ -31,7 +31,7 @@ fn fast(arguments: &[&str]) -> Outcome {
 }
 
 fn differences(arguments: &[&str]) -> Outcome {
-    Run::small(&[&DIFFERENCES, &["--rate", "64MiB/s"], arguments].concat()).outcome()
+    Run::small(&[&DIFFERENCES[..], &["--rate", "64MiB/s"], arguments].concat()).outcome()
 }
 
 #[track_caller]
@@ -115,7 +115,7 @@ fn stop_of(decision: &Value, rule: &str) -> u64 {
 fn the_effective_rule_stops_before_the_other_where_pages_shrink() {
     // Whatever short time a pass takes, all that is hot is dirty again at its end.
     let unlimited = |more: &[&str]| {
-        Run::small(&[&DIFFERENCES, &["--rate", "unlimited"], more].concat()).outcome()
+        Run::small(&[&DIFFERENCES[..], &["--rate", "unlimited"], more].concat()).outcome()
     };
     let outcome = unlimited(&["--max-time", "30s"]);
     outcome.assert_ended(0, "completed", "verified");
