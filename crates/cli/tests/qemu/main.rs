@@ -8,10 +8,14 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
+mod tls;
+mod transports;
 mod two_machines;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::Command;

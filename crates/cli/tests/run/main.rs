@@ -8,4 +8,5 @@ mod harness;
 mod injected;
 mod interrupts;
 mod limits;
+mod parallel;
 mod techniques;

@@ -4,6 +4,7 @@ mod configure;
 mod evidence;
 mod hold;
 mod mapping;
+mod parallel;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -29,9 +30,10 @@ use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use crate::probe::available_bytes;
-use configure::prepare;
+use configure::{multifd, prepare};
 use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use parallel::Parallel;
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -75,6 +77,7 @@ pub struct Emulator {
     accepted_ns: Option<u64>,
     gaps_lost: u64,
     is_switchover_told: bool,
+    parallel: Parallel,
 }
 
 struct Hosts {
@@ -98,6 +101,7 @@ impl Emulator {
             accepted_ns: None,
             gaps_lost: 0,
             is_switchover_told: false,
+            parallel: Parallel::default(),
         }
     }
 
@@ -148,10 +152,14 @@ impl Emulator {
         let hosts = self.hosts()?;
         let status = status_of(&mut hosts.source, passes_seen)?;
         let mut moments = source_moments(&status, &hosts.source);
+        let mut loaded = None;
         if status.phase == Phase::Completed {
             let theirs = status_of(&mut hosts.destination, 0)?;
+            loaded.clone_from(&theirs.multifd);
             add_destination(&mut moments, &theirs, &hosts.destination);
         }
+        self.parallel.note_source(&status.multifd);
+        self.parallel.note_destination(&loaded);
         self.passes_seen += status.passes.len();
         Ok((status, moments))
     }
@@ -159,6 +167,7 @@ impl Emulator {
     fn details(&self) -> BTreeMap<String, Value> {
         let mut details =
             BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
         if let Some(accepted_ns) = self.accepted_ns {
             let seconds = |ns: u64| (ns as f64 - accepted_ns as f64) / 1e9;
             details.extend(evidence::to_details(&self.techniques, seconds));
@@ -209,6 +218,7 @@ impl Hypervisor for Emulator {
         check_memory(scenario)?;
         self.transport = scenario.migration.transport;
         self.hold = Hold::new(scenario);
+        self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
         let directory = directory.as_deref();
         let start = |side| HostProcess::start(&self.options.host_command, side, directory);
@@ -420,6 +430,7 @@ impl Hypervisor for Emulator {
                 Some("The machine is overloaded; the blackout may be longer than stated"),
             );
         }
+        warnings.extend(self.parallel.warnings());
         warnings
     }
 

@@ -40,6 +40,14 @@ pub enum Defect {
     LoseDifference,
     /// The guest is held back on, after a migration that was given up.
     KeepThrottle,
+    /// The source damages the first packet on a parallel connection.
+    CorruptPacket,
+    /// The source cuts the first parallel connection at a moment.
+    CutChannel(Moment),
+    /// The source leaves the synchronisation of parallel connections out, but for the last.
+    SkipChannelSync,
+    /// The destination holds back the first packet of the first parallel connection.
+    LatePacket(Duration),
     /// The source waits this long between READY and GO.
     LateGo(Duration),
     /// The host behaves as on a kernel without asynchronous write protection.
@@ -83,6 +91,10 @@ fn parse(text: &str) -> Option<Breakage> {
         ("lose-page", "") => Defect::LosePage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
+        ("corrupt-packet", "") => Defect::CorruptPacket,
+        ("cut-channel", moment) => Defect::CutChannel(parse_moment(moment)?),
+        ("skip-channel-sync", "") => Defect::SkipChannelSync,
+        ("late-packet", delay) => Defect::LatePacket(delay.parse::<Span>().ok()?.0),
         ("no-wp-async", "") => Defect::NoWpAsync,
         ("lose-difference", "") => Defect::LoseDifference,
         ("keep-throttle", "") => Defect::KeepThrottle,
@@ -114,6 +126,10 @@ impl fmt::Display for Breakage {
             Defect::LosePage => write!(f, "{side}:lose-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
+            Defect::CorruptPacket => write!(f, "{side}:corrupt-packet"),
+            Defect::CutChannel(moment) => write!(f, "{side}:cut-channel={moment}"),
+            Defect::SkipChannelSync => write!(f, "{side}:skip-channel-sync"),
+            Defect::LatePacket(delay) => write!(f, "{side}:late-packet={}", Span(delay)),
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
             Defect::LoseDifference => write!(f, "{side}:lose-difference"),
             Defect::KeepThrottle => write!(f, "{side}:keep-throttle"),
@@ -174,6 +190,10 @@ mod tests {
             "source:no-wp-async",
             "source:lose-difference",
             "source:keep-throttle",
+            "source:corrupt-packet",
+            "source:cut-channel=pass2",
+            "source:skip-channel-sync",
+            "destination:late-packet=300ms",
         ] {
             assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
         }

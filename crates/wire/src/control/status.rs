@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TechniqueStatus;
+use super::{MultifdStatus, TechniqueStatus};
 
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct HostStatus {
     pub pages_resent: u64,
     /// Passes completed since `passes_seen`, then the final phase.
     pub passes: Vec<PassRecord>,
+    /// What travelled on parallel connections; `None` when there are none.
+    pub multifd: Option<MultifdStatus>,
     /// The stamps of the switchover.
     pub stamps: Stamps,
     /// What the techniques have done.

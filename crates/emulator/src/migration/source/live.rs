@@ -25,25 +25,26 @@ impl Run<'_> {
     /// Everything before the stop; returns the pass that the stop will end.
     pub(super) fn send_live(&mut self) -> Result<PassMeter, Stop> {
         self.greet()?;
+        self.open_channels()?;
         let first = self.arm()?;
         self.iterate(first)
     }
 
     fn greet(&mut self) -> Result<(), Stop> {
+        let capabilities = self.capabilities();
         self.connection.send(&Message::Hello(Hello {
             oldest_version: OLDEST_VERSION,
             version: VERSION,
-            capabilities: self.capabilities(),
+            capabilities,
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
-            multifd_channels: 0,
+            multifd_channels: self.config.multifd.as_ref().map_or(0, |it| it.channels),
             ram_bytes: self.guest.region.bytes(),
         }))?;
         let ours = (OLDEST_VERSION, VERSION);
         match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
-            Message::HelloAck(HelloAck { version, capabilities })
-                if negotiate(ours, (version, version)).is_some()
-                    && capabilities == self.capabilities() =>
+            Message::HelloAck(HelloAck { version, capabilities: found })
+                if found == capabilities && negotiate(ours, (version, version)).is_some() =>
             {
                 Ok(())
             }
@@ -56,10 +57,11 @@ impl Run<'_> {
     }
 
     fn capabilities(&self) -> u32 {
-        match self.config.techniques.xbzrle_cache_bytes {
-            Some(_) => capability::XBZRLE,
-            None => 0,
-        }
+        let wanted = [
+            (self.config.multifd.is_some(), capability::MULTIFD),
+            (self.config.techniques.xbzrle_cache_bytes.is_some(), capability::XBZRLE),
+        ];
+        wanted.into_iter().filter(|it| it.0).fold(0, |all, it| all | it.1)
     }
 
     /// Turns tracking on; from here on no write is missed, and pass 1 begins.
@@ -98,11 +100,11 @@ impl Run<'_> {
             }
             self.measure_workers()?;
             let is_held = self.gate.is_held();
-            let pending = self.ram.pending_bytes();
+            let pending = self.pending_bytes();
             let is_due = (pending == 0 && !is_held) || monotonic_ns() >= next_sync_ns;
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
-                if !is_held && self.decision.may_stop(self.ram.pending_bytes()) {
+                if !is_held && self.decision.may_stop(self.pending_bytes()) {
                     // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
                     return Ok(pass);
                 }
@@ -111,15 +113,19 @@ impl Run<'_> {
             if self.ram.pending_bytes() > 0 {
                 self.send_batch(&mut pass, true)?;
             } else {
-                // A migration that is held waits for the guest to write.
-                std::thread::sleep(HELD_SLICE);
+                self.await_channels(&mut pass)?;
+                if is_held {
+                    // It waits for the guest to write.
+                    std::thread::sleep(HELD_SLICE);
+                }
             }
             self.tell();
         }
     }
 
     /// Ends a pass by a synchronisation and begins the next.
-    fn next_pass(&mut self, pass: PassMeter) -> Result<PassMeter, Stop> {
+    fn next_pass(&mut self, mut pass: PassMeter) -> Result<PassMeter, Stop> {
+        self.settle(&mut pass, false)?;
         let opening = self.open_pass(Run::sync)?;
         let number = pass.number();
         let length_ns = self.finish_pass(pass, opening).max(1);

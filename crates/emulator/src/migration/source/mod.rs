@@ -13,6 +13,7 @@
 
 mod connection;
 mod live;
+mod parallel;
 mod run;
 mod slowdown;
 mod switchover;
@@ -28,12 +29,13 @@ use super::breakage::Defect;
 use super::decision::Decision;
 use super::faults::FaultPlan;
 use super::gate::Gate;
+use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
-use super::ram::RamSender;
+use super::ram::{BatchCount, RamSender};
 use crate::host::guest::Guest;
 use crate::transport::{Socket, Target};
-use connection::{Connection, STALL_TIMEOUT};
+use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
 use slowdown::Slowdown;
 
@@ -70,6 +72,18 @@ impl From<Cancelled> for Stop {
     }
 }
 
+impl From<PoolError> for Stop {
+    fn from(error: PoolError) -> Stop {
+        match error {
+            PoolError::Cancelled => Stop::Cancelled,
+            PoolError::Channel { index, source } => {
+                Stop::Failed(format!("Channel {index}: {}", Stop::from(source).text()))
+            }
+            PoolError::Gone => Stop::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
         Stop::Failed(match error.kind() {
@@ -97,14 +111,17 @@ impl Source {
                 return restore(&guest, crew, &progress, None, stop);
             }
         };
-        let connection = Connection::open(&target, &config, on_connect);
+        let dialer = Dialer { target: &target, config: &config, on_connect: &*on_connect };
+        let connection = Connection::open(&dialer);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),
         };
+        let pacer = Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second));
+        progress.watch(&pacer);
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
+            pacer,
             decision: Decision::new(
                 config.techniques.switchover_rule,
                 gate.downtime_limit_ns(),
@@ -112,6 +129,9 @@ impl Source {
             ),
             slowdown: Slowdown::new(&config.techniques, &guest.spec, guest.region.pages()),
             connection: &mut connection,
+            dialer: &dialer,
+            pool: None,
+            booked: BatchCount::default(),
             guest: &guest,
             crew,
             progress: &progress,
@@ -125,6 +145,8 @@ impl Source {
         run.prepare_xbzrle();
         let outcome = run.phases();
         run.end_slowdown();
+        // Its threads end behind the outcome, since a guest that runs on shall not wait for them.
+        let pool = run.pool.take();
         match outcome {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
             Err(stop) if gate.is_committed() => {
@@ -137,6 +159,7 @@ impl Source {
             Err(stop) => restore(&guest, crew, &progress, Some(&mut connection), stop),
         }
         progress.stamp(|it, now_ns| it.ended_ns = it.ended_ns.or(Some(now_ns)));
+        drop(pool);
         connection.close();
     }
 }
