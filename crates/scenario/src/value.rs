@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use sterna_probe::{ProbeError, Probes};
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
@@ -53,6 +54,9 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
+    /// Not a list of probes.
+    #[error(transparent)]
+    Probes(#[from] ProbeError),
     /// Not a workload's value.
     #[error(transparent)]
     Workload(Box<dyn std::error::Error + Send + Sync>),
@@ -79,7 +83,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet, Faults);
+parsed!(Bytes, Rate, Size, Span, IdSet, Probes, Faults);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

@@ -45,7 +45,7 @@ pub fn run(options: &Options, flights: &Flights) -> Result<()> {
         table.row(*name, &samples.scaled(1e-9), 2);
     }
     for ((name, _), samples) in WAYS.iter().zip(&found).skip(1) {
-        table.row(&format!("{name} / one TCP, by round"), &samples.ratios(&found[0]), 2);
+        table.row(format!("{name} / one TCP, by round"), &samples.ratios(&found[0]), 2);
     }
     table.print();
     let best = found[2..4].iter().map(Samples::median).fold(0.0, f64::max);

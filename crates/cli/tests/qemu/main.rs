@@ -8,6 +8,7 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod network;
 mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;

@@ -28,6 +28,7 @@ impl Qemu {
         let uri = transport::begin(way, source, destination)?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
+        self.accepted_ns = accepted_ns;
         self.stream_uri = Some(uri);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
