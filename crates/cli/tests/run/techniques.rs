@@ -192,9 +192,10 @@ fn a_guest_that_was_slowed_down_runs_at_full_speed_after_a_cancel() {
         speed_afterwards(&outcome)
     };
     let speed = cancelled(&[]);
-    assert!(speed > 0.7, "{speed} of the baseline");
+    // A tenth would be left to it; a busy machine may take half of what it had before.
+    assert!(speed > 0.4, "{speed} of the baseline");
     let speed = cancelled(&["--x-break", "source:keep-throttle"]);
-    assert!(speed < 0.4, "{speed} of the baseline although nobody let go");
+    assert!(speed < 0.3, "{speed} of the baseline although nobody let go");
 }
 
 #[test]
