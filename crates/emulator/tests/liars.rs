@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sterna_emulator::host::{self, HostOptions};
 use sterna_wire::control::{
     self, Act, ControlError, Endpoint, HostConfig, HostStatus, Phase, Reply, Request, Side,
-    Verified,
+    Techniques, Verified,
 };
 use sterna_wire::stream::{
     Channel, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, Role, VERSION,
@@ -128,6 +128,7 @@ fn config(side: Side) -> HostConfig {
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,
+        techniques: Techniques::default(),
         faults: String::new(),
         tls_name: None,
         breakage: None,
@@ -290,6 +291,13 @@ fn a_destination_refuses_damage_loss_and_repetition() {
     destination_refuses(true, &[pages(1), pages(1)].concat(), "Frame number 1 came where 2");
     destination_refuses(true, &pages(1)[..100], "closed the connection");
     destination_refuses(true, b"", "closed the connection");
+}
+
+#[test]
+fn a_destination_refuses_differences_that_nobody_announced() {
+    // Page 0: its first byte is now 9.
+    let body = [0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 9];
+    destination_refuses(true, &frame(Kind::Deltas, 1, 1, &body, b""), "Unexpected Deltas frame");
 }
 
 #[test]

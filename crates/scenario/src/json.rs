@@ -98,6 +98,7 @@ mod tests {
                 },
                 "migration": {
                     "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",
+                    "switchover-decision": null,
                     "zero-page": "main", "zero-copy": false, "limit-in-switchover": false, "mapped-ram": false, "direct-io": false,
                 "return-path": true, "switchover-ack": false, "switchover-bandwidth": null,
                 "compress": null,

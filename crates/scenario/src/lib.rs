@@ -43,8 +43,8 @@ pub use tables::{Table, tables};
 pub use types::{
     AutoConverge, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
     FaultError, FaultMoment, FaultSide, Faults, Guest, Hold, HugePages, LimitAction, Limits, Link,
-    Migration, Multifd, Pause, Placement, Postcopy, Scenario, Timing, Tls, TlsMode, Transport,
-    Trigger, Workload, Xbzrle, ZeroPage,
+    Migration, Multifd, Pause, Placement, Postcopy, Scenario, SwitchoverDecision, Timing, Tls,
+    TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

@@ -7,7 +7,8 @@ use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
 use crate::types::{
-    Compression, FaultError, Faults, HugePages, LimitAction, TlsMode, Transport, ZeroPage,
+    Compression, FaultError, Faults, HugePages, LimitAction, SwitchoverDecision, TlsMode,
+    Transport, ZeroPage,
 };
 use crate::{IdSet, IdSetError};
 
@@ -101,6 +102,7 @@ chosen! {
     HugePages, HugePages::NAMES;
     LimitAction, LimitAction::NAMES;
     Transport, Transport::NAMES;
+    SwitchoverDecision, SwitchoverDecision::NAMES;
     ZeroPage, ZeroPage::NAMES;
     Compression, Compression::NAMES;
     TlsMode, TlsMode::NAMES;

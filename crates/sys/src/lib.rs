@@ -13,6 +13,7 @@
 //! - [`clock`]: the cycle counter, calibrated.
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
 //! - [`process`]: children that die with their parent, and what a process costs.
+//! - [`diff_map`]: where two copies of a page differ.
 //! - [`page_write`]: whole pages written as programs write them.
 //! - [`interface`]: addresses of network interfaces.
 //! - [`socket`]: the few socket options that `std` does not offer.
@@ -28,6 +29,7 @@ pub mod socket;
 pub mod tracking;
 
 pub use kernel::crc::crc32c;
+pub use kernel::diff::{DiffMap, diff_map};
 
 /// Whole pages written in the ways in which programs write memory.
 pub mod page_write {

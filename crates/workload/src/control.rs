@@ -41,8 +41,8 @@ pub(crate) struct Orders {
     pub(crate) mode: Mode,
     /// Where to mark written pages.
     pub(crate) bitmap: Option<Arc<DirtyBitmap>>,
-    /// How much of the time to sleep, 0 to 99.
-    pub(crate) throttle_percent: u8,
+    /// How long each worker rests after each stretch of running; nobody where there is no number.
+    pub(crate) rests_ns: Arc<[u64]>,
     /// When the crew was last released to run.
     pub(crate) released_ns: u64,
 }
@@ -80,7 +80,7 @@ impl Answer {
 impl Control {
     pub(crate) fn new(workers: usize, mode: Mode) -> Control {
         let orders =
-            Orders { mode, bitmap: None, throttle_percent: 0, released_ns: monotonic_ns() };
+            Orders { mode, bitmap: None, rests_ns: Arc::default(), released_ns: monotonic_ns() };
         Control {
             epoch: AtomicU64::new(1),
             state: Mutex::new(State { orders, answers: vec![Answer::default(); workers] }),

@@ -176,8 +176,18 @@ impl Crew {
     /// Makes each worker sleep `percent` of the time, at most 99: after each 10 ms of running for as long as that
     /// takes; 0 turns throttling off.
     pub fn set_throttle(&self, percent: u8) {
+        let percent = u64::from(percent.min(99));
+        let rest_ns = worker::THROTTLE_RUN_NS * percent / (100 - percent);
+        self.set_rests(&vec![rest_ns; self.spec.workers as usize]);
+    }
+
+    /// Makes each worker rest so many nanoseconds after each 10 ms of running; one for which there is no number is not
+    /// held back.
+    ///
+    /// A worker that is not held back pays nothing for it.
+    pub fn set_rests(&self, rests_ns: &[u64]) {
         self.order(|orders| {
-            orders.throttle_percent = percent.min(99);
+            orders.rests_ns = rests_ns.into();
             true
         });
     }

@@ -27,6 +27,7 @@ mod mix;
 pub mod order;
 mod pace;
 pub mod partition;
+mod peek;
 pub mod replay;
 mod segment;
 pub mod spec;
@@ -45,6 +46,7 @@ pub use fill::{expected_word, fill};
 pub use gaps::{Gap, Stall};
 pub use histogram::{Histogram, HistogramParts, NoSuchCell};
 pub use method::stamp_word;
+pub use peek::writes_of_page;
 pub use replay::distinct_pages;
 pub use spec::{
     HotSet, Method, Pace, Pattern, Phase, PhaseError, PhaseRate, Phases, Ratio, Skew, Spec,

@@ -59,7 +59,7 @@ const LONGEST_BATCH: usize = 512;
 const LONG_BATCH_NS: u64 = 500_000;
 
 /// A throttled worker sleeps once after running for so long, as a throttled virtual CPU does.
-const THROTTLE_RUN_NS: u64 = 10_000_000;
+pub(crate) const THROTTLE_RUN_NS: u64 = 10_000_000;
 
 /// Runs `job` on the calling thread until the crew says stop.
 pub(crate) fn run(shared: &Shared, job: Job) {
@@ -77,7 +77,7 @@ pub(crate) fn run(shared: &Shared, job: Job) {
         batch: 1,
         awaits_first_write: true,
         has_run: false,
-        throttle: Throttle { percent: 0, rest_at_ns: 0 },
+        throttle: Throttle { rest_ns: 0, rest_at_ns: 0 },
         job,
     };
     worker.run();
@@ -103,7 +103,7 @@ struct Worker<'a> {
 }
 
 struct Throttle {
-    percent: u8,
+    rest_ns: u64,
     rest_at_ns: u64,
 }
 
@@ -140,7 +140,7 @@ impl Worker<'_> {
         let obeyed = self.shared.control.obey(self.job.number);
         self.obeyed = obeyed.epoch;
         self.bitmap = obeyed.orders.bitmap;
-        self.throttle.set(obeyed.orders.throttle_percent);
+        self.throttle.set(obeyed.orders.rests_ns.get(self.job.number).copied().unwrap_or(0));
         if let Some(since_ns) = obeyed.paused_since {
             self.end_pause(since_ns, obeyed.orders.mode);
         }
@@ -322,9 +322,9 @@ impl Worker<'_> {
 }
 
 impl Throttle {
-    fn set(&mut self, percent: u8) {
-        if percent != self.percent {
-            self.percent = percent;
+    fn set(&mut self, rest_ns: u64) {
+        if rest_ns != self.rest_ns {
+            self.rest_ns = rest_ns;
             self.restart(monotonic_ns());
         }
     }
@@ -335,9 +335,7 @@ impl Throttle {
 
     /// How long to sleep now, if it is time to.
     fn rest_ns(&self, now_ns: u64) -> Option<u64> {
-        let percent = u64::from(self.percent.min(99));
-        let is_time = percent > 0 && now_ns >= self.rest_at_ns;
-        is_time.then(|| THROTTLE_RUN_NS * percent / (100 - percent))
+        (self.rest_ns > 0 && now_ns >= self.rest_at_ns).then_some(self.rest_ns)
     }
 }
 

@@ -222,6 +222,21 @@ fn throttling_takes_its_share_of_the_time() {
     assert!(total(&crew) - count > 10_000, "a throttle that is lifted is gone");
 }
 
+#[test]
+fn workers_can_be_held_back_one_by_one() {
+    let crew = start(&region(PAGES), &spec(Pattern::Sequential, pages_per_second(100_000)));
+    crew.set_rests(&[40_000_000]);
+    sleep_ms(60);
+    let before = crew.counts();
+    sleep_ms(500);
+    let after = crew.counts();
+    let written: Vec<u64> =
+        after.iter().zip(&before).map(|(after, before)| after - before).collect();
+    assert!(written[0] * 2 < written[1], "{written:?}");
+    crew.pause();
+    crew.resume();
+}
+
 /// A migration in small: bits are taken and pages copied while workers write, as long as one likes, then once more
 /// after the pause. What was copied must be all that was written.
 #[test]

@@ -10,6 +10,7 @@ mod dirty;
 mod fault_service;
 mod first_pass;
 pub mod guest_cost;
+mod kernels;
 mod limits;
 mod samples;
 mod sync;
@@ -71,6 +72,8 @@ enum Part {
     GuestCost,
     /// How long a guest in post-copy waits for a page
     FaultService,
+    /// The loops that look at every page
+    Kernels,
     /// Pages per second, against mig_mon and stress-ng, and of two workers against one
     Peers,
     /// Whole pages against memset
@@ -135,6 +138,9 @@ fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     }
     if wants(Part::FaultService) {
         fault_service::run(options, &flights)?;
+    }
+    if wants(Part::Kernels) {
+        kernels::run(options)?;
     }
     Ok(())
 }

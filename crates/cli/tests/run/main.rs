@@ -1,5 +1,6 @@
 //! The real binary, from the command line to the report, also when everything goes wrong.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod command_line;
 mod completion;
@@ -10,3 +11,4 @@ mod interrupts;
 mod limits;
 mod parallel;
 mod postcopy;
+mod techniques;

@@ -1,7 +1,10 @@
 //! From a scenario to what a host is told.
 
-use sterna_scenario::{IdSet, Migration, Placement, Scenario, ZeroPage};
-use sterna_wire::control::{HostConfig, MultifdConfig, PostcopyConfig, Request, Side};
+use sterna_scenario::{IdSet, Migration, Placement, Scenario, SwitchoverDecision, ZeroPage};
+use sterna_wire::control::{
+    AutoConvergeConfig, HostConfig, MultifdConfig, PostcopyConfig, Request, Side, SwitchoverRule,
+    Techniques,
+};
 
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
@@ -48,10 +51,34 @@ pub fn prepare(
             .as_ref()
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
+        techniques: techniques(scenario),
         faults: scenario.faults.as_ref().map(ToString::to_string).unwrap_or_default(),
         tls_name,
         breakage: options.breakage.clone(),
     }))
+}
+
+fn techniques(scenario: &Scenario) -> Techniques {
+    let migration = &scenario.migration;
+    let memory = scenario.guest.memory;
+    Techniques {
+        xbzrle_cache_bytes: migration.xbzrle.as_ref().map(|it| it.cache.of(memory).0),
+        auto_converge: migration.auto_converge.as_ref().map(|it| AutoConvergeConfig {
+            initial: it.initial,
+            increment: it.increment,
+            max: it.max,
+            tail_slow: it.tail_slow,
+        }),
+        dirty_limit_bytes_per_second: migration
+            .dirty_limit
+            .as_ref()
+            .map(|it| it.per_vcpu.bytes_per_second()),
+        hold: migration.hold.is_some(),
+        switchover_rule: match migration.switchover_decision.unwrap_or_default() {
+            SwitchoverDecision::Effective => SwitchoverRule::Effective,
+            SwitchoverDecision::Qemu => SwitchoverRule::Qemu,
+        },
+    }
 }
 
 /// How pages travel through parallel connections, if they do.

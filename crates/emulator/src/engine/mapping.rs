@@ -36,7 +36,8 @@ pub fn add_destination(moments: &mut Moments, theirs: &HostStatus, destination: 
 /// A poll in the pilot's words.
 pub fn to_status(status: &HostStatus, moments: Moments, source: &HostProcess) -> Status {
     let rate = status.bandwidth_bytes_per_second;
-    let expected = rate.filter(|it| *it > 0).map(|it| status.remaining_bytes as f64 / it as f64);
+    let techniques = &status.techniques;
+    let expected = techniques.switchover.expected_downtime_ns.map(|it| it as f64 / 1e9);
     Status {
         at_ns: source.to_ours(status.at_ns),
         state: state(status.phase),
@@ -48,7 +49,7 @@ pub fn to_status(status: &HostStatus, moments: Moments, source: &HostProcess) ->
         dirty_rate_bytes_per_second: status.dirty_rate_bytes_per_second.map(|it| it as f64),
         threshold_bytes: status.threshold_bytes,
         expected_downtime_seconds: expected,
-        throttle_percent: None,
+        throttle_percent: techniques.throttle_percent,
         pages_sent: Some(status.pages_sent),
         zero_pages: Some(status.zero_pages),
         pages_resent: Some(status.pages_resent),

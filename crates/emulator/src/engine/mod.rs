@@ -1,6 +1,8 @@
 //! The emulator as the pilot flies it.
 
 mod configure;
+mod evidence;
+mod hold;
 mod mapping;
 mod parallel;
 pub mod places;
@@ -21,12 +23,15 @@ use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warnin
 use sterna_scenario::{Scenario, TlsMode, Transport};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::Offset;
-use sterna_wire::control::{self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request};
+use sterna_wire::control::{
+    self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
+};
 use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use configure::{multifd, prepare};
+use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 use parallel::Parallel;
 use places::{Places, Start, check_memory, clear_warning, data_endpoint};
@@ -70,6 +75,9 @@ pub struct Emulator {
     transport: Transport,
     runtime: Option<TempDir>,
     passes_seen: usize,
+    hold: Option<Hold>,
+    techniques: TechniqueStatus,
+    accepted_ns: Option<u64>,
     gaps_lost: u64,
     is_switchover_told: bool,
     parallel: Parallel,
@@ -94,6 +102,9 @@ impl Emulator {
             transport: Transport::Tcp,
             runtime: None,
             passes_seen: 0,
+            hold: None,
+            techniques: TechniqueStatus::default(),
+            accepted_ns: None,
             gaps_lost: 0,
             is_switchover_told: false,
             parallel: Parallel::default(),
@@ -111,14 +122,6 @@ impl Emulator {
             Side::Source => &mut hosts.source,
             Side::Destination => &mut hosts.destination,
         })
-    }
-
-    fn details(&self) -> BTreeMap<String, Value> {
-        let mut details =
-            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
-        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
-        details.extend(self.evidence.to_details());
-        details
     }
 
     fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
@@ -200,6 +203,21 @@ impl Emulator {
         Ok((status, moments))
     }
 
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details.extend(self.evidence.to_details());
+        if let Some(accepted_ns) = self.accepted_ns {
+            let seconds = |ns: u64| (ns as f64 - accepted_ns as f64) / 1e9;
+            add_details(&mut details, evidence::to_details(&self.techniques, seconds));
+        }
+        if let Some(hold) = &self.hold {
+            details.insert("hold".to_owned(), hold.to_details());
+        }
+        details
+    }
+
     /// The gap of each worker across the switchover, which neither host can see alone.
     fn switchover_gaps(&mut self) -> Result<Vec<GapSpan>, EngineError> {
         let hosts = self.hosts()?;
@@ -239,6 +257,7 @@ impl Hypervisor for Emulator {
     ) -> Result<(), EngineError> {
         self.places().check(scenario, self.options.tls_directory.is_some())?;
         self.transport = scenario.migration.transport;
+        self.hold = Hold::new(scenario);
         self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
         self.is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
@@ -325,6 +344,11 @@ impl Hypervisor for Emulator {
 
     fn status(&mut self) -> Result<Status, EngineError> {
         let (status, moments) = self.whole_status()?;
+        if let (Some(hold), Some(hosts)) = (&mut self.hold, &mut self.hosts) {
+            hold.steer(&status, hosts)?;
+        }
+        self.techniques.clone_from(&status.techniques);
+        self.accepted_ns = status.stamps.accepted_ns.or(self.accepted_ns);
         let source = &self.hosts()?.source;
         let status = to_status(&status, moments, source);
         if status.state.is_terminal() {
@@ -451,6 +475,13 @@ impl Hypervisor for Emulator {
                 );
             }
         }
+        if self.hold.as_ref().is_some_and(Hold::is_holding) {
+            warn(
+                "hold-unproven",
+                "The migration ended before memory was seen to be sent, written and sent again; the passes that were asked for are not proven".to_owned(),
+                Some("Let the workload write faster, or lower the bandwidth"),
+            );
+        }
         if self.gaps_lost > 0 {
             warn(
                 "gaps-lost",
@@ -473,6 +504,18 @@ impl Hypervisor for Emulator {
 
 fn nothing_booted() -> EngineError {
     EngineError::Failed("Nothing was booted".to_owned())
+}
+
+/// Counters of several techniques stand in the same objects.
+fn add_details(to: &mut BTreeMap<String, Value>, more: BTreeMap<String, Value>) {
+    for (name, value) in more {
+        match (to.get_mut(&name), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => known.extend(more),
+            (_, value) => {
+                to.insert(name, value);
+            }
+        }
+    }
 }
 
 fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {

@@ -1,16 +1,18 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{Compression, HugePages, Scenario, TlsMode, Transport};
+use sterna_scenario::{Compression, HugePages, LimitAction, Scenario, TlsMode, Transport};
 use sterna_wire::stream;
+use sterna_workload::Method;
 
 use crate::migration::multifd::MAX_CHANNELS;
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let migration = &scenario.migration;
-    let later = "this technique is not available on the emulator in this version; remove it";
     let qemu_alone = "only the engine QEMU has this; use it by `--engine qemu`, or drop the field";
+    let has_postcopy =
+        migration.postcopy.is_some() || scenario.limits.then == LimitAction::Postcopy;
     let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
         (
@@ -42,18 +44,21 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "the emulator has no threads that compress one page each; use migration.multifd.compression = \"zlib\" or \"zstd\"",
         ),
         (
-            migration.postcopy.is_some()
+            has_postcopy
                 && matches!(scenario.guest.huge_pages, HugePages::Size2Mib | HugePages::Size1Gib),
             "guest.huge-pages",
-            "reserved huge pages cannot be fetched page by page in post-copy here; use \"none\" or \"thp\", or remove [migration.postcopy]",
+            "reserved huge pages cannot be fetched page by page in post-copy here; use \"none\" or \"thp\", or do without post-copy",
         ),
         (
-            migration.postcopy.is_some() && migration.multifd.is_some(),
+            has_postcopy && migration.multifd.is_some(),
             "migration.multifd",
-            "there is no switch from parallel connections to post-copy here; remove this or [migration.postcopy]",
+            "there is no switch from parallel connections to post-copy here; remove this, or do without post-copy",
         ),
-        (migration.auto_converge.is_some(), "migration.auto-converge", later),
-        (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
+        (
+            has_postcopy && migration.xbzrle.is_some(),
+            "migration.xbzrle",
+            "differences are not sent on into post-copy here; remove this, or do without post-copy",
+        ),
         (
             migration.multifd.as_ref().is_some_and(|it| it.channels > MAX_CHANNELS),
             "migration.multifd.channels",
@@ -64,8 +69,6 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.multifd.compression",
             "the emulator packs without special hardware; use \"none\", \"zlib\" or \"zstd\"",
         ),
-        (migration.xbzrle.is_some(), "migration.xbzrle", later),
-        (migration.hold.is_some(), "migration.hold", later),
         (
             migration.tls_mode() == TlsMode::Psk,
             "migration.tls.mode",
@@ -75,6 +78,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             migration.zero_copy && migration.transport == Transport::Unix,
             "migration.zero-copy",
             "Unix sockets always copy; use migration.transport = \"tcp\", or drop the field",
+        ),
+        (
+            migration.hold.is_some() && scenario.workload.method == Method::Zero,
+            "migration.hold",
+            "the proof counts the writes of a page by what it holds, and workload.method = \"zero\" leaves no trace; use another method",
         ),
         (
             scenario.workload.workers != scenario.guest.vcpus,

@@ -13,7 +13,7 @@ use sterna_wire::control::{
 };
 use sterna_wire::tls::Credentials;
 
-use sterna_workload::{Crew, CrewError};
+use sterna_workload::{Crew, CrewError, writes_of_page};
 
 use super::guest::{Guest, GuestError};
 use super::sampler::{Sampler, latency_summary};
@@ -114,6 +114,7 @@ impl Session {
                 Ok(Reply::Status(Box::new(self.built()?.status(passes_seen))))
             }
             Request::Samples => Ok(Reply::Samples(self.built()?.samples())),
+            Request::PageWrites { page } => Ok(self.built()?.page_writes(page)),
             Request::Verify => self.built()?.verify(),
             Request::Shutdown => Ok(Reply::Done { at_ns: monotonic_ns() }),
         }
@@ -228,6 +229,9 @@ impl Built {
 
     fn migrate(&mut self, endpoint: Endpoint, session: [u8; 16]) -> Result<Reply, Refusal> {
         self.check_idle()?;
+        if self.config.techniques.hold {
+            self.gate.hold();
+        }
         self.guest.note_latency_before();
         self.progress.update(|it| {
             it.phase = Phase::Setup;
@@ -255,6 +259,7 @@ impl Built {
             Act::Cancel => self.cancel()?,
             Act::Pause => self.gate.order_pause(),
             Act::StartPostcopy => self.start_postcopy()?,
+            Act::Release => self.gate.release(),
             Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
             Act::SetMaxBandwidth { bytes_per_second } => {
                 self.gate.set_max_bytes_per_second(*bytes_per_second);
@@ -322,6 +327,12 @@ impl Built {
     fn lacks_memory(&self) -> bool {
         self.config.side == Side::Destination
             && matches!(self.progress.phase(), Phase::Postcopy | Phase::Incomplete)
+    }
+
+    fn page_writes(&self, page: u64) -> Reply {
+        let page = usize::try_from(page).unwrap_or(usize::MAX);
+        let writes = writes_of_page(&self.guest.region, &self.guest.spec, page);
+        Reply::PageWrites { writes }
     }
 
     fn verify(&self) -> Result<Reply, Refusal> {

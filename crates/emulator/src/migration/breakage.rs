@@ -40,6 +40,10 @@ pub enum Defect {
     Hang(Moment),
     /// The source sends a damaged frame in pass 1.
     CorruptFrame,
+    /// The difference of one page is forgotten after the stop.
+    LoseDifference,
+    /// The guest is held back on, after a migration that was given up.
+    KeepThrottle,
     /// The source damages the first packet on a parallel connection.
     CorruptPacket,
     /// The source cuts the first parallel connection at a moment.
@@ -100,6 +104,8 @@ fn parse(text: &str) -> Option<Breakage> {
         ("skip-channel-sync", "") => Defect::SkipChannelSync,
         ("late-packet", delay) => Defect::LatePacket(delay.parse::<Span>().ok()?.0),
         ("no-wp-async", "") => Defect::NoWpAsync,
+        ("lose-difference", "") => Defect::LoseDifference,
+        ("keep-throttle", "") => Defect::KeepThrottle,
         ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
         ("die", moment) => Defect::Die(parse_moment(moment)?),
@@ -136,6 +142,8 @@ impl fmt::Display for Breakage {
             Defect::SkipChannelSync => write!(f, "{side}:skip-channel-sync"),
             Defect::LatePacket(delay) => write!(f, "{side}:late-packet={}", Span(delay)),
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
+            Defect::LoseDifference => write!(f, "{side}:lose-difference"),
+            Defect::KeepThrottle => write!(f, "{side}:keep-throttle"),
             Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
             Defect::Die(moment) => write!(f, "{side}:die={moment}"),
@@ -195,6 +203,8 @@ mod tests {
             "source:wrong-page",
             "source:late-go=1s",
             "source:no-wp-async",
+            "source:lose-difference",
+            "source:keep-throttle",
             "source:corrupt-packet",
             "source:cut-channel=pass2",
             "source:skip-channel-sync",

@@ -36,6 +36,7 @@ use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
 use super::faults::{Damaging, FaultPlan, Reached};
 use super::multifd::{MAX_CHANNELS, Receivers};
 use super::progress::Progress;
+use super::xbzrle::Deltas;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
 use crate::transport::{Listener, Socket, TransportError};
@@ -50,7 +51,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
 const CHANNELS_LOOK: Duration = Duration::from_millis(20);
 
 /// What this destination can do beyond the first connection's pages.
-const CAPABILITIES: u32 = capability::MULTIFD | capability::URGENT;
+const CAPABILITIES: u32 = capability::MULTIFD | capability::URGENT | capability::XBZRLE;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -169,6 +170,8 @@ struct Load<'a> {
     lacking: Option<Lacking>,
     /// The connection for pages that the guest waits for.
     urgent: Option<Further>,
+    capabilities: u32,
+    deltas: Deltas,
 }
 
 impl<'a> Load<'a> {
@@ -206,6 +209,8 @@ impl<'a> Load<'a> {
             taken_bytes: 0,
             lacking: None,
             urgent: None,
+            capabilities: 0,
+            deltas: Deltas::default(),
         })
     }
 
@@ -225,6 +230,7 @@ impl<'a> Load<'a> {
         };
         let version = self.check(&hello)?;
         let capabilities = hello.capabilities;
+        self.capabilities = capabilities;
         self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
         self.receive_channels(&hello)?;
         self.progress.update(|it| {
@@ -337,6 +343,9 @@ impl<'a> Load<'a> {
             match header.kind {
                 Kind::Pages => self.load_pages(&header)?,
                 Kind::Zero => self.load_zero_pages(&header)?,
+                Kind::Deltas if self.capabilities & capability::XBZRLE != 0 => {
+                    self.deltas.load(&mut self.inbound, &header, &self.guest.region)?;
+                }
                 _ => match self.reader.body(&mut self.inbound, &header)? {
                     Message::PassEnd(pass) => {
                         self.pass = pass + 1;

@@ -14,6 +14,7 @@ pub struct Gate {
     cancel_seen: AtomicBool,
     pause: AtomicBool,
     postcopy: AtomicBool,
+    held: AtomicBool,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
 }
@@ -35,6 +36,7 @@ impl Gate {
             cancel_seen: AtomicBool::new(false),
             pause: AtomicBool::new(false),
             postcopy: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
         }
@@ -89,6 +91,21 @@ impl Gate {
     /// Whether the migration shall be finished by post-copy.
     pub fn wants_postcopy(&self) -> bool {
         self.postcopy.load(Ordering::Acquire)
+    }
+
+    /// Keeps the migration from finishing by itself until it is released.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Release);
+    }
+
+    /// Lets the migration finish.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Release);
+    }
+
+    /// Whether the migration may not finish by itself yet.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// Changes the downtime limit.

@@ -16,3 +16,6 @@ pub mod progress;
 pub mod ram;
 pub mod replies;
 pub mod source;
+pub mod throttle;
+pub mod travel;
+pub mod xbzrle;

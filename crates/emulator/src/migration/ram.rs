@@ -11,6 +11,7 @@ use sterna_wire::stream::{
 };
 
 use super::page_set::PageSet;
+use super::xbzrle::{Told, Xbzrle};
 
 /// Zero pages looked at before a batch is sent although it is not full: the migration stays responsive over empty memory.
 const MAX_ZERO_PAGES: usize = 16 * MAX_PAGES;
@@ -30,6 +31,7 @@ pub struct RamSender {
     detect_zero: bool,
     staging: Vec<u8>,
     batch: Batch,
+    xbzrle: Option<Xbzrle>,
 }
 
 /// What one batch carries.
@@ -49,6 +51,8 @@ pub struct BatchCount {
     pub pages: u64,
     /// Zero pages.
     pub zero_pages: u64,
+    /// Pages of which nothing was sent, because the destination has them as they are.
+    pub unchanged: u64,
     /// Pages that this migration had sent before.
     pub resent: u64,
     /// Bytes on the wire, headers included.
@@ -87,8 +91,24 @@ impl RamSender {
             detect_zero,
             staging: vec![0; HEAD_BYTES + MAX_PAGES * PAGE_BYTES],
             batch: Batch::default(),
+            xbzrle: None,
             region,
         }
+    }
+
+    /// Sends differences of pages where it can.
+    pub fn set_xbzrle(&mut self, xbzrle: Option<Xbzrle>) {
+        self.xbzrle = xbzrle;
+    }
+
+    /// The sender of differences.
+    pub fn xbzrle(&mut self) -> Option<&mut Xbzrle> {
+        self.xbzrle.as_mut()
+    }
+
+    /// Whether this migration has sent a page before.
+    pub fn was_sent(&self, page: usize) -> bool {
+        self.sent_before.contains(page)
     }
 
     /// Raw bytes of the pages still to be sent.
@@ -132,6 +152,9 @@ impl RamSender {
         if self.batch.pages > 0 {
             self.send_pages(writer, to)?;
         }
+        if let Some(xbzrle) = &self.xbzrle {
+            xbzrle.send(writer, to)?;
+        }
         Ok(self.batch.count)
     }
 
@@ -162,31 +185,57 @@ impl RamSender {
     fn fill(&mut self, max_bytes: u64) {
         let max_pages = (max_bytes as usize / PAGE_BYTES).clamp(1, MAX_PAGES);
         self.batch.clear();
-        while self.batch.has_room(max_pages)
+        self.xbzrle.iter_mut().for_each(Xbzrle::clear);
+        while self.has_room(max_pages)
             && let Some(page) = self.pending.next_from(self.cursor)
         {
             self.take(page);
         }
-        self.batch.count.wire_bytes = self.batch.wire_bytes();
+        let differences = self.xbzrle.as_ref().map_or(0, Xbzrle::wire_bytes);
+        self.batch.count.wire_bytes = self.batch.wire_bytes() + differences as u64;
+    }
+
+    fn has_room(&self, max_pages: usize) -> bool {
+        let differences = self.xbzrle.as_ref().map_or(0, Xbzrle::content_bytes);
+        self.batch.has_room(max_pages - (differences / PAGE_BYTES).min(max_pages))
+            && self.xbzrle.as_ref().is_none_or(Xbzrle::has_room)
     }
 
     fn take(&mut self, page: usize) {
         self.pending.remove(page);
+        if page < self.cursor
+            && let Some(xbzrle) = &mut self.xbzrle
+        {
+            // The scan has come to its beginning again.
+            xbzrle.begin();
+        }
         self.cursor = page + 1;
-        self.batch.count.resent += u64::from(!self.sent_before.insert(page));
+        let is_resent = !self.sent_before.insert(page);
         let at = HEAD_BYTES + self.batch.pages * PAGE_BYTES;
         let copy = &mut self.staging[at..at + PAGE_BYTES];
         let (is_zero, content_crc) =
             self.region.copy_out_summed(page, copy, self.batch.content_crc);
+        let count = &mut self.batch.count;
         if is_zero && self.detect_zero {
+            self.xbzrle.iter_mut().for_each(|it| it.note_zero(page));
             extend(&mut self.batch.zero_runs, page);
-            self.batch.count.zero_pages += 1;
+            count.zero_pages += 1;
         } else {
-            self.batch.content_crc = content_crc;
-            extend(&mut self.batch.runs, page);
-            self.batch.pages += 1;
-            self.batch.count.pages += 1;
+            match tell(self.xbzrle.as_mut(), page, copy) {
+                Told::Nothing => {
+                    count.unchanged += 1;
+                    return;
+                }
+                Told::Difference => {}
+                Told::Whole => {
+                    self.batch.content_crc = content_crc;
+                    extend(&mut self.batch.runs, page);
+                    self.batch.pages += 1;
+                }
+            }
+            count.pages += 1;
         }
+        count.resent += u64::from(is_resent);
     }
 
     fn send_pages(&mut self, writer: &mut MessageWriter, to: &mut impl Write) -> io::Result<()> {
@@ -214,7 +263,7 @@ impl Batch {
 
     fn has_room(&self, max_pages: usize) -> bool {
         self.pages < max_pages
-            && self.count.zero_pages < MAX_ZERO_PAGES as u64
+            && self.count.zero_pages + self.count.unchanged < MAX_ZERO_PAGES as u64
             && self.runs.len() < MAX_RUNS
             && self.zero_runs.len() < MAX_RUNS
     }
@@ -225,6 +274,13 @@ impl Batch {
             runs => HEADER_BYTES + runs * RUN_BYTES + pages * PAGE_BYTES,
         };
         (frame(&self.zero_runs, 0) + frame(&self.runs, self.pages)) as u64
+    }
+}
+
+fn tell(xbzrle: Option<&mut Xbzrle>, page: usize, copy: &[u8]) -> Told {
+    match (xbzrle, copy.first_chunk()) {
+        (Some(xbzrle), Some(content)) => xbzrle.tell(page, content),
+        _ => Told::Whole,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What no QEMU can do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{Scenario, TlsMode, Transport};
+use sterna_scenario::{Scenario, SwitchoverDecision, TlsMode, Transport};
 
 /// What no QEMU can do; nothing has been started yet.
 pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
@@ -24,6 +24,11 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             migration.limit_in_switchover,
             "migration.limit-in-switchover",
             "QEMU lifts its bandwidth limit while the guest is frozen; drop the field",
+        ),
+        (
+            migration.switchover_decision == Some(SwitchoverDecision::Effective),
+            "migration.switchover-decision",
+            "QEMU compares raw pages with what it can send, and cannot be told otherwise; use \"qemu\" or drop the field",
         ),
         (
             has_own_certificates && !tells_host && migration.transport != Transport::Tcp,
@@ -53,6 +58,9 @@ mod tests {
         let found = impossible(&scenario("[link]\nlatency = \"1ms\""));
         assert_eq!(found[0].field, "link");
         assert!(impossible(&scenario("")).is_empty());
+        let found = impossible(&scenario("[migration]\nswitchover-decision = \"effective\""));
+        assert_eq!(found[0].field, "migration.switchover-decision");
+        assert!(impossible(&scenario("[migration]\nswitchover-decision = \"qemu\"")).is_empty());
         let theirs = "mode = \"x509\"\ncredentials = \"/certs\"";
         let over_unix = format!("[migration]\ntransport = \"unix\"\n[migration.tls]\n{theirs}");
         assert_eq!(impossible(&scenario(&over_unix))[0].field, "migration.tls.hostname");

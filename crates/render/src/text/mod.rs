@@ -4,6 +4,7 @@ mod cost;
 mod guest;
 mod headline;
 mod passes;
+mod techniques;
 
 use sterna_report::{Report, Verdict};
 
@@ -22,6 +23,7 @@ pub fn text(report: &Report, style: Style) -> String {
     if report.summary.verdict != Verdict::Unsupported {
         headline::time(report, &mut page);
         headline::memory(report, &mut page);
+        techniques::section(report, &mut page);
         passes::section(report, &mut page);
         guest::section(report, &mut page);
         cost::section(report, &mut page);

@@ -200,6 +200,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         "How long the guest may be frozen, at most 2000s"
     ),
+    maybe!(
+        "migration.switchover-decision",
+        migration.switchover_decision,
+        "qemu",
+        Some("default"),
+        "What must fit into the downtime limit: pending pages as they will travel (effective), in full (qemu), or whatever the engine does (default)"
+    ),
     plain!("migration.zero-page", migration.zero_page, "Who looks for pages of zeros"),
     plain!(
         "migration.zero-copy",

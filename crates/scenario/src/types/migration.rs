@@ -2,6 +2,8 @@
 
 use sterna_units::{Rate, Span};
 
+use crate::choice::choice;
+
 use super::stream::{Compress, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 
 /// How the guest is moved: plain pre-copy, plus every technique whose part is `Some`.
@@ -15,6 +17,8 @@ pub struct Migration {
     pub switchover_bandwidth: Option<Rate>,
     /// How long the guest may be frozen.
     pub downtime: Downtime,
+    /// When so little is pending that the guest may be stopped; `None` for the engine's own way.
+    pub switchover_decision: Option<SwitchoverDecision>,
     /// Who looks for pages of zeros.
     pub zero_page: ZeroPage,
     /// Whether pages are sent without copying them first; needs multifd.
@@ -47,6 +51,17 @@ pub struct Migration {
     pub tls: Option<Tls>,
     /// Keep the migration from finishing early.
     pub hold: Option<Hold>,
+}
+
+choice! {
+    /// What is held against the bytes that can be sent within the downtime limit.
+    SwitchoverDecision ("switchover decision") {
+        /// What pending pages will take on the wire, as the passes so far have taught.
+        #[default]
+        Effective = "effective",
+        /// Pending pages in full, as QEMU does it.
+        Qemu = "qemu",
+    }
 }
 
 /// How long the guest may be frozen.
@@ -209,6 +224,7 @@ impl Default for Migration {
             max_bandwidth: Some(Rate::from_bits_per_second(1_000_000_000)),
             switchover_bandwidth: None,
             downtime: Downtime::default(),
+            switchover_decision: None,
             zero_page: ZeroPage::Main,
             zero_copy: false,
             mapped_ram: false,

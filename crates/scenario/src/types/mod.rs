@@ -10,7 +10,8 @@ use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use migration::{
-    AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy, Trigger,
+    AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy,
+    SwitchoverDecision, Trigger,
 };
 pub use stream::{Compress, Compression, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 

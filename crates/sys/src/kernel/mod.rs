@@ -6,6 +6,7 @@
 //! tests compare with.
 
 pub(crate) mod crc;
+pub(crate) mod diff;
 pub(crate) mod page;
 mod portable;
 pub(crate) mod summed;

@@ -24,6 +24,7 @@ mod postcopy;
 mod request;
 mod samples;
 mod status;
+mod techniques;
 
 pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
 pub use postcopy::{FaultLatency, PageFaults, Served};
@@ -32,6 +33,10 @@ pub use request::{
 };
 pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
+pub use techniques::{
+    AutoConvergeConfig, LimitedWorker, RuleVerdict, Switchover, SwitchoverRule, TechniqueStatus,
+    Techniques, XbzrleCounters,
+};
 
 /// The control version this build speaks.
 pub const VERSION: u16 = 1;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostSamples, HostStatus, MultifdConfig, Verified};
+use super::{HostSamples, HostStatus, MultifdConfig, Techniques, Verified};
 
 /// Which end of a migration a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,11 @@ pub enum Request {
     },
     /// Takes the samples gathered since the last time.
     Samples,
+    /// Reads how often a page of the workload was written, by what it holds.
+    PageWrites {
+        /// Which page.
+        page: u64,
+    },
     /// Stops the workers and compares every page with what it must hold.
     Verify,
     /// Ends the host process.
@@ -99,6 +104,11 @@ pub enum Reply {
     Status(Box<HostStatus>),
     /// Answer to `Samples`.
     Samples(HostSamples),
+    /// Answer to `PageWrites`.
+    PageWrites {
+        /// Writes it has had; `None` when it holds what no number of writes leaves, as before it was sent.
+        writes: Option<u64>,
+    },
     /// Answer to `Verify`.
     Verified(Verified),
     /// In place of any answer: the host process has died, and this is how. The last on its connection.
@@ -189,6 +199,9 @@ pub struct HostConfig {
     pub link_latency_ns: u64,
     /// Emulated wire: bytes per second; `None` for none.
     pub link_bytes_per_second: Option<u64>,
+    /// What makes a hard migration end.
+    #[serde(default)]
+    pub techniques: Techniques,
     /// What goes wrong on purpose, as a scenario writes it; empty for nothing.
     pub faults: String,
     /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
@@ -232,6 +245,8 @@ pub enum Act {
     Pause,
     /// Stop the guest now and let it go on at the destination before its memory is there.
     StartPostcopy,
+    /// A migration that is held may finish from now on.
+    Release,
     /// Change the downtime limit.
     SetDowntimeLimit {
         /// The new limit.

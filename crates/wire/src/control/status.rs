@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MultifdStatus, PageFaults, Served};
+use super::{MultifdStatus, PageFaults, Served, TechniqueStatus};
 
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,8 @@ pub struct HostStatus {
     pub served: Option<Served>,
     /// What the destination has met since a switch to post-copy.
     pub page_faults: Option<PageFaults>,
+    /// What the techniques have done.
+    pub techniques: TechniqueStatus,
 }
 
 /// One pass, or the final phase after the stop.

@@ -18,6 +18,8 @@ pub mod capability {
     pub const MULTIFD: u32 = 1 << 0;
     /// There is one connection of [`Role::Urgent`](super::Role::Urgent).
     pub const URGENT: u32 = 1 << 1;
+    /// Pages that were sent before may travel as what changed in them, in frames of kind `Deltas`.
+    pub const XBZRLE: u32 = 1 << 3;
 }
 
 /// First frame of a further connection: which migration it belongs to, and which of its connections it is.

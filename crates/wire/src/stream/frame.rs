@@ -3,7 +3,8 @@
 use sterna_sys::crc32c;
 
 use super::{
-    MAX_LIST_RUNS, MAX_PAGES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES, RUN_BYTES,
+    MAX_LIST_RUNS, MAX_PAGES, MAX_PIECES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES,
+    PIECE_BYTES, RUN_BYTES,
 };
 
 /// Bytes of a frame header.
@@ -47,6 +48,8 @@ pub enum Kind {
     Channel = 13,
     /// The destination takes the further connection.
     ChannelAck = 14,
+    /// What changed in pages, each told by its former content; see `delta`.
+    Deltas = 19,
     /// Pages on a parallel connection: head, runs, content.
     Packet = 24,
     /// On a parallel connection: what follows may be newer than what others still carry.
@@ -65,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 22] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -80,6 +83,7 @@ impl Kind {
         Kind::Abort,
         Kind::Channel,
         Kind::ChannelAck,
+        Kind::Deltas,
         Kind::Packet,
         Kind::Sync,
         Kind::Flush,
@@ -100,6 +104,7 @@ impl Kind {
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
+            Kind::Deltas => MAX_PIECES * (PIECE_BYTES + PAGE_BYTES),
             Kind::State => MAX_STATE_BYTES,
             Kind::Discard | Kind::Request => MAX_LIST_RUNS * RUN_BYTES,
             Kind::PassEnd
@@ -123,7 +128,7 @@ impl Kind {
 /// |---|---|---|
 /// | 0 | 1 | kind, never 0 |
 /// | 1 | 1 | flags, 0 in version 1 |
-/// | 2 | 2 | runs in the body (`Pages`, `Zero`, `Packet`; otherwise 0) |
+/// | 2 | 2 | runs in the body (`Pages`, `Zero`, `Packet`), or pieces (`Deltas`); otherwise 0 |
 /// | 4 | 4 | body length in bytes |
 /// | 8 | 4 | CRC-32C of page contents as they travel, the rest of the body, and the header with this field as 0, in this order |
 /// | 12 | 4 | sequence number of the frame on its connection and direction, from 0, wrapping |
@@ -262,7 +267,7 @@ impl Header {
             let bytes = u64::from(self.body_bytes);
             return Err(FrameError::TooLong { kind: self.kind, bytes, limit });
         }
-        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero | Kind::Packet);
+        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero | Kind::Packet | Kind::Deltas);
         let runs = usize::from(self.runs);
         let detail = if has_runs && runs == 0 {
             "it has no page runs".to_owned()

@@ -122,7 +122,7 @@ impl Message {
             Kind::Request => Message::Request(decode_list(kind, body)?),
             Kind::Listen => exact::<0>(kind, body).map(|_| Message::Listen)?,
             Kind::Loaded => exact::<0>(kind, body).map(|_| Message::Loaded)?,
-            Kind::Pages | Kind::Zero | Kind::Packet => {
+            Kind::Pages | Kind::Zero | Kind::Packet | Kind::Deltas => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
         })

@@ -72,19 +72,23 @@
 //! `Hello` carries the range its sender speaks, and [`negotiate`] picks the newest that both know.
 
 mod channel;
+mod delta;
 mod frame;
 mod hello;
 mod message;
 mod packet;
+mod pieces;
 mod runs;
 mod state;
 mod transport;
 
 pub use channel::{Channel, Role, capability};
+pub use delta::{Delta, DeltaEncoder, DeltaError, PageContent, apply_delta};
 pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
 pub use packet::{Compression, PACKET_HEAD_BYTES, PACKET_PAGES, PacketHead, PacketPages};
+pub use pieces::{MAX_PIECES, PIECE_BYTES, Piece, decode_pieces, encode_pieces};
 pub use runs::{MAX_LIST_RUNS, MAX_RUNS, PageRun, RUN_BYTES, check_runs, decode_runs, encode_runs};
 pub use state::State;
 pub use transport::{MessageReader, MessageWriter, ReadError};

@@ -1,5 +1,7 @@
 //! Passes while the guest runs.
 
+use std::time::Duration;
+
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
@@ -15,6 +17,9 @@ use crate::migration::pass::{Opening, PassMeter};
 
 /// Shortest time between two synchronisations while pages are pending (QEMU sends for up to 50 ms, `MAX_WAIT`, before it looks again).
 const SYNC_SPACING_NS: u64 = 50_000_000;
+
+/// How long a migration that is held sleeps when nothing is pending.
+const HELD_SLICE: Duration = Duration::from_millis(5);
 
 impl Run<'_> {
     /// Everything before the stop; returns the pass that the stop will end.
@@ -54,11 +59,13 @@ impl Run<'_> {
 
     /// What the scenario needs of the stream.
     fn capabilities(&self) -> u32 {
-        let multifd = self.config.multifd.as_ref().map_or(0, |_| capability::MULTIFD);
-        match &self.config.postcopy {
-            Some(postcopy) if postcopy.preempt => multifd | capability::URGENT,
-            _ => multifd,
-        }
+        let preempts = self.config.postcopy.as_ref().is_some_and(|it| it.preempt);
+        let wanted = [
+            (self.config.multifd.is_some(), capability::MULTIFD),
+            (preempts, capability::URGENT),
+            (self.config.techniques.xbzrle_cache_bytes.is_some(), capability::XBZRLE),
+        ];
+        wanted.into_iter().filter(|it| it.0).fold(0, |all, it| all | it.1)
     }
 
     /// Turns tracking on; from here on no write is missed, and pass 1 begins.
@@ -67,7 +74,8 @@ impl Run<'_> {
             run.guest.tracker().arm(run.crew).map_err(|error| Stop::Failed(error.to_string()))?;
             Ok(run.guest.region.pages() as u64)
         })?;
-        self.decision = Decision::new(self.gate.downtime_limit_ns(), monotonic_ns());
+        let rule = self.config.techniques.switchover_rule;
+        self.decision = Decision::new(rule, self.gate.downtime_limit_ns(), monotonic_ns());
         self.progress.stamp(|it, now_ns| it.setup_done_ns = Some(now_ns));
         self.progress.update(|it| {
             it.phase = Phase::Active;
@@ -91,11 +99,16 @@ impl Run<'_> {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
+            if self.must_sync() {
+                pass = self.next_pass(pass)?;
+            }
+            self.measure_workers()?;
+            let is_held = self.gate.is_held();
             let pending = self.pending_bytes();
-            let is_due = pending == 0 || monotonic_ns() >= next_sync_ns;
+            let is_due = (pending == 0 && !is_held) || monotonic_ns() >= next_sync_ns;
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
-                if self.decision.may_stop(self.pending_bytes()) {
+                if !is_held && self.decision.may_stop(self.pending_bytes()) {
                     // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
                     return Ok(pass);
                 }
@@ -105,6 +118,10 @@ impl Run<'_> {
                 self.send_batch(&mut pass, true)?;
             } else {
                 self.await_channels(&mut pass)?;
+                if is_held {
+                    // It waits for the guest to write.
+                    std::thread::sleep(HELD_SLICE);
+                }
             }
             self.tell();
         }
@@ -122,6 +139,12 @@ impl Run<'_> {
             it.pass = number + 1;
             it.dirty_rate_bytes_per_second = Some(dirty_rate);
         });
+        let pending_bytes = self.ram.pending_bytes();
+        self.decision.synced(number, pending_bytes, monotonic_ns());
+        self.slow_down(pending_bytes.saturating_sub(opening.pending_bytes));
+        if let Some(xbzrle) = self.ram.xbzrle() {
+            xbzrle.next_generation(monotonic_ns());
+        }
         self.connection.send(&Message::PassEnd(number))?;
         Ok(PassMeter::begin(number + 1, false, opening))
     }

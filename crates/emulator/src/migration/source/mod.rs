@@ -18,6 +18,7 @@ mod live;
 mod parallel;
 mod postcopy;
 mod run;
+mod slowdown;
 mod switchover;
 mod urgent;
 
@@ -40,6 +41,7 @@ use crate::host::guest::Guest;
 use crate::transport::{Socket, Target};
 use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
+use slowdown::Slowdown;
 
 /// Everything the source needs for one migration.
 pub struct Source {
@@ -124,7 +126,12 @@ impl Source {
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
             pacer,
-            decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
+            decision: Decision::new(
+                config.techniques.switchover_rule,
+                gate.downtime_limit_ns(),
+                monotonic_ns(),
+            ),
+            slowdown: Slowdown::new(&config.techniques, &guest.spec, guest.region.pages()),
             connection: &mut connection,
             dialer: &dialer,
             pool: None,
@@ -141,7 +148,9 @@ impl Source {
             faults,
             is_damaging: false,
         };
+        run.prepare_xbzrle();
         let outcome = run.phases();
+        run.end_slowdown();
         // Its threads end behind the outcome, since a guest that runs on shall not wait for them.
         let pool = run.pool.take();
         match outcome {

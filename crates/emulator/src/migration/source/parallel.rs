@@ -113,6 +113,7 @@ impl Run<'_> {
         let now = BatchCount {
             pages: sum(|it| it.pages),
             zero_pages: sum(|it| it.zero_pages),
+            unchanged: 0,
             resent: 0,
             wire_bytes: sum(|it| it.wire_bytes),
         };
@@ -120,6 +121,7 @@ impl Run<'_> {
         let count = BatchCount {
             pages: now.pages - pages,
             zero_pages: now.zero_pages - zero_pages,
+            unchanged: 0,
             resent: 0,
             wire_bytes: now.wire_bytes - wire_bytes,
         };

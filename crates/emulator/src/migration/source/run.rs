@@ -12,6 +12,7 @@ use sterna_workload::Crew;
 
 use super::Stop;
 use super::connection::{Connection, Dialer, SLICE};
+use super::slowdown::Slowdown;
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::channels::Further;
@@ -24,6 +25,7 @@ use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::{BatchCount, RamSender};
+use crate::migration::xbzrle::Xbzrle;
 
 /// One migration under way.
 pub(super) struct Run<'a> {
@@ -39,6 +41,7 @@ pub(super) struct Run<'a> {
     pub(super) backlog: Option<Arc<Backlog>>,
     /// The connection for pages that were asked for.
     pub(super) urgent: Option<Further>,
+    pub(super) slowdown: Slowdown,
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
     pub(super) crew: &'a Crew,
@@ -51,7 +54,18 @@ pub(super) struct Run<'a> {
     /// Whether the next frame is to be damaged on its way.
     pub(super) is_damaging: bool,
 }
+
 impl Run<'_> {
+    /// Sends differences where the scenario asks for it.
+    pub(super) fn prepare_xbzrle(&mut self) {
+        let Some(cache_bytes) = self.config.techniques.xbzrle_cache_bytes else { return };
+        let mut xbzrle = Xbzrle::new(cache_bytes);
+        if self.defects.contains(&Defect::LoseDifference) {
+            xbzrle.lose_one_difference();
+        }
+        self.ram.set_xbzrle(Some(xbzrle));
+    }
+
     pub(super) fn phases(&mut self) -> Result<(), Stop> {
         let rest = self.send_live().map_err(|stop| self.connection.explain(stop))?;
         self.send_rest(rest).map_err(|stop| self.connection.explain(stop))?;
@@ -73,10 +87,20 @@ impl Run<'_> {
     }
 
     pub(super) fn sync(&mut self) -> Result<u64, Stop> {
-        let ram = &mut self.ram;
-        let mut tracker = self.guest.tracker();
-        let synced = tracker.sync(&mut |first, count| ram.add(first, count));
-        synced.map_err(|error| Stop::Failed(error.to_string()))
+        let Run { ram, slowdown, .. } = self;
+        let mut resent_page = None;
+        let synced = self.guest.tracker().sync(&mut |first, count| {
+            resent_page =
+                resent_page.or_else(|| (first..first + count).find(|it| ram.was_sent(*it)));
+            slowdown.found(first, count);
+            ram.add(first, count);
+        });
+        let found = synced.map_err(|error| Stop::Failed(error.to_string()))?;
+        let pages = slowdown.take_collected(|page| ram.add(page, 1)).unwrap_or(found);
+        if let Some(page) = resent_page {
+            self.progress.update(|it| it.techniques.resent_page = Some(page as u64));
+        }
+        Ok(pages)
     }
 
     pub(super) fn send_batch(
@@ -103,8 +127,9 @@ impl Run<'_> {
     }
 
     /// Enters what was sent into the books.
-    pub(super) fn count(&self, pass: &mut PassMeter, batch: BatchCount) {
+    pub(super) fn count(&mut self, pass: &mut PassMeter, batch: BatchCount) {
         pass.count(batch);
+        self.decision.learn(batch.pages + batch.zero_pages + batch.unchanged, batch.wire_bytes);
         let is_live = self.progress.phase() == Phase::Active;
         self.progress.update(|it| {
             it.pages_sent += batch.pages;
@@ -146,7 +171,12 @@ impl Run<'_> {
         let remaining = self.pending_bytes();
         let sent_bytes = self.pacer.sent_bytes();
         self.decision.observe(sent_bytes, remaining == 0, monotonic_ns());
+        let switchover = self.decision.to_status(remaining);
+        let xbzrle = self.ram.xbzrle().map(|it| it.counters().clone());
         self.progress.update(|it| {
+            self.slowdown.tell(&mut it.techniques);
+            it.techniques.xbzrle = xbzrle;
+            it.techniques.switchover = switchover;
             it.remaining_bytes = remaining;
             it.transferred_bytes = sent_bytes;
             it.bandwidth_bytes_per_second = self.decision.bytes_per_second();

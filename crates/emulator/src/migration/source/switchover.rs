@@ -34,6 +34,9 @@ impl Run<'_> {
             false => run.sync(),
         })?;
         self.progress.stamp(|it, now_ns| it.final_sync_done_ns = Some(now_ns));
+        if let Some(xbzrle) = self.ram.xbzrle() {
+            xbzrle.begin_last_stage();
+        }
         let number = last.number() + 1;
         self.finish_pass(last, opening);
         if self.defects.contains(&Defect::LosePage) {
