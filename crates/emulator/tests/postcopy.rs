@@ -1,5 +1,4 @@
 //! Post-copy between a real host and a peer that is played, also by liars.
-#![allow(clippy::print_stderr, reason = "a test that skips says why, also in its helpers")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
 use std::io::{Read, Write};

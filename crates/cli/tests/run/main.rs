@@ -1,6 +1,6 @@
 //! The real binary, from the command line to the report, also when everything goes wrong.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why, also in its helpers")]
 
 mod command_line;
 mod completion;
