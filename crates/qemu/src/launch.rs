@@ -206,7 +206,8 @@ fn attempt(
 
     let limit = if accelerator.name == "kvm" { BOOT_TIMEOUT_KVM } else { BOOT_TIMEOUT };
     let console = Console { place: here.clone(), path: files.console };
-    let hello = await_hello(&mut guest, &mut source, &console, limit, plan, progress)?;
+    let hello =
+        await_hello(&mut guest, [&mut source, &mut destination], &console, limit, plan, progress)?;
     guest.align(Duration::from_secs(2));
     let consoles = [console, Console { place: there.clone(), path: theirs.console }];
     let (image, machine) = (images[0].clone(), machine.to_owned());
@@ -258,7 +259,7 @@ fn prepare(
 
 fn await_hello(
     guest: &mut Guest,
-    source: &mut QemuProcess,
+    [source, destination]: [&mut QemuProcess; 2],
     console: &Console,
     limit: Duration,
     plan: &Plan,
@@ -279,6 +280,11 @@ fn await_hello(
         if let Some(end) = source.is_gone() {
             let words = console.last_words();
             return Err(EngineError::Failed(format!("The guest did not boot; {end}{words}")));
+        }
+        if destination.has_hung_up()
+            && let Some(end) = destination.is_gone()
+        {
+            return Err(EngineError::Failed(format!("The destination is gone: {end}")));
         }
         if began.elapsed() >= limit {
             let (seconds, words) = (limit.as_secs(), console.last_words());

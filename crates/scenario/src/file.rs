@@ -4,6 +4,7 @@
 //! way does every mistake have a line, a column and a nearest name, and every value one parser, the same that flags
 //! and variables go through.
 
+mod faults;
 mod phases;
 
 use toml::Spanned;
@@ -57,6 +58,9 @@ impl Walk<'_> {
         let name: &str = key.get_ref();
         // A quoted key may hold anything, dots too, which must not make it a path.
         let path = if name.contains('.') { String::new() } else { join(table, name) };
+        if path == faults::FAULT && value.get_ref().is_array() {
+            return self.faults(value);
+        }
         if let Some(setting) = settings::find(&path) {
             let origin = self.place.origin(value.span().start);
             let text = scalar(setting, value.get_ref(), &origin)?;
@@ -264,7 +268,7 @@ pub(super) mod tests {
             "  'guest.vcpus' = 2",
             "Unknown field `guest.vcpus` outside any table at run.toml:1:3; did you mean `guest`?",
         );
-        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "[[fault]]", "\"\" = 1"] {
+        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "\"\" = 1"] {
             let error = Scenario::from_toml(not_built_yet, "run.toml").unwrap_err();
             assert!(error.to_string().starts_with("Unknown field"), "{error}");
         }

@@ -83,6 +83,7 @@ mod tests {
             serde_json::to_value(&scenario).unwrap(),
             json!({
                 "name": "n",
+                "fault": null,
                 "guest": {
                     "vcpus": 4, "memory": "256MiB", "ballast": "0B", "huge-pages": "none",
                     "prealloc": true, "locked": false,
@@ -102,6 +103,7 @@ mod tests {
                     "downtime": null,
                     "postcopy": {
                         "after-passes": null, "after": "1s", "preempt": true, "max-bandwidth": null,
+                        "recover": false,
                     },
                     "pause": null, "auto-converge": null, "dirty-limit": null, "multifd": null,
                     "xbzrle": null, "tls": null, "hold": null,

@@ -5,7 +5,9 @@ use std::fmt::Display;
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
-use crate::types::{Compression, HugePages, LimitAction, TlsMode, Transport, ZeroPage};
+use crate::types::{
+    Compression, FaultError, Faults, HugePages, LimitAction, TlsMode, Transport, ZeroPage,
+};
 use crate::{IdSet, IdSetError};
 
 /// How a value is written in TOML and JSON. On the command line and in variables everything is plain text.
@@ -47,6 +49,9 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
+    /// Not a list of mishaps.
+    #[error(transparent)]
+    Faults(#[from] FaultError),
     /// Not a workload's value.
     #[error(transparent)]
     Workload(Box<dyn std::error::Error + Send + Sync>),
@@ -73,7 +78,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet);
+parsed!(Bytes, Rate, Size, Span, IdSet, Faults);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

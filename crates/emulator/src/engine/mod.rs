@@ -264,6 +264,9 @@ impl Hypervisor for Emulator {
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
             // `unsupported` refuses such a scenario before anything starts.
+            Action::DropLink | Action::Recover => {
+                return Err(EngineError::Failed("The emulator cannot do this".to_owned()));
+            }
             Action::StartPostcopy => {
                 return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
             }

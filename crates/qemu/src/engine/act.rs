@@ -23,6 +23,11 @@ impl Qemu {
         if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
             hold.begin(&mut sides.source)?;
         }
+        if self.is_broken("stay-in-switchover") {
+            let capability = json!({ "capability": "pause-before-switchover", "state": true });
+            let arguments = json!({ "capabilities": [capability] });
+            self.source()?.execute("migrate-set-capabilities", arguments)?;
+        }
         let asked_ns = monotonic_ns();
         let Launched { source, destination, way, .. } = self.sides()?;
         let uri = transport::begin(way, source, destination)?;
@@ -31,6 +36,32 @@ impl Qemu {
         self.stream_uri = Some(uri);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
+    }
+
+    /// Breaks the stream past QEMU's main thread, as a network would.
+    fn drop_link(&mut self, is_postcopy: bool) -> Result<(), EngineError> {
+        let (command, arguments) = match is_postcopy {
+            true => ("migrate-pause", Value::Null),
+            false => ("yank", json!({ "instances": [{ "type": "migration" }] })),
+        };
+        self.source()?.execute_out_of_band(command, arguments).map(|_| ())
+    }
+
+    /// Lets the destination listen where it did before, and the source dial again.
+    ///
+    /// The destination is not asked for its port, since its main thread may itself wait for memory that is not there; only what goes past that thread is sure to be answered.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        let uri = self.stream_uri.clone().unwrap_or_default();
+        let Launched { source, destination, .. } = self.sides()?;
+        let arguments = json!({ "uri": uri });
+        match destination.execute_out_of_band("migrate-recover", arguments) {
+            // An attempt before this one had come so far.
+            Err(EngineError::Failed(words)) if words.contains("already") => {}
+            other => other.map(|_| ())?,
+        }
+        source.execute("migrate", json!({ "uri": uri, "resume": true }))?;
+        self.recoveries += 1;
+        Ok(())
     }
 
     /// Does what the pilot wants done.
@@ -56,6 +87,8 @@ impl Qemu {
                 let arguments = json!({ "downtime-limit": limit });
                 self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
             }
+            Action::DropLink => self.drop_link(has_begun),
+            Action::Recover => self.recover(),
             Action::StartPostcopy => {
                 self.source()?.execute("migrate-start-postcopy", Value::Null).map(|_| ())
             }

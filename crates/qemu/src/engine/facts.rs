@@ -81,6 +81,9 @@ impl Qemu {
         if let Some(uri) = &self.stream_uri {
             add("stream_uri", uri.clone().into());
         }
+        if self.recoveries > 0 {
+            add("postcopy_recoveries", self.recoveries.into());
+        }
         add("left_out", sides.left_out.clone().into());
         if let Some(freeze) = sides.guest.freeze() {
             add("guest_clock_standstill_seconds", (freeze.length_ns as f64 / 1e9).into());

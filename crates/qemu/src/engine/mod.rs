@@ -59,8 +59,9 @@ pub struct Qemu {
     is_file_loading: bool,
     stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
-    /// Why the destination's machine does not answer any more.
-    lost_machine: Option<String>,
+    /// Why the destination does not answer any more.
+    lost_destination: Option<String>,
+    recoveries: u32,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -89,7 +90,8 @@ impl Qemu {
             is_file_loading: false,
             stream_uri: None,
             completed_since_ns: None,
-            lost_machine: None,
+            lost_destination: None,
+            recoveries: 0,
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -150,7 +152,8 @@ impl Hypervisor for Qemu {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();
         }
-        if status.state.is_terminal() {
+        // One that lacks memory might never answer.
+        if status.state.is_terminal() && status.state != State::Undecided {
             let destination = &mut self.sides()?.destination;
             if let Ok(answer) = destination.execute("query-migrate", Value::Null) {
                 self.evidence.see_destination(&answer);

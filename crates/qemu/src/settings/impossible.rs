@@ -16,6 +16,12 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
         ),
         (
+            migration.postcopy.as_ref().is_some_and(|it| it.recover)
+                && !matches!(migration.transport, Transport::Tcp | Transport::Unix),
+            "migration.postcopy.recover",
+            "a link can be made anew with transport tcp and unix alone; use one of these",
+        ),
+        (
             migration.limit_in_switchover,
             "migration.limit-in-switchover",
             "QEMU lifts its bandwidth limit while the guest is frozen; drop the field",

@@ -84,6 +84,13 @@ macro_rules! downtime {
 
 pub(super) const SETTINGS: &[Setting] = &[
     maybe!("name", name, "a bare run", None, "What to call the run in reports"),
+    maybe!(
+        "fault",
+        faults,
+        "at=2s,action=drop",
+        Some("none"),
+        "Mishaps to bring about on purpose, as in at=2s,action=drop;at-pass=3,action=drop; each at a time since the migrate command, at-pass or at-bytes; drop breaks the migration's connections; the same as tables [[fault]]"
+    ),
     plain!("guest.vcpus", guest.vcpus, "Virtual processors, 1 to 1024"),
     plain!("guest.memory", guest.memory, "Guest memory"),
     plain!(
@@ -258,6 +265,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "1Gbit/s",
         "unlimited",
         "What the background stream may use after the switch, or unlimited"
+    ),
+    technique!(
+        "migration.postcopy.recover",
+        postcopy.recover,
+        "Whether a link that is lost after the switch is made anew; otherwise the guest is lost with it"
     ),
     row!(
         "migration.pause.after-passes",

@@ -1,11 +1,13 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
+pub(crate) mod fault;
 mod migration;
 mod stream;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
+pub use fault::{Fault, FaultAction, FaultError, Faults, Moment};
 pub use migration::{
     AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy, Trigger,
 };
@@ -22,6 +24,8 @@ use crate::{IdSet, PAGE_BYTES, choice::choice};
 pub struct Scenario {
     /// What to call the run in reports.
     pub name: Option<String>,
+    /// Mishaps to bring about on purpose.
+    pub faults: Option<Faults>,
     /// The virtual machine.
     pub guest: Guest,
     /// What the guest does with its memory.
