@@ -8,9 +8,12 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod lost_link;
+mod phases;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
+mod together;
 mod two_machines;
 
 use std::path::PathBuf;
