@@ -3,8 +3,14 @@
 use super::{Bench, NEVER_ENDING, Outcome, detail};
 
 /// Post-copy begins after 1 s and would take some 8 s; the link is lost 2 s into it.
-const LOST_IN_POSTCOPY: [&str; 6] =
-    ["--postcopy-after", "1s", "--postcopy-max-bandwidth", "10MB/s", "--fault", "at=3s,action=drop"];
+const LOST_IN_POSTCOPY: [&str; 6] = [
+    "--postcopy-after",
+    "1s",
+    "--postcopy-max-bandwidth",
+    "10MB/s",
+    "--fault",
+    "at=3s,action=drop",
+];
 
 fn run(bench: &Bench, more: &[&str]) -> Outcome {
     bench.outcome(&[&NEVER_ENDING[..], more].concat())
@@ -17,7 +23,8 @@ fn in_post_copy_a_lost_link_is_made_anew() {
     outcome.assert_ended(0, "completed", "verified");
     assert_eq!(detail(&outcome, "/postcopy_recoveries"), 1);
     let events = outcome.report()["events"].to_string();
-    for kind in ["\"fault\"", "\"link-lost\"", "\"recover\"", "postcopy-paused", "postcopy-recover"] {
+    for kind in ["\"fault\"", "\"link-lost\"", "\"recover\"", "postcopy-paused", "postcopy-recover"]
+    {
         assert!(events.contains(kind), "no {kind} in {events}");
     }
 }

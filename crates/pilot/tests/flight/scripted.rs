@@ -433,10 +433,7 @@ impl Hypervisor for Scripted {
             Action::Recover if self.is_link_lost() => {
                 return Err(EngineError::Failed("The other side has not noticed yet".to_owned()));
             }
-            Action::Cancel
-            | Action::SetDowntimeLimit(_)
-            | Action::DropLink
-            | Action::Recover => {}
+            Action::Cancel | Action::SetDowntimeLimit(_) | Action::DropLink | Action::Recover => {}
         }
         Ok(())
     }
@@ -444,7 +441,8 @@ impl Hypervisor for Scripted {
     fn settle(&mut self) -> Result<Settled, EngineError> {
         self.called(Call::Settle)?;
         let moments = self.moments(self.now());
-        if self.is_alive(Side::Destination) && !self.is_link_lost() && moments.resumed_ns.is_some() {
+        if self.is_alive(Side::Destination) && !self.is_link_lost() && moments.resumed_ns.is_some()
+        {
             return Ok(Settled::Running(Box::new(moments)));
         }
         self.is_destination_killed = true;
