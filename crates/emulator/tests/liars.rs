@@ -117,6 +117,7 @@ fn config(side: Side) -> HostConfig {
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,
+        faults: String::new(),
         tls_name: None,
         breakage: None,
     }

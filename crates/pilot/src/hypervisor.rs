@@ -119,8 +119,6 @@ pub enum Action {
     SetDowntimeLimit(u64),
     /// Let the guest go on at the destination, which fetches what it lacks.
     StartPostcopy,
-    /// Break the migration's connections, on purpose.
-    DropLink,
     /// Make anew a link that was lost in post-copy. Asked again a little later when it is refused.
     Recover,
 }

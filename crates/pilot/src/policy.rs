@@ -1,6 +1,6 @@
 //! What to do about a migration under way: limits, pauses, a downtime that is stretched step by step.
 
-use sterna_scenario::{Downtime, Fault, FaultAction, LimitAction, Moment, Scenario, Trigger};
+use sterna_scenario::{Downtime, LimitAction, Scenario, Trigger};
 
 use crate::Action;
 
@@ -9,8 +9,6 @@ use crate::Action;
 pub struct Policy {
     scenario: Scenario,
     steps_taken: u32,
-    /// Mishaps that have not happened yet.
-    faults: Vec<Fault>,
     ending: Option<Ending>,
 }
 
@@ -41,8 +39,6 @@ pub struct Situation {
     pub elapsed_ns: u64,
     /// Passes completed.
     pub passes: u64,
-    /// Bytes on the wire; 0 when that is unknown.
-    pub sent_bytes: u64,
     /// Whether the guest still runs; once it is stopped, only giving up is left to decide.
     pub guest_runs: bool,
 }
@@ -50,8 +46,7 @@ pub struct Situation {
 impl Policy {
     /// The policy of a scenario.
     pub fn new(scenario: &Scenario) -> Policy {
-        let faults = scenario.faults.as_ref().map(|it| it.list.clone()).unwrap_or_default();
-        Policy { scenario: scenario.clone(), steps_taken: 0, faults, ending: None }
+        Policy { scenario: scenario.clone(), steps_taken: 0, ending: None }
     }
 
     /// What to do now; each thing is decided once.
@@ -73,21 +68,6 @@ impl Policy {
             return Some(chosen);
         }
         self.next_downtime_step(now)
-    }
-
-    /// The mishap that is due; each comes once, whatever else was decided.
-    pub fn fault(&mut self, now: Situation) -> Option<Decision> {
-        let is_due = |it: &Fault| match it.moment {
-            Moment::At(time) => is_over(now, time.0),
-            Moment::AtPass(passes) => now.passes >= u64::from(passes),
-            Moment::AtBytes(bytes) => now.sent_bytes >= bytes.0,
-        };
-        let fault = self.faults.remove(self.faults.iter().position(is_due)?);
-        let action = match fault.action {
-            FaultAction::Drop => Action::DropLink,
-        };
-        let text = format!("The link is broken as the scenario asks (fault {fault})");
-        Some(Decision { action, kind: "fault", text })
     }
 
     fn limit(&self, now: Situation) -> Option<Decision> {
@@ -182,7 +162,6 @@ mod tests {
             let now = Situation {
                 elapsed_ns: half_seconds * 500_000_000,
                 passes: half_seconds / 2,
-                sent_bytes: half_seconds << 20,
                 guest_runs: seconds < stop && !is_paused,
             };
             found.extend(policy.decide(now).map(|it| (seconds, it.action)));
@@ -223,29 +202,6 @@ mod tests {
             ],
         );
     }
-
-    #[test]
-    fn mishaps_come_once_each_and_past_every_other_decision() {
-        let toml = "fault = \"at=3s,action=drop;at-pass=1,action=drop;at-bytes=4MiB,action=drop\"\n[limits]\nmax-time = \"1s\"";
-        let mut policy = Policy::new(&scenario(toml));
-        let mut found = Vec::new();
-        for seconds in 0..10u64 {
-            let now = Situation {
-                elapsed_ns: seconds * 1_000_000_000,
-                passes: seconds,
-                sent_bytes: seconds << 20,
-                guest_runs: true,
-            };
-            policy.decide(now);
-            let text = policy.fault(now).map(|it| it.text);
-            found.extend(text.map(|it| (seconds, it.split("fault ").nth(1).unwrap().to_owned())));
-        }
-        let expected =
-            ["at-pass=1,action=drop)", "at=3s,action=drop)", "at-bytes=4MiB,action=drop)"];
-        let expected: Vec<_> = [1, 3, 4].into_iter().zip(expected.map(str::to_owned)).collect();
-        assert_eq!(found, expected);
-    }
-
     #[test]
     fn once_the_guest_stands_still_only_giving_up_is_left() {
         let pause = "[migration.pause]\nafter = \"3s\"";

@@ -31,6 +31,15 @@ pub enum EventSide {
     Destination,
 }
 
+impl From<Side> for EventSide {
+    fn from(side: Side) -> EventSide {
+        match side {
+            Side::Source => EventSide::Source,
+            Side::Destination => EventSide::Destination,
+        }
+    }
+}
+
 /// What a row of `passes` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

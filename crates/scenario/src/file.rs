@@ -4,8 +4,7 @@
 //! way does every mistake have a line, a column and a nearest name, and every value one parser, the same that flags
 //! and variables go through.
 
-mod faults;
-mod phases;
+mod lists;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -58,16 +57,13 @@ impl Walk<'_> {
         let name: &str = key.get_ref();
         // A quoted key may hold anything, dots too, which must not make it a path.
         let path = if name.contains('.') { String::new() } else { join(table, name) };
-        if path == faults::FAULT && value.get_ref().is_array() {
-            return self.faults(value);
-        }
         if let Some(setting) = settings::find(&path) {
             let origin = self.place.origin(value.span().start);
             let text = scalar(setting, value.get_ref(), &origin)?;
             return self.builder.put(setting, &text, origin);
         }
-        if path == phases::PHASE {
-            return self.phases(value);
+        if let Some(list) = lists::find(&path) {
+            return self.list(list, value);
         }
         match tables::find(&path).filter(|table| !table.path().is_empty()) {
             Some(inner) => self.inner_table(inner, key, value),

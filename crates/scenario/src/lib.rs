@@ -40,9 +40,9 @@ pub use settings::{Setting, settings};
 pub use tables::{Table, tables};
 pub use types::{
     AutoConverge, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
-    FaultError, Faults, Guest, Hold, HugePages, LimitAction, Limits, Link, Migration, Moment,
-    Multifd, Pause, Placement, Postcopy, Scenario, Timing, Tls, TlsMode, Transport, Trigger,
-    Workload, Xbzrle, ZeroPage,
+    FaultError, FaultMoment, FaultSide, Faults, Guest, Hold, HugePages, LimitAction, Limits, Link,
+    Migration, Multifd, Pause, Placement, Postcopy, Scenario, Timing, Tls, TlsMode, Transport,
+    Trigger, Workload, Xbzrle, ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

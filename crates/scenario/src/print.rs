@@ -188,7 +188,6 @@ mod tests {
         "pause",
         "postcopy",
         "sequential",
-        "at=2s,action=drop;at-pass=1,action=drop",
     ];
 
     fn any_scenario() -> impl Strategy<Value = Scenario> {

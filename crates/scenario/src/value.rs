@@ -33,6 +33,9 @@ pub enum ValueError {
     /// Not a set of processors or nodes.
     #[error(transparent)]
     Ids(#[from] IdSetError),
+    /// Not a list of faults.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// Not a whole number within the field's range.
     #[error("`{text}` is not a whole number from 0 to {largest}")]
     Integer {
@@ -49,9 +52,6 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
-    /// Not a list of mishaps.
-    #[error(transparent)]
-    Faults(#[from] FaultError),
     /// Not a workload's value.
     #[error(transparent)]
     Workload(Box<dyn std::error::Error + Send + Sync>),

@@ -8,8 +8,8 @@ const LOST_IN_POSTCOPY: [&str; 6] = [
     "1s",
     "--postcopy-max-bandwidth",
     "10MB/s",
-    "--fault",
-    "at=3s,action=drop",
+    "--faults",
+    "at-postcopy=2s,action=drop",
 ];
 
 fn run(bench: &Bench, more: &[&str]) -> Outcome {
@@ -41,7 +41,7 @@ fn without_recovery_the_guest_is_lost_and_the_report_says_so() {
 #[test]
 fn before_the_switch_a_lost_link_leaves_the_guest_on_the_source() {
     let Some(bench) = Bench::new() else { return };
-    let outcome = run(&bench, &["--fault", "at=1s,action=drop"]);
+    let outcome = run(&bench, &["--faults", "at=1s,action=drop"]);
     outcome.assert_ended(3, "failed", "verified");
     assert!(outcome.report()["events"].to_string().contains("\"fault\""));
 }

@@ -5,5 +5,6 @@ mod command_line;
 mod completion;
 mod faults;
 mod harness;
+mod injected;
 mod interrupts;
 mod limits;

@@ -43,6 +43,7 @@ pub fn prepare(
             .as_ref()
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
+        faults: scenario.faults.as_ref().map(ToString::to_string).unwrap_or_default(),
         tls_name,
         breakage: options.breakage.clone(),
     }))

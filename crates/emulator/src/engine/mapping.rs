@@ -1,7 +1,8 @@
 //! From what a host says to what the pilot hears: other names, and stamps on the pilot's clock.
 
 use sterna_pilot::{
-    CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, Samples, State, Status,
+    CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, RecordedEvent, Samples, State,
+    Status,
 };
 use sterna_report::{CorruptPage, IntegrityDetail, Latency, Side, Word};
 use sterna_wire::control::{HostSamples, HostStatus, LatencySummary, PassRecord, Phase, Verified};
@@ -108,6 +109,12 @@ pub fn add_samples(to: &mut Samples, side: Side, theirs: HostSamples, host: &Hos
         worker: gap.worker,
         start_ns: host.to_ours(gap.start_ns),
         end_ns: host.to_ours(gap.end_ns),
+    }));
+    to.events.extend(theirs.events.into_iter().map(|event| RecordedEvent {
+        at_ns: host.to_ours(event.at_ns),
+        side: side.into(),
+        kind: event.kind,
+        text: event.text,
     }));
     let pair = LatencyPair {
         before: theirs.latency_before.map(latency),

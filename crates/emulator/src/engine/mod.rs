@@ -264,11 +264,12 @@ impl Hypervisor for Emulator {
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
             // `unsupported` refuses such a scenario before anything starts.
-            Action::DropLink | Action::Recover => {
-                return Err(EngineError::Failed("The emulator cannot do this".to_owned()));
-            }
             Action::StartPostcopy => {
                 return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
+            }
+            Action::Recover => {
+                let text = "The emulator does not make a lost link anew".to_owned();
+                return Err(EngineError::Failed(text));
             }
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())

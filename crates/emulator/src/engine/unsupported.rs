@@ -15,7 +15,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.transport",
             "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
         ),
-        (scenario.faults.is_some(), "fault", qemu_alone),
+        (
+            migration.postcopy.as_ref().is_some_and(|it| it.recover),
+            "migration.postcopy.recover",
+            qemu_alone,
+        ),
         (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
         (migration.direct_io, "migration.direct-io", qemu_alone),
         (

@@ -289,6 +289,7 @@ impl Built {
                 .map(|it| Gap { worker: it.worker, start_ns: it.start_ns, end_ns: it.end_ns })
                 .collect(),
             gaps_lost: self.guest.crew().map_or(0, Crew::lost_gaps),
+            events: self.progress.take_events(),
             resident_peak_bytes: self.sampler.resident_peak_bytes(),
             latency_before: before.as_ref().and_then(latency_summary),
             latency_since: since.as_ref().and_then(latency_summary),

@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use sterna_scenario::{FaultAction, FaultError};
+use sterna_sys::clock::monotonic_ns;
 use sterna_sys::crc32c;
-use sterna_wire::control::{HostConfig, Phase};
+use sterna_wire::control::{HostConfig, Phase, Side};
 use sterna_wire::stream::{
-    FrameError, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
+    FrameError, HEADER_BYTES, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
     OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
 
 use super::breakage::{Defect, Moment, strike};
+use super::faults::{Damaging, FaultPlan, Reached};
 use super::progress::Progress;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
@@ -68,6 +71,8 @@ enum LoadError {
     Aborted(String),
     #[error("The workload cannot start: {0}")]
     Crew(#[from] CrewError),
+    #[error(transparent)]
+    Faults(#[from] FaultError),
     #[error("Sending failed: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -124,6 +129,11 @@ struct Load<'a> {
     session: [u8; 16],
     defects: Vec<Defect>,
     runs: Vec<PageRun>,
+    faults: FaultPlan,
+    is_damaging: bool,
+    closing: &'a AtomicBool,
+    pass: u32,
+    taken_bytes: u64,
 }
 
 impl<'a> Load<'a> {
@@ -132,7 +142,7 @@ impl<'a> Load<'a> {
         progress: &'a Progress,
         config: &HostConfig,
         listener: Listener,
-        closing: &AtomicBool,
+        closing: &'a AtomicBool,
         on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Load<'a>, LoadError> {
         let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
@@ -150,6 +160,11 @@ impl<'a> Load<'a> {
             session: [0; 16],
             defects: Vec::new(),
             runs: Vec::new(),
+            faults: FaultPlan::new(&config.faults, Side::Destination, monotonic_ns())?,
+            is_damaging: false,
+            closing,
+            pass: 1,
+            taken_bytes: 0,
         })
     }
 
@@ -213,12 +228,15 @@ impl<'a> Load<'a> {
         let mut state = None;
         self.strike(Moment::Pass(1));
         loop {
+            self.suffer();
             let header = self.reader.header(&mut self.inbound)?;
+            self.taken_bytes += HEADER_BYTES as u64 + u64::from(header.body_bytes);
             match header.kind {
                 Kind::Pages => self.load_pages(&header)?,
                 Kind::Zero => self.load_zero_pages(&header)?,
                 _ => match self.reader.body(&mut self.inbound, &header)? {
                     Message::PassEnd(pass) => {
+                        self.pass = pass + 1;
                         self.progress.update(|it| it.pass = pass + 1);
                         self.strike(Moment::Pass(pass + 1));
                     }
@@ -234,6 +252,29 @@ impl<'a> Load<'a> {
         };
         self.guest.enlist(&CrewState { counts: state.counts })?;
         Ok(())
+    }
+
+    /// Strikes with the faults that are due, and waits as they order. A stalled destination ends with its pilot.
+    fn suffer(&mut self) {
+        let reached = Reached { pass: self.pass, bytes: self.taken_bytes, now_ns: monotonic_ns() };
+        for fault in self.faults.due(reached) {
+            self.progress.note("fault", format!("On purpose: {fault}"));
+            match fault.action {
+                FaultAction::Drop => self.socket.shut_down(),
+                FaultAction::Kill => std::process::abort(),
+                FaultAction::Corrupt => self.is_damaging = true,
+                FaultAction::Delay(span) => self.faults.delay = span.0,
+                FaultAction::Stall(span) => {
+                    let until = span.map(|it| Instant::now() + it.0);
+                    while until.is_none_or(|it| Instant::now() < it)
+                        && !self.closing.load(Ordering::Acquire)
+                    {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            }
+        }
+        std::thread::sleep(self.faults.delay);
     }
 
     fn load_pages(&mut self, header: &Header) -> Result<(), LoadError> {
@@ -319,7 +360,10 @@ impl<'a> Load<'a> {
     }
 
     fn send(&mut self, message: &Message) -> std::io::Result<u64> {
-        self.writer.send(&mut self.socket, message)
+        match std::mem::take(&mut self.is_damaging) {
+            true => self.writer.send(&mut Damaging::new(&mut self.socket), message),
+            false => self.writer.send(&mut self.socket, message),
+        }
     }
 
     fn tell_and_drain(&mut self, text: &str) {

@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod channels;
 pub mod decision;
 pub mod destination;
+pub mod faults;
 pub mod gate;
 pub mod pacer;
 pub mod page_set;

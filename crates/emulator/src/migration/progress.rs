@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{HostStatus, PassRecord, Phase, Stamps};
+use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
 /// The status of a migration, written by its thread and read by the control connection.
 ///
@@ -17,6 +17,7 @@ pub struct Progress {
 struct Inner {
     status: HostStatus,
     passes: Vec<PassRecord>,
+    events: Vec<HostEvent>,
 }
 
 impl Progress {
@@ -33,6 +34,17 @@ impl Progress {
     /// Adds a finished pass.
     pub fn finish_pass(&self, record: PassRecord) {
         self.lock().passes.push(record);
+    }
+
+    /// Notes that something happened now.
+    pub fn note(&self, kind: &str, text: String) {
+        let event = HostEvent { at_ns: monotonic_ns(), kind: kind.to_owned(), text };
+        self.lock().events.push(event);
+    }
+
+    /// Takes what happened since the last time.
+    pub fn take_events(&self) -> Vec<HostEvent> {
+        std::mem::take(&mut self.lock().events)
     }
 
     /// The phase alone.

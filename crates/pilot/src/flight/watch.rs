@@ -164,15 +164,6 @@ impl Flight<'_> {
         if state == State::PostcopyPaused {
             return self.recover(watch);
         }
-        let situation = Situation {
-            elapsed_ns: now_ns.saturating_sub(watch.accepted_ns),
-            passes: self.record.completed_passes(),
-            sent_bytes: self.record.polls.last().and_then(|it| it.transferred_bytes).unwrap_or(0),
-            guest_runs: state != State::Switchover,
-        };
-        if let Some(fault) = watch.policy.fault(situation) {
-            self.act(fault)?;
-        }
         if let Some(since_ns) = self.cancelled_ns {
             // A cancel that came too late is no cancel, and the silence past the commit point has its own limit.
             let is_committed = matches!(state, State::Committed | State::Postcopy);
@@ -187,6 +178,11 @@ impl Flight<'_> {
         if matches!(state, State::Committed | State::Postcopy) {
             return Ok(());
         }
+        let situation = Situation {
+            elapsed_ns: now_ns.saturating_sub(watch.accepted_ns),
+            passes: self.record.completed_passes(),
+            guest_runs: state != State::Switchover,
+        };
         watch.policy.decide(situation).map_or(Ok(()), |decision| self.act(decision))
     }
 
@@ -215,10 +211,7 @@ impl Flight<'_> {
             Action::Pause => self.record.forced_ns = Some(now_ns),
             // What the scenario itself asked for is no force; what a limit brought about is.
             Action::StartPostcopy if kind == "limit" => self.record.forced_ns = Some(now_ns),
-            Action::StartPostcopy
-            | Action::SetDowntimeLimit(_)
-            | Action::DropLink
-            | Action::Recover => return Ok(()),
+            Action::StartPostcopy | Action::SetDowntimeLimit(_) | Action::Recover => return Ok(()),
         }
         self.record.reason = Some(text);
         Ok(())

@@ -433,7 +433,7 @@ impl Hypervisor for Scripted {
             Action::Recover if self.is_link_lost() => {
                 return Err(EngineError::Failed("The other side has not noticed yet".to_owned()));
             }
-            Action::Cancel | Action::SetDowntimeLimit(_) | Action::DropLink | Action::Recover => {}
+            Action::Cancel | Action::SetDowntimeLimit(_) | Action::Recover => {}
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use sterna_pilot::{Action, EngineError};
 use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
+use super::mishaps::Mishaps;
 use crate::hold::Hold;
 use crate::launch::Launched;
 use crate::settings;
@@ -34,17 +35,9 @@ impl Qemu {
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
         self.stream_uri = Some(uri);
+        self.mishaps = Mishaps::new(&self.scenario, accepted_ns);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
-    }
-
-    /// Breaks the stream past QEMU's main thread, as a network would.
-    fn drop_link(&mut self, is_postcopy: bool) -> Result<(), EngineError> {
-        let (command, arguments) = match is_postcopy {
-            true => ("migrate-pause", Value::Null),
-            false => ("yank", json!({ "instances": [{ "type": "migration" }] })),
-        };
-        self.source()?.execute_out_of_band(command, arguments).map(|_| ())
     }
 
     /// Lets the destination listen where it did before, and the source dial again.
@@ -87,7 +80,6 @@ impl Qemu {
                 let arguments = json!({ "downtime-limit": limit });
                 self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
             }
-            Action::DropLink => self.drop_link(has_begun),
             Action::Recover => self.recover(),
             Action::StartPostcopy => {
                 self.source()?.execute("migrate-start-postcopy", Value::Null).map(|_| ())

@@ -1,12 +1,13 @@
 //! QEMU as the pilot flies it.
 //!
-//! The files follow the flight: [`boot`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+//! The files follow the flight: [`boot`], [`follow`], [`act`], [`mishaps`], [`ending`]; [`facts`] is what the report gets.
 
 mod act;
 mod boot;
 mod ending;
 mod facts;
 mod follow;
+mod mishaps;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use sterna_pilot::{
 use sterna_report::{Engine, IntegrityDetail, Side, Warning};
 use sterna_scenario::Scenario;
 use tempfile::TempDir;
+
+use mishaps::Mishaps;
 
 use crate::QemuOptions;
 use crate::costs::CostSampler;
@@ -62,6 +65,7 @@ pub struct Qemu {
     /// Why the destination does not answer any more.
     lost_destination: Option<String>,
     recoveries: u32,
+    mishaps: Mishaps,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -92,6 +96,7 @@ impl Qemu {
             completed_since_ns: None,
             lost_destination: None,
             recoveries: 0,
+            mishaps: Mishaps::default(),
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -148,6 +153,7 @@ impl Hypervisor for Qemu {
 
     fn status(&mut self) -> Result<Status, EngineError> {
         let status = self.poll_and_hold()?;
+        self.strike(&status)?;
         if status.at_ns >= self.next_ping_ns {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();

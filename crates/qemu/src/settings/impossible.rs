@@ -1,7 +1,7 @@
 //! What no QEMU can do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{Scenario, TlsMode, Transport};
+use sterna_scenario::{FaultAction, Scenario, TlsMode, Transport};
 
 /// What no QEMU can do; nothing has been started yet.
 pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
@@ -14,6 +14,11 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             scenario.link.is_some(),
             "link",
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
+        ),
+        (
+            scenario.faults.as_ref().is_some_and(|it| !it.0.iter().all(|it| can_strike(it.action))),
+            "faults",
+            "with QEMU a link can drop and a side can be killed, but nothing be stalled, corrupted or delayed; use drop and kill alone, or the emulator",
         ),
         (
             migration.postcopy.as_ref().is_some_and(|it| it.recover)
@@ -41,6 +46,10 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
         .collect()
 }
 
+fn can_strike(action: FaultAction) -> bool {
+    matches!(action, FaultAction::Drop | FaultAction::Kill)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +63,9 @@ mod tests {
         let found = impossible(&scenario("[link]\nlatency = \"1ms\""));
         assert_eq!(found[0].field, "link");
         assert!(impossible(&scenario("")).is_empty());
+        let stalls = "faults = \"at=1s,action=drop;at=2s,action=stall\"";
+        assert_eq!(impossible(&scenario(stalls))[0].field, "faults");
+        assert!(impossible(&scenario("faults = \"at=1s,action=kill\"")).is_empty());
         let theirs = "mode = \"x509\"\ncredentials = \"/certs\"";
         let over_unix = format!("[migration]\ntransport = \"unix\"\n[migration.tls]\n{theirs}");
         assert_eq!(impossible(&scenario(&over_unix))[0].field, "migration.tls.hostname");

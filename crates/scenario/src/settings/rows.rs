@@ -85,11 +85,11 @@ macro_rules! downtime {
 pub(super) const SETTINGS: &[Setting] = &[
     maybe!("name", name, "a bare run", None, "What to call the run in reports"),
     maybe!(
-        "fault",
+        "faults",
         faults,
-        "at=2s,action=drop",
+        "at-pass=2,side=source,action=drop;at=5s,side=destination,action=stall,for=500ms",
         Some("none"),
-        "Mishaps to bring about on purpose, as in at=2s,action=drop;at-pass=3,action=drop; each at a time since the migrate command, at-pass or at-bytes; drop breaks the migration's connections; the same as tables [[fault]]"
+        "What goes wrong on purpose: drop, stall, corrupt, delay or kill; the same as tables [[fault]]"
     ),
     plain!("guest.vcpus", guest.vcpus, "Virtual processors, 1 to 1024"),
     plain!("guest.memory", guest.memory, "Guest memory"),

@@ -1,13 +1,13 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
-pub(crate) mod fault;
+mod fault;
 mod migration;
 mod stream;
 
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
-pub use fault::{Fault, FaultAction, FaultError, Faults, Moment};
+pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use migration::{
     AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy, Trigger,
 };
@@ -24,8 +24,6 @@ use crate::{IdSet, PAGE_BYTES, choice::choice};
 pub struct Scenario {
     /// What to call the run in reports.
     pub name: Option<String>,
-    /// Mishaps to bring about on purpose.
-    pub faults: Option<Faults>,
     /// The virtual machine.
     pub guest: Guest,
     /// What the guest does with its memory.
@@ -34,6 +32,8 @@ pub struct Scenario {
     pub migration: Migration,
     /// The wire to emulate; the plain network without it.
     pub link: Option<Link>,
+    /// What goes wrong on purpose; nothing without it.
+    pub faults: Option<Faults>,
     /// When to stop waiting.
     pub limits: Limits,
     /// How long to watch, and how often.

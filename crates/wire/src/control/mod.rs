@@ -24,7 +24,7 @@ mod samples;
 mod status;
 
 pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
-pub use samples::{Corruption, Gap, HostSample, HostSamples, LatencySummary, Verified};
+pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 
 /// The control version this build speaks.

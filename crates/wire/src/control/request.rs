@@ -162,6 +162,8 @@ pub struct HostConfig {
     pub link_latency_ns: u64,
     /// Emulated wire: bytes per second; `None` for none.
     pub link_bytes_per_second: Option<u64>,
+    /// What goes wrong on purpose, as a scenario writes it; empty for nothing.
+    pub faults: String,
     /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
     #[serde(default)]
     pub tls_name: Option<String>,

@@ -12,12 +12,26 @@ pub struct HostSamples {
     pub gaps: Vec<Gap>,
     /// Gaps that did not fit the log.
     pub gaps_lost: u64,
+    /// What happened to the migration by intent or by accident, since the last time.
+    pub events: Vec<HostEvent>,
     /// Most memory the process had resident.
     pub resident_peak_bytes: Option<u64>,
     /// Write latencies before the migration began.
     pub latency_before: Option<LatencySummary>,
     /// Write latencies from then on.
     pub latency_since: Option<LatencySummary>,
+}
+
+/// Something that happened at a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct HostEvent {
+    /// The host's clock.
+    pub at_ns: u64,
+    /// One stable word.
+    pub kind: String,
+    /// One sentence.
+    pub text: String,
 }
 
 /// One look at a host.

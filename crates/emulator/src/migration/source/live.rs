@@ -72,6 +72,9 @@ impl Run<'_> {
             self.check_cancel()?;
             self.connection.check()?;
             self.strike(Moment::Pass(pass.number()));
+            if self.ram.pending_bytes() == 0 {
+                self.suffer(pass.number())?;
+            }
             if self.gate.wants_pause() {
                 return Ok(pass);
             }

@@ -20,11 +20,12 @@ use std::io;
 use std::sync::Arc;
 
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{HostConfig, HostStatus, Phase};
+use sterna_wire::control::{HostConfig, HostStatus, Phase, Side};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
 use super::decision::Decision;
+use super::faults::FaultPlan;
 use super::gate::Gate;
 use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
@@ -87,6 +88,13 @@ impl Source {
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
+        let faults = match FaultPlan::new(&config.faults, Side::Source, monotonic_ns()) {
+            Ok(faults) => faults,
+            Err(error) => {
+                let stop = Stop::Failed(error.to_string());
+                return restore(&guest, crew, &progress, None, stop);
+            }
+        };
         let connection = Connection::open(&target, &config, on_connect);
         let mut connection = match connection {
             Ok(connection) => connection,
@@ -104,6 +112,8 @@ impl Source {
             config: &config,
             session,
             defects,
+            faults,
+            is_damaging: false,
         };
         match run.phases() {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),

@@ -2,17 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use sterna_scenario::FaultAction;
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
 use sterna_workload::Crew;
 
 use super::Stop;
-use super::connection::Connection;
+use super::connection::{Connection, SLICE};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::decision::Decision;
+use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
 use crate::migration::pacer::Pacer;
 use crate::migration::pass::{Opening, PassMeter};
@@ -32,6 +35,9 @@ pub(super) struct Run<'a> {
     pub(super) config: &'a HostConfig,
     pub(super) session: [u8; 16],
     pub(super) defects: Vec<Defect>,
+    pub(super) faults: FaultPlan,
+    /// Whether the next frame is to be damaged on its way.
+    pub(super) is_damaging: bool,
 }
 impl Run<'_> {
     pub(super) fn phases(&mut self) -> Result<(), Stop> {
@@ -65,12 +71,16 @@ impl Run<'_> {
         pass: &mut PassMeter,
         is_limited: bool,
     ) -> Result<(), Stop> {
+        self.suffer(pass.number())?;
         self.pacer.set_limited(is_limited);
         self.pacer.wait()?;
         let max_bytes =
             self.pacer.quantum_bytes(PAGE_BYTES as u64, (MAX_PAGES * PAGE_BYTES) as u64);
         let Connection { socket, writer, .. } = self.connection;
-        let batch = self.ram.send_batch(max_bytes, writer, socket)?;
+        let batch = match std::mem::take(&mut self.is_damaging) {
+            true => self.ram.send_batch(max_bytes, writer, &mut Damaging::new(socket))?,
+            false => self.ram.send_batch(max_bytes, writer, socket)?,
+        };
         self.pacer.take(batch.wire_bytes);
         pass.count(batch);
         let is_live = self.progress.phase() == Phase::Active;
@@ -80,6 +90,35 @@ impl Run<'_> {
             it.pages_resent += if is_live { batch.resent } else { 0 };
         });
         Ok(())
+    }
+
+    /// Strikes with the faults that are due, and waits as they order.
+    pub(super) fn suffer(&mut self, pass: u32) -> Result<(), Stop> {
+        let reached = Reached { pass, bytes: self.pacer.sent_bytes(), now_ns: monotonic_ns() };
+        for fault in self.faults.due(reached) {
+            self.progress.note("fault", format!("On purpose: {fault}"));
+            match fault.action {
+                FaultAction::Drop => self.connection.socket.shut_down(),
+                FaultAction::Kill => std::process::abort(),
+                FaultAction::Corrupt => self.is_damaging = true,
+                FaultAction::Delay(span) => self.faults.delay = span.0,
+                FaultAction::Stall(span) => self.idle(span.map(|it| it.0))?,
+            }
+        }
+        self.idle(Some(self.faults.delay))
+    }
+
+    /// Does nothing for a time, or until the migration is cancelled.
+    fn idle(&self, length: Option<Duration>) -> Result<(), Stop> {
+        let until = length.map(|it| Instant::now() + it);
+        loop {
+            let left = until.map_or(SLICE, |it| it.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(());
+            }
+            self.check_cancel()?;
+            std::thread::sleep(left.min(SLICE));
+        }
     }
 
     pub(super) fn tell(&mut self) {

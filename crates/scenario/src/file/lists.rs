@@ -1,4 +1,4 @@
-//! Phases of the workload as tables of their own, which are one text everywhere else.
+//! Lists of tables, such as `[[workload.phase]]`, each of which is one text everywhere else.
 
 use sterna_workload::Phases;
 use toml::Spanned;
@@ -7,29 +7,69 @@ use toml::de::DeValue;
 use super::{Walk, described};
 use crate::error::ScenarioError;
 use crate::settings;
-use crate::value::Value;
+use crate::types::Faults;
+use crate::value::{Value, ValueError};
 
-/// Tables of this name are read as one text of this setting.
-pub(super) const PHASE: &str = "workload.phase";
-const PHASES: &str = "workload.phases";
+/// Tables of one name that are read as one text of a setting: their fields with commas between, the tables with semicolons.
+pub(super) struct List {
+    table: &'static str,
+    setting: &'static str,
+    example: &'static str,
+    /// Whether a field alone could be read, for the sake of its place in the file.
+    check: fn(&str) -> Result<(), ValueError>,
+}
+
+const LISTS: &[List] = &[
+    List {
+        table: "workload.phase",
+        setting: "workload.phases",
+        example: "for = \"30s\"",
+        check: |field| {
+            let whole = match field.starts_with("for=") {
+                true => field.to_owned(),
+                false => format!("for=1s,{field}"),
+            };
+            <Phases as Value>::read(&whole).map(drop)
+        },
+    },
+    List {
+        table: "fault",
+        setting: "faults",
+        example: "action = \"drop\"",
+        check: |field| Faults::check_field(field).map_err(ValueError::from),
+    },
+];
+
+/// The list whose tables have this name.
+pub(super) fn find(path: &str) -> Option<&'static List> {
+    LISTS.iter().find(|list| list.table == path)
+}
 
 impl Walk<'_> {
-    pub(super) fn phases(&mut self, value: &Spanned<DeValue<'_>>) -> Result<(), ScenarioError> {
+    pub(super) fn list(
+        &mut self,
+        list: &'static List,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ScenarioError> {
         let origin = self.place.origin(value.span().start);
-        let tables = value.get_ref().as_array().ok_or_else(|| self.not_phases(value))?;
+        let tables = value.get_ref().as_array().ok_or_else(|| self.not_tables(list, value))?;
         let mut texts = Vec::new();
         for table in tables {
-            texts.push(self.phase(table)?);
+            texts.push(self.list_entry(list, table)?);
         }
-        match settings::find(PHASES) {
+        match settings::find(list.setting) {
             Some(setting) => self.builder.put(setting, &texts.join(";"), origin),
-            None => Err(self.not_phases(value)),
+            None => Err(self.not_tables(list, value)),
         }
     }
 
-    /// The text of one phase, of which each field was read once for the sake of its place.
-    fn phase(&self, table: &Spanned<DeValue<'_>>) -> Result<String, ScenarioError> {
-        let fields = table.get_ref().as_table().ok_or_else(|| self.not_phases(table))?;
+    /// The text of one table, of which each field was read once for the sake of its place.
+    fn list_entry(
+        &self,
+        list: &'static List,
+        table: &Spanned<DeValue<'_>>,
+    ) -> Result<String, ScenarioError> {
+        let fields = table.get_ref().as_table().ok_or_else(|| self.not_tables(list, table))?;
         let mut entries: Vec<_> = fields.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         let mut words = Vec::new();
@@ -37,25 +77,23 @@ impl Walk<'_> {
             let text = match value.get_ref() {
                 DeValue::String(text) => text.to_string(),
                 DeValue::Integer(number) => number.to_string(),
-                _ => return Err(self.not_phases(value)),
+                _ => return Err(self.not_tables(list, value)),
             };
             let word = format!("{}={text}", key.get_ref());
-            let probe =
-                if key.get_ref() == "for" { word.clone() } else { format!("for=1s,{word}") };
-            if let Err(source) = <Phases as Value>::read(&probe) {
-                let origin = self.place.origin(value.span().start);
-                return Err(ScenarioError::Value { path: PHASE, origin, source: Box::new(source) });
+            if let Err(source) = (list.check)(&word) {
+                let (path, origin) = (list.table, self.place.origin(value.span().start));
+                return Err(ScenarioError::Value { path, origin, source: Box::new(source) });
             }
             words.push(word);
         }
         Ok(words.join(","))
     }
 
-    fn not_phases(&self, value: &Spanned<DeValue<'_>>) -> ScenarioError {
+    fn not_tables(&self, list: &'static List, value: &Spanned<DeValue<'_>>) -> ScenarioError {
         ScenarioError::WrongType {
-            path: PHASE,
+            path: list.table,
             origin: self.place.origin(value.span().start),
-            expected: "tables [[workload.phase]] with texts such as for = \"30s\"".to_owned(),
+            expected: format!("tables [[{}]] with texts such as {}", list.table, list.example),
             found: described(value.get_ref()),
         }
     }
@@ -108,5 +146,23 @@ mod tests {
         check(overlap, "Phase 2 begins at 3s, but phase 1 lasts until 5s");
         check("workload.repeat = true", "no `workload.phases` to repeat");
         check("workload.phases = \"for=1s,memory=1TiB\"", "cannot have a working set of 1TiB");
+    }
+
+    #[test]
+    fn faults_are_tables_or_one_text() {
+        let read = |text: &str| Scenario::from_toml(text, "run.toml").unwrap();
+        let tables = read(
+            "[[fault]]\nat-pass = 2\naction = \"stall\"\nfor = \"500ms\"\n\
+             [[fault]]\nat-bytes = \"100MiB\"\nside = \"destination\"\naction = \"kill\"\n",
+        );
+        let text = "at-pass=2,side=source,action=stall,for=500ms;at-bytes=100MiB,side=destination,action=kill";
+        assert_eq!(tables, read(&format!("faults = \"{text}\"")));
+        assert_eq!(tables.faults.as_ref().unwrap().to_string(), text);
+        assert_eq!(read(&tables.to_toml()), tables);
+        refused(
+            "[[fault]]\nat-pass = 2\naction = \"dorp\"",
+            "Field `fault` has an unusable value at run.toml:3:10: \
+             Unknown action of a fault `dorp`; did you mean `drop`?",
+        );
     }
 }
