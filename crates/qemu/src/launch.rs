@@ -118,7 +118,7 @@ fn image(plan: &Plan) -> Result<GuestImage, EngineError> {
         config: &config.to_string(),
         directory: plan.directory,
     };
-    guest_image::build(&options).map_err(|error| EngineError::Unsupported(error.to_string()))
+    guest_image::build(&options).map_err(|error| EngineError::Unsupported(with_causes(&error)))
 }
 
 /// The image as each side finds it.
@@ -363,6 +363,12 @@ fn machines(side: Side, place: &Place, program: &Path) -> Result<Vec<String>, En
 
 fn version_of(name: &str) -> Vec<u32> {
     name.split('.').filter_map(|it| it.parse().ok()).collect()
+}
+
+/// An error with everything that it came from.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, it| format!("{text}: {it}"))
 }
 
 fn no_line(error: std::io::Error) -> EngineError {

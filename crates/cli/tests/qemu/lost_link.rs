@@ -21,7 +21,7 @@ fn in_post_copy_a_lost_link_is_made_anew() {
     let Some(bench) = Bench::new() else { return };
     let outcome = run(&bench, &[&LOST_IN_POSTCOPY[..], &["--postcopy-recover"]].concat());
     outcome.assert_ended(0, "completed", "verified");
-    assert_eq!(detail(&outcome, "/postcopy_recoveries"), 1);
+    assert!(detail(&outcome, "/postcopy_recoveries").as_u64() >= Some(1));
     let events = outcome.report()["events"].to_string();
     for kind in ["\"fault\"", "\"link-lost\"", "\"recover\"", "postcopy-paused", "postcopy-recover"]
     {
@@ -49,7 +49,14 @@ fn before_the_switch_a_lost_link_leaves_the_guest_on_the_source() {
 #[test]
 fn a_way_that_cannot_be_taken_twice_is_refused() {
     let Some(bench) = Bench::new() else { return };
-    let more = ["--postcopy-after", "1s", "--postcopy-recover", "--transport", "fd"];
+    let more = [
+        "--postcopy-after",
+        "1s",
+        "--postcopy-recover",
+        "--postcopy-preempt=false",
+        "--transport",
+        "fd",
+    ];
     let outcome = bench.outcome(&more);
     outcome.assert_ended(5, "unsupported", "unchecked");
     outcome.assert_reason_has("migration.postcopy.recover");

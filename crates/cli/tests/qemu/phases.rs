@@ -64,7 +64,7 @@ fn in_post_copy_the_death_of_either_is_the_death_of_the_guest() {
     let Some(bench) = Bench::new() else { return };
     for side in ["source", "destination"] {
         let more = [&NEVER_ENDING[..], &POSTCOPY].concat();
-        let outcome = killed_at(&bench, side, "postcopy", &more);
+        let outcome = killed_at(&bench, side, "  postcopy  ", &more);
         outcome.assert_ended(3, "lost", "unchecked");
         outcome.assert_reason_has("killed by signal 9");
     }

@@ -16,7 +16,10 @@ const COMMIT_TIMEOUT_NS: u64 = 30_000_000_000;
 /// How long a link that was lost in post-copy may stay away.
 pub(super) const RECOVERY_TIMEOUT_NS: u64 = 30_000_000_000;
 
-/// Time between two attempts to make it anew.
+/// How long a new link may take before yet another is asked for.
+const RECOVERY_PATIENCE_NS: u64 = 2_000_000_000;
+
+/// Time between two attempts to make it anew, as long as they are refused.
 const RECOVERY_INTERVAL_NS: u64 = 300_000_000;
 
 /// The state of watching one migration.
@@ -145,6 +148,7 @@ impl Flight<'_> {
         match self.pilot.hypervisor.act(Action::Recover) {
             Ok(()) => {
                 watch.recoveries += 1;
+                watch.next_recovery_ns = now_ns + RECOVERY_PATIENCE_NS;
                 let text =
                     format!("Recovery {} began (migration.postcopy.recover)", watch.recoveries);
                 self.note(now_ns, "recover", text);

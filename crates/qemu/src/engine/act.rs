@@ -31,7 +31,13 @@ impl Qemu {
         }
         let asked_ns = monotonic_ns();
         let Launched { source, destination, way, .. } = self.sides()?;
-        let uri = transport::begin(way, source, destination)?;
+        let begun = transport::begin(way, source, destination);
+        let uri = begun.map_err(|error| match (error, destination.is_gone()) {
+            (EngineError::Failed(words), Some(end)) => {
+                EngineError::Failed(format!("{words}; destination: {end}"))
+            }
+            (error, _) => error,
+        })?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
         self.stream_uri = Some(uri);

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn faults_strike_once_and_at_their_moment() {
-        let text = "faults = \"at=3s,action=drop;at-pass=2,action=kill;at-bytes=1MiB,action=drop;at-postcopy=1s,action=drop\"";
+        let text = "faults = \"at=3s,action=drop;at-pass=2,action=kill;at-bytes=1MiB,action=drop;at-postcopy=1s,action=drop\"\n[migration.postcopy]\nafter = \"9s\"";
         let scenario = Scenario::from_toml(text, "test.toml").unwrap();
         let mut mishaps = Mishaps::new(&scenario, SECOND);
         let mut look = |seconds: u64, pass, bytes, is_postcopy| {
@@ -111,7 +111,8 @@ mod tests {
                 ..Status::default()
             };
             let due = mishaps.due(&status, is_postcopy);
-            due.iter().map(|it| it.to_string().split(',').next().unwrap().to_owned()).collect()
+            let first = |it: &Fault| it.to_string().split(',').next().unwrap().to_owned();
+            due.iter().map(first).collect::<Vec<_>>()
         };
         let nothing: Vec<String> = Vec::new();
         assert_eq!(look(1, 1, 9, false), nothing);
