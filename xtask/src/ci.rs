@@ -49,6 +49,7 @@ fn steps() -> Vec<Command> {
         // The short forms of the long counts.
         cargo(&["xtask", "soak", "migrations", "--short"]),
         cargo(&["xtask", "soak", "downtime", "--short"]),
+        cargo(&["xtask", "bench", "dirty", "--short"]),
     ]
 }
 

@@ -17,7 +17,7 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
     Tool {
@@ -27,6 +27,7 @@ const TOOLS: [Tool; 5] = [
     },
     Tool { program: "jq", debian_package: "jq", used_for: "reading reports as a script would" },
     Tool { program: "iperf3", debian_package: "iperf3", used_for: "a figure beside benchmarks" },
+    Tool { program: "strace", debian_package: "strace", used_for: "calls of a hot loop" },
 ];
 
 /// Makes the machine ready: installs what is missing if it may and can, lists what is left.
@@ -100,7 +101,7 @@ fn is_root() -> bool {
 }
 
 /// Where a program lies; `/usr/sbin` counts even where an unprivileged PATH leaves it out.
-fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
@@ -127,6 +128,6 @@ mod tests {
     #[test]
     fn a_package_with_two_tools_is_installed_once() {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
-        assert_eq!(packages(&tools), ["iproute2", "qemu-system-x86", "jq", "iperf3"]);
+        assert_eq!(packages(&tools), ["iproute2", "qemu-system-x86", "jq", "iperf3", "strace"]);
     }
 }

@@ -1,8 +1,17 @@
-//! What a report says of the machine the pilot ran on.
+//! What a report says of this program and the machine that it ran on.
 
 use std::fs;
 
-use sterna_report::Host;
+use sterna_report::{Host, Tool};
+
+/// This program.
+pub fn tool() -> Tool {
+    Tool {
+        name: "sterna".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        features: Vec::new(),
+    }
+}
 
 /// The facts that this machine gives.
 pub fn host() -> Host {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use sterna_report::Side;
-use sterna_scenario::{HugePages, Placement, Scenario};
+use sterna_scenario::{HugePages, Placement, Scenario, TlsMode};
 use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
@@ -33,6 +33,8 @@ pub(crate) struct Files {
     pub guest_line: PathBuf,
     /// What the guest's kernel says.
     pub console: PathBuf,
+    /// What QEMU writes down of itself, where it is asked to.
+    pub log: PathBuf,
 }
 
 impl Files {
@@ -41,6 +43,7 @@ impl Files {
         Files {
             guest_line: directory.join(format!("{name}.guest")),
             console: directory.join(format!("{name}.console")),
+            log: directory.join(format!("{name}.log")),
         }
     }
 }
@@ -66,7 +69,8 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     }
     line.pair("-kernel", &image.kernel);
     line.pair("-initrd", &image.initramfs);
-    line.pair("-append", "console=ttyS0 panic=-1 quiet mitigations=off");
+    // On a machine that is busy enough an emulated timer looks broken to a kernel that checks it, which then panics.
+    line.pair("-append", "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check");
     line.pair("-chardev", with_path("file,id=console,path=", &files.console));
     line.pair("-serial", "chardev:console");
     let guest_line = with_path("socket,id=guest,server=on,wait=off,path=", &files.guest_line);
@@ -79,6 +83,9 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
         let mac = GUEST_MAC.map(|it| format!("{it:02x}")).join(":");
         // Without a ROM to boot from the network, which would have to be found first.
         line.pair("-device", format!("virtio-net-pci,netdev=net,mac={mac},romfile="));
+    }
+    if scenario.migration.tls_mode() != TlsMode::Off {
+        line.pair("-D", &files.log);
     }
     line.pair("-chardev", "socket,id=qmp,fd=0");
     line.pair("-mon", "chardev=qmp,mode=control");
@@ -97,7 +104,8 @@ pub(crate) fn cpus(side: Side, scenario: &Scenario) -> Vec<usize> {
     cpus.map(|it| it.iter().map(|id| id as usize).collect()).unwrap_or_default()
 }
 
-fn placement(side: Side, scenario: &Scenario) -> &Placement {
+/// What one side is bound to.
+pub(crate) fn placement(side: Side, scenario: &Scenario) -> &Placement {
     match side {
         Side::Source => &scenario.guest.source,
         Side::Destination => &scenario.guest.destination,
@@ -146,8 +154,7 @@ fn memory(side: Side, scenario: &Scenario) -> String {
     let nodes = placement(side, scenario).numa_nodes.as_ref();
     let nodes: String = nodes
         .map(|set| {
-            let one = |(index, id)| format!(",host-nodes.{index}={id}");
-            let list: String = set.iter().enumerate().map(one).collect();
+            let list: String = set.iter().map(|id| format!(",host-nodes={id}")).collect();
             format!("{list},policy=bind")
         })
         .unwrap_or_default();
@@ -206,7 +213,7 @@ mod tests {
         check("[guest]\nlocked = true", "-overcommit mem-lock=on");
         check("[guest]\nprealloc = false", "prealloc=off");
         check("[guest]\nhuge-pages = \"2MiB\"", "hugetlbsize=2M");
-        check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes.0=0,host-nodes.1=2,policy=bind");
+        check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes=0,host-nodes=2,policy=bind");
         check("", "path=/run,,x/source.guest");
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Evidence {
 }
 
 /// Where each stands in an answer of the source, and the name that the report gives it.
-const WATCHED: [(&str, &str); 17] = [
+const WATCHED: [(&str, &str); 20] = [
     ("/ram/multifd-bytes", "multifd_bytes"),
     ("/ram/precopy-bytes", "precopy_bytes"),
     ("/ram/downtime-bytes", "downtime_bytes"),
@@ -29,6 +29,9 @@ const WATCHED: [(&str, &str); 17] = [
     ("/xbzrle-cache/cache-miss", "xbzrle_cache_misses"),
     ("/xbzrle-cache/overflow", "xbzrle_overflows"),
     ("/xbzrle-cache/encoding-rate", "xbzrle_encoding_rate"),
+    ("/compression/pages", "compressed_pages"),
+    ("/compression/compressed-size", "compressed_bytes"),
+    ("/dirty-limit-throttle-time-per-round", "dirty_limit_throttle_microseconds"),
     ("/setup-time", "setup_milliseconds"),
     ("/total-time", "total_milliseconds"),
 ];

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_report::Side;
-use sterna_scenario::{Scenario, TlsMode};
+use sterna_scenario::{HugePages, Scenario};
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
 use crate::accelerator::{self, Choice, kvm_obstacle};
 use crate::command_line::{self, Files, Start};
+use crate::footprint::Footprint;
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
@@ -19,8 +20,9 @@ use crate::network;
 use crate::place::{self, Place};
 use crate::process::{Order, QemuProcess, side_name};
 use crate::qmp::Schema;
+use crate::resources;
 use crate::settings::{self, Wish};
-use crate::tls;
+use crate::tls::{self, Folders};
 use crate::transport::{self, Places, Way};
 
 /// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
@@ -50,6 +52,10 @@ pub(crate) struct Launched {
     pub left_out: Vec<&'static str>,
     /// What the guest's kernel writes, by side.
     pub consoles: [Console; 2],
+    /// Which pages each side's memory got, once the guest had booted.
+    pub footprints: [Footprint; 2],
+    /// What QEMU writes down of itself, by side.
+    pub logs: [PathBuf; 2],
     /// Where each side runs.
     pub places: [Place; 2],
 }
@@ -76,15 +82,20 @@ pub(crate) struct Plan<'a> {
     pub network: Option<[PathBuf; 2]>,
 }
 
+impl Plan<'_> {
+    fn is_broken(&self, defect: &str) -> bool {
+        self.options.breakage.as_deref() == Some(defect)
+    }
+}
+
 /// Boots with the best accelerator that works.
 pub(crate) fn launch(
     plan: &Plan,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Launched, EngineError> {
-    let wishes = settings::wishes(plan.scenario);
-    if plan.scenario.migration.tls_mode() == TlsMode::Psk {
-        tls::write_key(plan.directory)
-            .map_err(|error| EngineError::Failed(format!("No key can be written: {error}")))?;
+    let mut wishes = settings::wishes(plan.scenario);
+    if plan.is_broken("clear-text") {
+        wishes.retain(|it| it.name != "tls-creds");
     }
     let image = image(plan)?;
     let images = images(plan, &image)?;
@@ -175,10 +186,16 @@ fn attempt(
             Side::Source => &plan.options.source,
             Side::Destination => &plan.options.destination,
         };
-        let cpus = command_line::cpus(side, plan.scenario);
-        let order = Order { program, arguments: &arguments, cpus: &cpus };
+        let order = Order {
+            program,
+            arguments: &arguments,
+            cpus: &command_line::cpus(side, plan.scenario),
+            small_pages: plan.scenario.guest.huge_pages == HugePages::None,
+        };
         QemuProcess::start(side, place, &order)
+            .map_err(|error| resources::explain(error, side, plan.scenario))
     };
+    resources::check(plan.scenario, &plan.places)?;
     let mut source = start(Side::Source)?;
     let mut destination = start(Side::Destination)?;
     // What either side refuses is refused before the guest's first instruction.
@@ -209,6 +226,9 @@ fn attempt(
     let hello =
         await_hello(&mut guest, [&mut source, &mut destination], &console, limit, plan, progress)?;
     guest.align(Duration::from_secs(2));
+    let footprints = [&source, &destination].map(|it| it.local_pid().map(Footprint::of));
+    let footprints = footprints.map(Option::unwrap_or_default);
+    let logs = [files.log, theirs.log];
     let consoles = [console, Console { place: there.clone(), path: theirs.console }];
     let (image, machine) = (images[0].clone(), machine.to_owned());
     let places = plan.places.clone();
@@ -223,6 +243,8 @@ fn attempt(
         image,
         left_out,
         consoles,
+        footprints,
+        logs,
         places,
     })
 }
@@ -250,8 +272,9 @@ fn prepare(
     plan: &Plan,
 ) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
-    if plan.scenario.migration.tls_mode() == TlsMode::Psk {
-        tls::add_key(qemu, side, plan.directory, &plan.places[side as usize])?;
+    if let Some(tls) = &plan.scenario.migration.tls {
+        let folders = Folders::make(tls, plan.directory, plan.is_broken("strangers"))?;
+        tls::give(qemu, side, tls.mode, &folders, &plan.places[side as usize])?;
     }
     let left_out = settings::apply(qemu, side, wishes, &schema)?;
     Ok((left_out, schema))
@@ -353,8 +376,8 @@ fn machines(side: Side, place: &Place, program: &Path) -> Result<Vec<String>, En
     let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"];
     let monitor = ["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
     let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-    let mut qemu =
-        QemuProcess::start(side, place, &Order { program, arguments: &arguments, cpus: &[] })?;
+    let order = Order { program, arguments: &arguments, cpus: &[], small_pages: false };
+    let mut qemu = QemuProcess::start(side, place, &order)?;
     let answer = qemu.execute("query-machines", Value::Null)?;
     let names = answer.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
     let versions = names.filter_map(|it| it.strip_prefix("pc-i440fx-"));

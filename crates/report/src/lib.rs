@@ -16,6 +16,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod dirty;
+pub mod doctor;
+mod document;
 mod file;
 mod identity;
 mod integrity;
@@ -27,12 +30,13 @@ pub mod statistics;
 mod summary;
 mod verdict;
 
+pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
 pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{CorruptPage, Integrity, IntegrityDetail, Word};
 pub use probe::{Direction, Outage, Probe};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
-pub use schema::schema;
+pub use schema::{schema, schema_of};
 pub use series::{
     Clock, CpuSample, Event, EventSide, GuestSample, Latency, Pass, PassKind, Poll, Side, Warning,
 };

@@ -1,9 +1,11 @@
-//! The JSON Schema of the report.
+//! The JSON Schemas of the documents.
 
-use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
-use crate::Report;
+use crate::dirty::{DirtyEvent, DirtyReport};
+use crate::doctor::Findings;
+use crate::{Document, Report};
 
 /// The JSON Schema (draft 2020-12) of the reports that this version writes.
 ///
@@ -11,8 +13,22 @@ use crate::Report;
 /// report always has all of them; unknown additional fields are allowed, because later minor
 /// versions bring some.
 pub fn schema() -> Value {
+    schema_of(Document::Report)
+}
+
+/// The same for any document.
+pub fn schema_of(document: Document) -> Value {
+    match document {
+        Document::Report => generate::<Report>("Sterna migration report"),
+        Document::Dirty => generate::<DirtyReport>("Report of sterna dirty"),
+        Document::DirtyStream => generate::<DirtyEvent>("Line of sterna dirty --json-stream"),
+        Document::Doctor => generate::<Findings>("Findings of sterna doctor"),
+    }
+}
+
+fn generate<T: JsonSchema>(title: &str) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<Report>();
-    schema.insert("title".to_owned(), "Sterna migration report".into());
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), title.into());
     schema.to_value()
 }

@@ -13,6 +13,7 @@ use std::{
 use rustix::{
     io::Errno,
     process::{Pid, Signal, getppid, set_parent_process_death_signal},
+    thread::disable_transparent_huge_pages,
 };
 
 /// Makes the child be killed when its parent dies, however it dies, so that nothing of ours stays
@@ -30,6 +31,15 @@ pub fn die_with_parent(command: &mut Command) {
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are two bare
     // system calls and a comparison; neither the closure nor its errors allocate or lock.
+    unsafe { command.pre_exec(prepare) };
+}
+
+/// Has the child's memory in small pages only, whatever the system's setting for transparent huge
+/// pages is. What it starts itself inherits that.
+pub fn without_transparent_huge_pages(command: &mut Command) {
+    let prepare = || Ok(disable_transparent_huge_pages(true)?);
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. This is one bare
+    // system call; neither the closure nor its error allocates or locks.
     unsafe { command.pre_exec(prepare) };
 }
 
@@ -151,6 +161,18 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none(), "a child of a living thread lives");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_without_huge_pages_says_so() {
+        let mut command = Command::new("grep");
+        command.args(["THP_enabled", "/proc/self/status"]);
+        without_transparent_huge_pages(&mut command);
+        let status = command.output().unwrap().stdout;
+        // Kernels before 5.0 do not tell.
+        if !status.is_empty() {
+            assert_eq!(String::from_utf8(status).unwrap(), "THP_enabled:\t0\n");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum KeeperRequest {
         arguments: Vec<String>,
         /// Processors of the machine that it may use; empty for all.
         cpus: Vec<u64>,
+        /// Whether it gets no transparent huge pages.
+        small_pages: bool,
         /// The channel of its monitor, which is its standard input.
         monitor: u16,
     },
@@ -177,9 +179,10 @@ mod tests {
                 program: "q".to_owned(),
                 arguments: vec!["-S".to_owned()],
                 cpus: vec![1],
+                small_pages: true,
                 monitor: 2,
             },
-            r#"{"request":"launch","program":"q","arguments":["-S"],"cpus":[1],"monitor":2}"#,
+            r#"{"request":"launch","program":"q","arguments":["-S"],"cpus":[1],"small_pages":true,"monitor":2}"#,
         );
         check(
             &KeeperRequest::Read { name: "n".to_owned(), limit: 9 },

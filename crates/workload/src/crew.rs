@@ -17,6 +17,7 @@ use crate::histogram::Histogram;
 use crate::image::Images;
 use crate::meter::Meter;
 use crate::partition::partition;
+use crate::replay::page_writes;
 use crate::segment::segments;
 use crate::spec::Spec;
 use crate::state::{self, CrewState, WorkerState};
@@ -58,10 +59,13 @@ pub struct CrewOptions {
     pub stall_threshold_ns: Option<u64>,
     /// Check each page just before it is written again, also what others might have done to it.
     ///
-    /// Needs memory that was filled, a pattern that goes round, and no phases; costs a read of the whole page.
+    /// Needs memory that was filled, or with `remap` memory that is zero; costs a read of the whole page, and 8 bytes
+    /// for each to count how often it was written.
     pub check: bool,
     /// Give a worker's pages back to the kernel after each round of as many writes as it has pages, so that the next
-    /// round meets a page fault at each; memory can then not be verified.
+    /// round meets a page fault at each.
+    ///
+    /// Memory begins as zero then, and is to be checked by [`verify_remapped`](crate::verify_remapped).
     pub remap: bool,
 }
 
@@ -99,18 +103,24 @@ impl Crew {
             region: Arc::clone(region),
             control: Control::new(spec.workers as usize, mode),
             meters: workers.iter().map(Meter::new).collect(),
-            images: Images::new(spec.method, spec.seed),
+            images: if options.remap {
+                Images::blank(spec.method, spec.seed)
+            } else {
+                Images::new(spec.method, spec.seed)
+            },
             long: LongWrites {
                 gap_ns: options.gap_threshold_ns,
                 stall_ns: options.stall_threshold_ns.unwrap_or(u64::MAX),
             },
         });
+        let writes = options.check.then(|| page_writes(spec, &state.counts, cpu::online()));
         let (spec, taking) = (spec.clone(), Mutex::new(()));
         let mut crew = Crew { shared, spec, threads: Vec::new(), taking };
         let spec = &crew.spec;
         for worker in 0..spec.workers {
             let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-            crew.threads.push(spawn(&crew.shared, spec, worker, &options, ready)?);
+            let writes = writes.as_ref().map(|it| it[partition(spec, worker)].to_vec());
+            crew.threads.push(spawn(&crew.shared, spec, worker, &options, writes, ready)?);
             if let Ok(Err(source)) = is_ready.recv() {
                 let cpus = options.cpus.unwrap_or_default();
                 return Err(CrewError::Pin { worker, cpus, source });
@@ -319,18 +329,11 @@ fn check(
     if pages < workers as usize {
         return Err(CrewError::TooSmall { workers, pages });
     }
-    check_options(spec, options)?;
+    if options.check && options.remap && state.counts.iter().any(|it| *it > 0) {
+        return Err(CrewError::CannotCheckRemapped);
+    }
     let (expected, found) = (state::numbers(spec), state.counts.len());
     state::workers(spec, &state.counts).ok_or(CrewError::OtherState { expected, found })
-}
-
-fn check_options(spec: &Spec, options: &CrewOptions) -> Result<(), CrewError> {
-    let has_phases = !spec.phases.is_empty();
-    let goes_round = segments(spec, 0)[0].order.round(0).is_some();
-    if options.check && (has_phases || !goes_round) {
-        return Err(CrewError::CannotCheck { pattern: spec.pattern, has_phases });
-    }
-    if options.check && options.remap { Err(CrewError::CannotCheckRemapped) } else { Ok(()) }
 }
 
 fn spawn(
@@ -338,6 +341,7 @@ fn spawn(
     spec: &Spec,
     worker: u32,
     options: &CrewOptions,
+    writes: Option<Vec<u64>>,
     ready: std::sync::mpsc::SyncSender<io::Result<()>>,
 ) -> Result<JoinHandle<()>, CrewError> {
     let (shared, cpus) = (Arc::clone(shared), options.cpus.clone());
@@ -347,7 +351,7 @@ fn spawn(
         segments: segments(spec, worker),
         timeline: Timeline::new(spec, worker, &shared.meters[worker as usize], monotonic_ns()),
         is_timed: spec.latency,
-        is_checked: options.check,
+        writes,
         remaps: options.remap,
     };
     let name = format!("{}-{worker}", options.thread_name);

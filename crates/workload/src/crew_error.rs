@@ -4,8 +4,6 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::spec::Pattern;
-
 /// Why a crew could not be started; nothing of it is left behind.
 #[derive(Debug, Error)]
 pub enum CrewError {
@@ -42,19 +40,10 @@ pub enum CrewError {
         /// Numbers in the state.
         found: usize,
     },
-    /// How often a page was written is not known before it is written again.
+    /// What pages held that were given back before is not known.
     #[error(
-        "Pages cannot be checked as they are written under pattern {pattern} {}; check all of them at the end instead",
-        if *.has_phases { "with phases" } else { "whose order is drawn" }
+        "Pages that are given back can be checked from the beginning only; start from a fresh state"
     )]
-    CannotCheck {
-        /// The pattern.
-        pattern: Pattern,
-        /// Whether phases are the reason.
-        has_phases: bool,
-    },
-    /// Pages that are given back lose what they held.
-    #[error("Pages that are mapped anew cannot be checked; choose one of the two")]
     CannotCheckRemapped,
     /// The kernel gave no thread.
     #[error("Worker {worker} cannot be started")]

@@ -28,16 +28,19 @@ pub fn expected_word(seed: u64, page: usize, word: usize) -> u64 {
     Content::new(seed).page(page).word(word)
 }
 
-/// The fill content of a whole region.
+/// The content of a whole region before the first write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
     key: u64,
+    mask: u64,
 }
 
-/// The fill content of one page.
+/// The content of one page before the first write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageContent {
     key: u64,
+    /// All bits, or none for a page that is zero at first.
+    mask: u64,
 }
 
 /// Keeps the content apart from every other use of the same seed.
@@ -45,11 +48,17 @@ const PURPOSE: u64 = 0x6669_6C6C;
 
 impl Content {
     pub(crate) fn new(seed: u64) -> Content {
-        Content { key: key(seed, PURPOSE, 0) }
+        Content { key: key(seed, PURPOSE, 0), mask: u64::MAX }
+    }
+
+    /// Of pages that are zero at first, but whose later writes still differ from page to page.
+    pub(crate) fn blank(seed: u64) -> Content {
+        Content { mask: 0, ..Content::new(seed) }
     }
 
     pub(crate) fn page(&self, page: usize) -> PageContent {
-        PageContent { key: mix(self.key.wrapping_add((page as u64).wrapping_mul(GOLDEN))) }
+        let key = mix(self.key.wrapping_add((page as u64).wrapping_mul(GOLDEN)));
+        PageContent { key, mask: self.mask }
     }
 
     fn write(&self, region: &Region, page: usize) {
@@ -61,11 +70,18 @@ impl Content {
 }
 
 impl PageContent {
-    /// One multiplication for each word, so that filling and checking run at the speed of memory.
-    ///
-    /// The steps are one to one, so the words of a page all differ and at most one of them is zero.
+    /// What word number `word` is at first.
     #[inline]
     pub(crate) fn word(&self, word: usize) -> u64 {
+        self.random(word) & self.mask
+    }
+
+    /// The same as if the page were filled.
+    ///
+    /// One multiplication for each word, so that filling and checking run at the speed of memory.
+    /// The steps are one to one, so the words of a page all differ and at most one of them is zero.
+    #[inline]
+    pub(crate) fn random(&self, word: usize) -> u64 {
         let x = self.key.wrapping_add((word as u64).wrapping_mul(GOLDEN));
         let x = (x ^ (x >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
         x ^ (x >> 32)

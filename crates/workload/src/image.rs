@@ -28,7 +28,17 @@ pub(crate) struct Images {
 const PURPOSE: u64 = 0x7061_6420;
 
 impl Images {
+    /// Of pages that were filled at first.
     pub(crate) fn new(method: Method, seed: u64) -> Images {
+        Images::of(method, seed, Content::new(seed))
+    }
+
+    /// Of pages that were zero at first.
+    pub(crate) fn blank(method: Method, seed: u64) -> Images {
+        Images::of(method, seed, Content::blank(seed))
+    }
+
+    fn of(method: Method, seed: u64, content: Content) -> Images {
         let key = key(seed, PURPOSE, 0);
         let row: PlainWords = array::from_fn(|index| draw(key, index as u64));
         let mut sum = 0;
@@ -46,7 +56,7 @@ impl Images {
         };
         Images {
             method,
-            content: Content::new(seed),
+            content,
             pad: Box::new(array::from_fn(|index| row[index % WORDS_PER_PAGE])),
             before: Box::new(before),
             random_words,
@@ -192,7 +202,7 @@ fn differs(
 /// What tells the content of one write of a page from that of all others.
 #[inline]
 fn write_key(content: &PageContent, writes: u64) -> u64 {
-    mix(content.word(0).wrapping_add(writes.wrapping_mul(GOLDEN)))
+    mix(content.random(0).wrapping_add(writes.wrapping_mul(GOLDEN)))
 }
 
 /// Where in the pad a row begins: elsewhere for neighbouring pages, one further with each write.
@@ -207,12 +217,14 @@ mod tests {
     use crate::method::{Counter, WriteMethod};
     use crate::testing::region;
 
-    /// Calls `check` with the images of each method and a page as it is after 0, 1, 2, … writes.
+    /// Calls `check` with the images of each method and a page as it is after 0, 1, 2, … writes, filled at first or not.
     fn for_each_write(writes: u64, check: impl Fn(&Images, &PageWords, usize, u64)) {
-        for method in Method::ALL {
-            let images = Images::new(*method, 9);
+        let both = |method: &Method| [Images::new(*method, 9), Images::blank(*method, 9)];
+        for (number, images) in Method::ALL.iter().flat_map(both).enumerate() {
             let region = region(8);
-            fill(&region, 0..8, 9, 1);
+            if number % 2 == 0 {
+                fill(&region, 0..8, 9, 1);
+            }
             for page in [0, 5] {
                 let words: &PageWords = region.page(page).first_chunk().unwrap();
                 for n in 0..=writes {

@@ -52,4 +52,4 @@ pub use spec::{
 };
 pub use state::CrewState;
 pub use strokes::TimingCost;
-pub use verify::{Corruption, Layout, Verification, verify};
+pub use verify::{Corruption, Layout, Verification, verify, verify_remapped};

@@ -19,7 +19,21 @@ use crate::state;
 /// # Panics
 /// When the numbers are not as many as the spec's state has, or a worker without pages has written.
 pub fn page_writes(spec: &Spec, counts: &[u64], threads: usize) -> Vec<u64> {
-    let jobs = jobs(spec, counts, threads.max(1));
+    replay(spec, jobs(spec, counts, threads.max(1), |_, count| 0..count), threads)
+}
+
+/// The same without what was written before a worker's pages were last given back, which they are after each round of
+/// as many writes as it has pages.
+///
+/// # Panics
+/// As for [`page_writes`]; and when there are phases, between which the end of a round cannot be told from the numbers.
+pub fn page_writes_since_remap(spec: &Spec, counts: &[u64], threads: usize) -> Vec<u64> {
+    assert!(spec.phases.is_empty(), "rounds of phases cannot be told from the numbers");
+    let last_round = |pages: usize, count: u64| count - count % pages as u64..count;
+    replay(spec, jobs(spec, counts, threads.max(1), last_round), threads)
+}
+
+fn replay(spec: &Spec, jobs: Vec<Job>, threads: usize) -> Vec<u64> {
     let next = AtomicUsize::new(0);
     let writes = Mutex::new(vec![0; spec.pages()]);
     let work = || {
@@ -95,7 +109,12 @@ struct Job {
 
 /// Splits the writes of each worker only as far as needed to occupy all threads, because each job in progress holds a
 /// tally of its worker's pages.
-fn jobs(spec: &Spec, counts: &[u64], threads: usize) -> Vec<Job> {
+fn jobs(
+    spec: &Spec,
+    counts: &[u64],
+    threads: usize,
+    range: impl Fn(usize, u64) -> Range<u64>,
+) -> Vec<Job> {
     let states = expect_workers(spec, counts);
     let parts = threads.div_ceil(states.len().max(1)) as u64;
     let mut jobs = Vec::new();
@@ -105,9 +124,11 @@ fn jobs(spec: &Spec, counts: &[u64], threads: usize) -> Vec<Job> {
         }
         let first_page = partition(spec, worker).start;
         for (segment, count) in segments(spec, worker).iter().zip(&state.writes) {
+            let range = range(segment.pages, *count);
+            let length = u128::from(range.end - range.start);
             let bound =
-                |part: u64| (u128::from(*count) * u128::from(part) / u128::from(parts)) as u64;
-            jobs.extend((0..parts).filter(|_| *count > 0).map(|part| Job {
+                |part: u64| range.start + (length * u128::from(part) / u128::from(parts)) as u64;
+            jobs.extend((0..parts).filter(|_| length > 0).map(|part| Job {
                 first_page,
                 pages: segment.pages,
                 order: segment.order.clone(),
@@ -225,6 +246,20 @@ mod tests {
         assert_ne!(segments(&spec, 0)[0].order.page(0), segments(&spec, 0)[2].order.page(0));
         assert_eq!(distinct_pages(&spec, &fresh, &state), 20);
         assert_eq!(distinct_pages(&spec, &[1020, 0, 9, 1000, 10, 10], &state), 5);
+    }
+
+    #[test]
+    fn after_a_remap_counting_begins_anew() {
+        for pattern in Pattern::ALL {
+            let spec = Spec { workers: 2, pattern: *pattern, ..Spec::of(Bytes(20 * 4096)) };
+            // 2 rounds of 10 and 7 writes, and a round that has just ended.
+            let found = page_writes_since_remap(&spec, &[27, 30], 3);
+            let before = page_writes(&spec, &[20, 30], 3);
+            let all = page_writes(&spec, &[27, 30], 3);
+            let expected: Vec<u64> = all.iter().zip(&before).map(|(all, it)| all - it).collect();
+            assert_eq!(found, expected, "{pattern}");
+            assert_eq!(found.iter().sum::<u64>(), 7);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sterna_sys::region::Region;
 use crate::fill::Content;
 use crate::image::Images;
 use crate::partition::pieces;
-use crate::replay::page_writes;
+use crate::replay::{page_writes, page_writes_since_remap};
 use crate::spec::Spec;
 
 /// How a guest's memory is used: first the workload, then the ballast, then pages that were never touched.
@@ -101,18 +101,43 @@ pub fn verify(
     let writes = page_writes(spec, counts, threads);
     let images = Images::new(spec.method, spec.seed);
     let content = Content::new(spec.seed);
-    let check = Check { region, content, images: &images, layout, writes: &writes };
-    let mut all = Verification::default();
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = pieces(0..layout.total_pages, threads)
-            .into_iter()
-            .map(|pages| scope.spawn(move || check.pages(pages)))
-            .collect();
-        for part in parts {
-            all.append(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-    });
-    all
+    Check { region, content, images: &images, layout, writes: &writes }.all(threads)
+}
+
+/// The same for memory that was never filled, and whose pages workers gave back after each round; see
+/// [`CrewOptions::remap`](crate::CrewOptions::remap).
+///
+/// # Panics
+/// When there are phases: which of their writes came after the last round cannot be told from the numbers.
+pub fn verify_remapped(
+    region: &Region,
+    spec: &Spec,
+    counts: &[u64],
+    threads: usize,
+) -> Verification {
+    let pages = spec.pages();
+    assert!(pages <= region.pages(), "the workload has more pages than the region");
+    let layout = Layout { workload_pages: pages, ballast_pages: 0, total_pages: pages };
+    let writes = page_writes_since_remap(spec, counts, threads);
+    let images = Images::blank(spec.method, spec.seed);
+    let content = Content::blank(spec.seed);
+    Check { region, content, images: &images, layout: &layout, writes: &writes }.all(threads)
+}
+
+impl Check<'_> {
+    fn all(self, threads: usize) -> Verification {
+        let mut all = Verification::default();
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = pieces(0..self.layout.total_pages, threads)
+                .into_iter()
+                .map(|pages| scope.spawn(move || self.pages(pages)))
+                .collect();
+            for part in parts {
+                all.append(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+        });
+        all
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -41,8 +41,10 @@ pub(crate) struct Job {
     pub(crate) segments: Vec<Segment>,
     pub(crate) timeline: Timeline,
     pub(crate) is_timed: bool,
-    /// Whether each page is checked before it is written.
-    pub(crate) is_checked: bool,
+    /// How often each of the pages was written, where each is checked before it is written again.
+    ///
+    /// Known without replaying, so that every pattern can be checked on the way, with phases as well.
+    pub(crate) writes: Option<Vec<u64>>,
     /// Whether all pages are given back to the kernel after each round.
     pub(crate) remaps: bool,
 }
@@ -180,7 +182,9 @@ impl Worker<'_> {
 
     /// Makes up to `due` writes and returns the time after them.
     fn quantum(&mut self, began_ns: u64, due: u64) -> u64 {
+        let due = if self.job.remaps { due.min(self.left_in_round()) } else { due };
         let count = self.batch.min(usize::try_from(due).unwrap_or(usize::MAX));
+        self.check(count);
         let timed_ns = self.write(count);
         let ended_ns = monotonic_ns();
         self.count(count as u64, ended_ns);
@@ -203,12 +207,15 @@ impl Worker<'_> {
             self.awaits_first_write = false;
             self.meter.first_write.set(ended_ns);
         }
-        if self.job.remaps
-            && self.index / self.segment().pages as u64
-                != (self.index - count) / self.segment().pages as u64
-        {
+        // A batch ends with the round, so that what pages hold then can be told from the number of writes.
+        if self.job.remaps && self.index.is_multiple_of(self.segment().pages as u64) {
             self.remap();
         }
+    }
+
+    fn left_in_round(&self) -> u64 {
+        let pages = self.segment().pages as u64;
+        pages - self.index % pages
     }
 
     /// Gives all pages back, so that the next round takes a fault for each.
@@ -217,14 +224,13 @@ impl Worker<'_> {
         if let Err(error) = self.shared.region.discard(pages.start, pages.len()) {
             self.meter.note_remap_error(error);
             self.job.remaps = false;
+        } else if let Some(writes) = &mut self.job.writes {
+            writes.fill(0);
         }
     }
 
     /// Makes `count` writes and returns how much of their time is accounted for write by write.
     fn write(&self, count: usize) -> u64 {
-        if self.job.is_checked {
-            self.check(count);
-        }
         let bitmap = self.bitmap.as_deref();
         if !self.job.is_timed {
             match bitmap {
@@ -263,18 +269,21 @@ impl Worker<'_> {
         strokes(self.words, &self.job.pages, order, method, self.index, count, observer);
     }
 
-    /// Looks at the pages that the next `count` writes are for, each of them once.
+    /// Looks at the pages that the next `count` writes are for, if it is asked for.
     ///
-    /// All before the first write, so that a batch that goes round more than once is looked at only in its first round.
-    fn check(&self, count: usize) {
-        let Segment { order, pages, .. } = self.segment();
-        let first = self.job.pages.start;
-        let looks = (self.index..).take(count.min(*pages)).filter_map(|index| {
-            let writes = order.round(index)?;
-            let page = first + order.page(index);
-            Some(check_page(&self.shared.region, &self.shared.images, page, writes))
+    /// All before the first write, so a page that comes more than once is the same each time; counted are the writes
+    /// afterwards.
+    fn check(&mut self, count: usize) {
+        let Some(writes) = &mut self.job.writes else { return };
+        let (index, first, shared) = (self.index, self.job.pages.start, self.shared);
+        let order = &self.job.segments[self.job.timeline.segment()].order;
+        with_order!(order, order => {
+            let looks = order.walk(index).take(count).map(|page| {
+                check_page(&shared.region, &shared.images, first + page, writes[page])
+            });
+            self.meter.note_checked(looks);
+            order.walk(index).take(count).for_each(|page| writes[page] += 1);
         });
-        self.meter.note_checked(looks);
     }
 
     /// Sleeps until the next page is due, something changes, or the orders do.

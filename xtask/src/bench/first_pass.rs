@@ -42,7 +42,7 @@ struct Figures {
 /// Measures in pairs, a walk and a flight next to each other, in turn first and second, so that
 /// what the machine does otherwise meets both.
 pub fn run(options: &Options, flights: &Flights) -> Result<()> {
-    let memory = options.memory;
+    let memory = options.guest_memory();
     let mut figures = Figures::default();
     for pair in 0..options.pairs {
         if pair % 2 == 0 {
@@ -127,7 +127,8 @@ impl Figures {
         let gigabytes = |samples: &Samples| samples.scaled(1e-9);
         let mut table = Table::new(format!(
             "First pass of an idle guest of {}, {} pairs (GB/s)",
-            options.memory, options.pairs
+            options.guest_memory(),
+            options.pairs
         ));
         table.row("plain walker", &gigabytes(&self.walker), 2);
         table.row("first pass", &gigabytes(&self.first_pass), 2);

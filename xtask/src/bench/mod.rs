@@ -6,6 +6,7 @@
 
 mod conditions;
 mod costs;
+mod dirty;
 mod first_pass;
 pub mod guest_cost;
 mod samples;
@@ -26,25 +27,31 @@ use crate::release;
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Which engine
-    engine: Engine,
+    /// What is measured
+    what: What,
     /// Pairs measured next to each other; below 7 a median says little
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
-    /// Guest memory
-    #[arg(long, default_value = "1GiB")]
-    memory: Bytes,
+    /// Memory of the guest, or to dirty [default: 1GiB for the emulator, 2000MiB for dirty]
+    #[arg(long)]
+    memory: Option<Bytes>,
     /// Only this part
     #[arg(long)]
     only: Option<Part>,
     /// A release build of sterna; without it one is made
     #[arg(long)]
     sterna: Option<PathBuf>,
+    /// Only show that all of it works, with little of everything and without peers; the figures are worth nothing then (dirty only)
+    #[arg(long)]
+    short: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
+enum What {
+    /// Migrations between two processes
     Emulator,
+    /// The program that dirties memory
+    Dirty,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,6 +62,23 @@ enum Part {
     Sync,
     /// What watching costs the guest
     GuestCost,
+    /// Pages per second, against mig_mon and stress-ng, and of two workers against one
+    Peers,
+    /// Whole pages against memset
+    Memset,
+    /// How evenly pages come at a rate
+    Pacing,
+    /// What timing each write costs
+    Recording,
+    /// Calls of the kernel in the hot loop
+    Syscalls,
+}
+
+impl Options {
+    /// Memory of the emulated guest.
+    fn guest_memory(&self) -> Bytes {
+        self.memory.unwrap_or(Bytes(1 << 30))
+    }
 }
 
 /// Measures, in a release build of this program: what runs in its own process counts, too.
@@ -63,7 +87,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(sterna) => sterna.clone(),
         None => release::sterna()?,
     };
-    if cfg!(debug_assertions) {
+    // The short form does not measure.
+    if cfg!(debug_assertions) && !options.short {
         let status = Command::new(release::xtask()?)
             .args(std::env::args_os().skip(1))
             .arg("--sterna")
@@ -71,10 +96,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             .status();
         return Ok(exit_code(status.context("Cannot start the release build of xtask")?));
     }
-    let Engine::Emulator = options.engine;
+    conditions::tell("Before");
+    match options.what {
+        What::Emulator => emulator(options, sterna)?,
+        What::Dirty => dirty::run(options, sterna)?,
+    }
+    println!();
+    conditions::tell("After");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     let flights = Flights::of(sterna)?;
     let wants = |part| options.only.is_none_or(|it| it == part);
-    conditions::tell("Before");
     if wants(Part::FirstPass) {
         first_pass::run(options, &flights)?;
     }
@@ -84,9 +118,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if wants(Part::GuestCost) {
         guest_cost::run(options, &flights)?;
     }
-    println!();
-    conditions::tell("After");
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Says whether a figure reaches its target.

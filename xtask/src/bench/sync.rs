@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures in this process: the tracker and the crew are those of a host.
 pub fn run(options: &Options) -> Result<()> {
-    let memory = options.memory;
+    let memory = options.guest_memory();
     let settings = RegionOptions { bytes: memory.0, huge_pages: HugePages::None, locked: false };
     let region = Arc::new(Region::new(&settings)?);
     region.prealloc(cpu::online(), &AtomicU64::new(0))?;

@@ -14,6 +14,8 @@ pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
+use sterna_report::Document;
+
 use crate::output::{ColorChoice, Output};
 
 /// What the user asked for.
@@ -39,8 +41,8 @@ pub enum Action {
         /// As text or JSON.
         format: Format,
     },
-    /// Print a schema.
-    Schema,
+    /// Print the schema of a document.
+    Schema(Document),
     /// Print a completion script.
     Completions(Shell),
     /// Print or write the manual.
@@ -109,7 +111,10 @@ pub fn command() -> Command {
         )
         .subcommand(
             Command::new("schema").about("Print the JSON Schema of a document").arg(
-                Arg::new("document").required(true).value_parser(["report"]).help("Which document"),
+                Arg::new("document")
+                    .required(true)
+                    .value_parser(Document::ALL.map(Document::as_str))
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, or the findings of `sterna doctor`"),
             ),
         )
         .subcommand(
@@ -151,8 +156,15 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("man", matches)) => {
             Action::Man { directory: matches.get_one::<PathBuf>("directory").cloned() }
         }
-        _ => Action::Schema,
+        _ => Action::Schema(document(matches)),
     }
+}
+
+/// The document whose schema is wanted; all others were refused by its parser.
+fn document(matches: &ArgMatches) -> Document {
+    let name = matches.subcommand_matches("schema").and_then(|it| it.get_one::<String>("document"));
+    let named = Document::ALL.into_iter().find(|it| Some(it.as_str()) == name.map(String::as_str));
+    named.unwrap_or(Document::Report)
 }
 
 #[cfg(test)]

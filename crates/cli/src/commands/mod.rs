@@ -26,7 +26,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Host => host::run(),
         Action::KeepQemu => keep_qemu::run(),
         Action::Doctor { format } => doctor::run(format, output),
-        Action::Schema => schema::run(output),
+        Action::Schema(document) => schema::run(document, output),
         Action::Completions(shell) => completions::run(shell, output),
         Action::Man { directory } => man::run(directory.as_deref(), output),
     }

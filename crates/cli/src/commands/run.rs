@@ -10,7 +10,7 @@ use sterna_emulator::{Emulator, EmulatorOptions};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
 use sterna_remote::Address;
-use sterna_report::{Report, Tool};
+use sterna_report::Report;
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
 
@@ -108,11 +108,7 @@ fn fly(
     .fly();
     watcher.finish();
     let identity = Identity {
-        tool: Tool {
-            name: "sterna".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            features: Vec::new(),
-        },
+        tool: machine::tool(),
         host: machine::host(),
         started_at,
         scenario: match serde_json::to_value(scenario)? {

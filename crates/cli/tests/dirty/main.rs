@@ -4,10 +4,12 @@
 mod distinct;
 mod files;
 mod harness;
+mod memory;
 mod metrics;
 mod output;
 mod peers;
 mod phases;
 mod refusals;
+mod schema;
 mod signals;
 mod verification;

@@ -54,7 +54,12 @@ fn phases_are_read_from_a_file() {
         path,
     ]);
     assert_eq!(found["spec"]["repeat"], true);
-    check_rates(&found, &[(1, 50_000.0), (3, 50_000.0)]);
+    // Others may take the processor for much of so short a time, so only the order of rates is sure.
+    let pages = |of: [usize; 2]| -> f64 {
+        of.iter().map(|it| number(&found, &format!("/intervals/{it}/touched_pages"))).sum()
+    };
+    let (slow, fast) = (pages([0, 2]), pages([1, 3]));
+    assert!(fast > 3.0 * slow, "{fast} pages in the fast phases, {slow} in the slow ones");
 
     std::fs::write(path, text.replace("rate", "rat")).unwrap();
     let outcome = dirty(&["--memory", "8MiB", "--phases", path]);

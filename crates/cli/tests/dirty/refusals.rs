@@ -17,6 +17,8 @@ fn usage_errors_name_the_value_and_the_way_out() {
     check(&["--memory", "0"], 2, &["at least 4KiB"]);
     check(&["--memory", "12XB"], 2, &["--memory", "12XB"]);
     check(&["--memory", "8191PiB"], 2, &["available", "fits"]);
+    check(&["--memory", "100%"], 2, &["available", "MiB fits"]);
+    check(&["--memory", "1GiB", "--workers", "100000"], 2, &["100000 workers", "4096"]);
     check(&["--memory", "1MiB", "--workers", "257"], 2, &["257 workers", "256 pages"]);
     check(&["--pattern", "randon"], 2, &["randon", "`random`"]);
     check(&["--method", "write46"], 2, &["write46", "`write64`"]);
@@ -33,8 +35,10 @@ fn usage_errors_name_the_value_and_the_way_out() {
     check(&["--phases", "/nonexistent.toml"], 2, &["/nonexistent.toml"]);
     check(&["--repeat"], 2, &["--phases"]);
     check(&["--memory", "1MiB", "-m", "1"], 2, &["--memory"]);
-    check(&["--remap", "--verify-final"], 2, &["--remap", "--verify-final"]);
-    check(&["--memory", "1MiB", "-p", "random", "--verify"], 2, &["check all of them at the end"]);
+    check(&["--remap", "--locked"], 2, &["--remap", "--locked"]);
+    check(&["--remap", "--verify-final", "--phases", "for=1s"], 2, &["--phases", "--verify,"]);
+    let uneven = ["--remap", "-P", "2m", "--memory", "6MiB", "--workers", "2"];
+    check(&uneven, 2, &["whole pages of 2MiB", "multiple of 4MiB"]);
     check(&["--memory", "1MiB", "--numa-node", "4095"], 2, &["4095", "does not exist"]);
     check(&["--output", "/nonexistent/report.json"], 2, &["/nonexistent/report.json"]);
 }

@@ -1,6 +1,6 @@
 //! A bit that is flipped on purpose is found at its page, and nothing is found where nothing is wrong.
 
-use sterna_workload::Method;
+use sterna_workload::{Method, Pattern};
 
 use crate::harness::{dirty, number, report};
 
@@ -39,6 +39,28 @@ fn a_flipped_bit_is_found_on_the_way() {
     check_found(&["--verify"]);
     check_found(&["--verify", "--pattern", "stride(7)", "--workers", "2"]);
     check_found(&["--verify", "--verify-final", "--method", "counter"]);
+    for pattern in Pattern::NAMES {
+        check_found(&["--verify", "--pattern", pattern]);
+    }
+    check_found(&["--verify", "--phases", "for=20ms,pattern=random;for=20ms,memory=2MiB"]);
+}
+
+#[test]
+fn a_flipped_bit_is_found_in_memory_that_is_mapped_anew() {
+    check_found(&["--remap", "--verify"]);
+    for method in Method::NAMES {
+        check_found(&["--remap", "--verify-final", "--method", method, "--workers", "2"]);
+    }
+}
+
+#[test]
+fn intact_memory_is_verified_though_mapped_anew() {
+    for pattern in ["sequential", "random", "once", "stride(3)"] {
+        let options = ["--verify-final", "--verify", "--remap", "--pattern", pattern];
+        let report = report(&[&SMALL[..4], &options, &["--workers", "2"]].concat());
+        assert_eq!(report["summary"]["integrity"], "verified", "{pattern}");
+        assert!(number(&report, "/summary/pages_checked") >= 512.0);
+    }
 }
 
 #[test]

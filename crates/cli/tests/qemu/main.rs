@@ -10,11 +10,15 @@ mod faults;
 mod harness;
 mod lost_link;
 mod phases;
+mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
+mod tls;
 mod together;
+mod transports;
 mod two_machines;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -3,7 +3,7 @@
 use super::{Bench, NEVER_ENDING, detail};
 
 #[track_caller]
-fn number(value: &serde_json::Value) -> f64 {
+pub(super) fn number(value: &serde_json::Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
@@ -21,6 +21,10 @@ fn a_guest_arrives_with_all_of_its_memory() {
     assert!(number(outcome.summary("baseline_pages_per_second")) > 100.0);
     let probe = &outcome.report()["probes"][0];
     assert!(number(&probe["received"]) > 50.0, "{probe}");
+    for side in ["memory_source", "memory_destination"] {
+        // Pages of 4 KiB are what was asked for, whatever the system would give.
+        assert_eq!(detail(&outcome, &format!("/{side}/transparent_huge_page_bytes")), 0);
+    }
     let cpu = outcome.report()["summary"]["cpu"]["source"].to_string();
     assert!(cpu.contains("vcpu") && cpu.contains("migration"), "{cpu}");
 }
@@ -70,6 +74,9 @@ fn an_encrypted_stream_carries_several_channels() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&["--tls", "--multifd-compression", "zstd"]);
     outcome.assert_ended(0, "completed", "verified");
+    // One for each of the four channels, and one for the connection that leads them.
+    assert_eq!(detail(&outcome, "/tls/handshakes_source"), 5);
+    assert_eq!(detail(&outcome, "/tls/handshakes_destination"), 5);
     let events = outcome.report()["events"].to_string();
     assert!(events.contains("qemu-pass") && events.contains("qemu-resume"), "{events}");
 }

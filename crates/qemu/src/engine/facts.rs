@@ -84,6 +84,12 @@ impl Qemu {
         if self.recoveries > 0 {
             add("postcopy_recoveries", self.recoveries.into());
         }
+        if let (Some(tls), Some(seen)) = (&self.scenario.migration.tls, self.encryption()) {
+            add("tls", seen.to_details(tls));
+        }
+        let [source, destination] = &sides.footprints;
+        add("memory_source", source.to_details());
+        add("memory_destination", destination.to_details());
         add("left_out", sides.left_out.clone().into());
         if let Some(freeze) = sides.guest.freeze() {
             add("guest_clock_standstill_seconds", (freeze.length_ns as f64 / 1e9).into());

@@ -17,7 +17,7 @@ use sterna_pilot::{
     Samples, Settled, State, Status, Unsupported,
 };
 use sterna_report::{Engine, IntegrityDetail, Side, Warning};
-use sterna_scenario::Scenario;
+use sterna_scenario::{Scenario, TlsMode};
 use tempfile::TempDir;
 
 use mishaps::Mishaps;
@@ -31,6 +31,7 @@ use crate::network::Prober;
 use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings;
+use crate::tls;
 use crate::trace::Trace;
 use crate::warnings;
 
@@ -108,6 +109,13 @@ impl Qemu {
 
     fn source(&mut self) -> Result<&mut QemuProcess, EngineError> {
         self.sides().map(|it| &mut it.source)
+    }
+
+    /// What was seen of the encryption, if it was asked for.
+    fn encryption(&self) -> Option<tls::Seen> {
+        let Launched { logs, places, .. } = self.sides.as_ref()?;
+        let is_asked_for = self.scenario.migration.tls_mode() != TlsMode::Off;
+        is_asked_for.then(|| tls::Seen::read(places, logs))
     }
 
     fn is_broken(&self, defect: &str) -> bool {
@@ -227,6 +235,8 @@ impl Hypervisor for Qemu {
 
     fn warnings(&mut self) -> Vec<Warning> {
         let mut found = std::mem::take(&mut self.warnings);
+        let has_moved = self.trace.moments().resumed_ns.is_some();
+        found.extend(self.encryption().filter(|_| has_moved).and_then(tls::Seen::warning));
         if let Some(sides) = &self.sides {
             let (evidence, hold) = (&self.evidence, self.hold.as_ref());
             let probe = self.probe_seen.as_ref();

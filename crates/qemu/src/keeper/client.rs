@@ -147,6 +147,7 @@ impl Keeper {
         let request = KeeperRequest::Launch {
             program: text(order.program.as_os_str())?,
             arguments: order.arguments.iter().map(|it| text(it)).collect::<Result<_, _>>()?,
+            small_pages: order.small_pages,
             cpus: order.cpus.iter().map(|it| *it as u64).collect(),
             monitor,
         };

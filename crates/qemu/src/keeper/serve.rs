@@ -1,5 +1,6 @@
 //! The keeper itself, on the other machine.
 
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -83,8 +84,16 @@ impl Serving {
                 self.receive(&name, channel, length)
             }
             KeeperRequest::Received => self.received(),
-            KeeperRequest::Launch { program, arguments, cpus, monitor } => {
-                return self.launch(&program, arguments, &cpus, monitor);
+            KeeperRequest::Launch { program, arguments, cpus, small_pages, monitor } => {
+                let arguments: Vec<_> = arguments.into_iter().map(OsString::from).collect();
+                let cpus: Vec<usize> = cpus.iter().map(|it| *it as usize).collect();
+                let order = Order {
+                    program: Path::new(&program),
+                    arguments: &arguments,
+                    cpus: &cpus,
+                    small_pages,
+                };
+                return self.launch(&order, monitor);
             }
             KeeperRequest::Connect { name, channel } => self.connect(&name, channel),
             KeeperRequest::Listen { name, channel } => self.listen(&name, channel),
@@ -142,19 +151,10 @@ impl Serving {
         outcome.map(|(length, checksum)| KeeperReply::Received { length, checksum })
     }
 
-    fn launch(
-        &mut self,
-        program: &str,
-        arguments: Vec<String>,
-        cpus: &[u64],
-        monitor: u16,
-    ) -> KeeperReply {
+    fn launch(&mut self, order: &Order, monitor: u16) -> KeeperReply {
         self.costs = None;
         self.qemu = None;
-        let arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
-        let cpus: Vec<usize> = cpus.iter().map(|it| *it as usize).collect();
-        let order = Order { program: Path::new(program), arguments: &arguments, cpus: &cpus };
-        let (qemu, socket) = match LocalProcess::start(&order) {
+        let (qemu, socket) = match LocalProcess::start(order) {
             Ok(started) => started,
             Err(error) => {
                 let is_unsupported = matches!(error, StartError::Program { .. });

@@ -31,6 +31,8 @@ pub(crate) struct Order<'a> {
     pub arguments: &'a [OsString],
     /// Processors of the machine that it may use; empty for all.
     pub cpus: &'a [usize],
+    /// Whether all of its memory is in pages of 4 KiB, even where the system gives transparent huge pages.
+    pub small_pages: bool,
 }
 
 /// Why there is no process.
@@ -59,6 +61,9 @@ impl LocalProcess {
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its QEMUs in good order.
         command.process_group(0);
         process::die_with_parent(&mut command);
+        if order.small_pages {
+            process::without_transparent_huge_pages(&mut command);
+        }
         let socket = process::socket_as_stdin(&mut command)
             .map_err(|error| StartError::Lack("socket pair", error))?;
         let program = order.program.display().to_string();

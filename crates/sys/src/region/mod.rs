@@ -1,6 +1,7 @@
 //! Guest memory: one anonymous mapping that many threads read and write at the same time.
 
 mod error;
+mod huge;
 mod map;
 mod prealloc;
 mod receive;

@@ -95,7 +95,8 @@ fn end_params(
         return Err(TlsError::Name(name.clone()));
     }
     let mut params = CertificateParams::new(names.to_vec()).map_err(failed)?;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // QEMUs before 10.1 take no certificate without the second, which TLS 1.3 has no use for.
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
     params.extended_key_usages = vec![purpose];
     params.use_authority_key_identifier_extension = true;
     Ok(named(params, title))

@@ -39,8 +39,8 @@ pub struct DirtyOptions {
     pub repeat: bool,
     /// How long; None until a signal comes.
     pub duration: Option<Span>,
-    /// The kind of page.
-    pub huge_pages: HugePages,
+    /// The kind of page; None is the one that suits the rest.
+    pub huge_pages: Option<HugePages>,
     /// Whether memory is locked.
     pub locked: bool,
     /// Where memory comes from.
@@ -134,7 +134,7 @@ pub fn options(matches: &ArgMatches) -> DirtyOptions {
         phases: get(matches, "phases"),
         repeat: matches.get_flag("repeat"),
         duration: peers.duration.or_else(|| get(matches, "duration")),
-        huge_pages: get(matches, "huge-pages").unwrap_or(HugePages::None),
+        huge_pages: get(matches, "huge-pages"),
         locked: matches.get_flag("locked") || peers.locked,
         numa_nodes: get(matches, "numa-node"),
         cpus: get(matches, "cpus"),
@@ -201,7 +201,7 @@ fn what_args() -> Vec<Arg> {
         flag("repeat", "Begin anew after the last phase").requires("phases"),
         value("seed", "N", "Decides the order of pages and the content of memory [default: 1]").value_parser(value_parser!(u64)),
         value("duration", "TIME", "How long; without it, until SIGINT or SIGTERM").value_parser(values::duration),
-        flag("verify", "Check each page just before it is written again; needs a pattern that goes round"),
+        flag("verify", "Check each page just before it is written again; costs a read of the page, and 8 bytes of memory for each"),
         flag("verify-final", "Check every byte at the end, against what replaying the seed gives"),
     ]
 }
@@ -211,14 +211,14 @@ fn memory_args() -> Vec<Arg> {
     let args = vec![
         value("memory", "SIZE", "Memory of all workers in total: bytes (2GiB) or a share of the available memory (75%) [default: 512MiB]")
             .value_parser(chain::<Size>),
-        value("huge-pages", "KIND", "The kind of page: none, thp, 2MiB or 1GiB [default: none]")
+        value("huge-pages", "KIND", "The kind of page: none (4 KiB), thp (2 MiB where the kernel can join pages), 2MiB or 1GiB (reserved) [default: thp; with --remap none]")
             .short('P')
             .value_parser(values::huge_pages),
         flag("locked", "Keep all of it in RAM (mlock)"),
         value("numa-node", "LIST", "Take it from these memory nodes, such as 0 or 0-1").value_parser(chain::<IdSet>),
         value("cpus", "LIST", "Run workers on these processors only, such as 0-3").value_parser(chain::<IdSet>),
         flag("remap", "Give all pages back after each round, so that each write of the next meets a page fault")
-            .conflicts_with_all(["verify", "verify-final"]),
+            .conflicts_with("locked"),
     ];
     args.into_iter().map(|it| it.help_heading(HEADING)).collect()
 }

@@ -10,7 +10,7 @@ use sterna_pilot::{Notice, Progress};
 use sterna_sys::PAGE_BYTES;
 use sterna_sys::cpu;
 use sterna_sys::numa;
-use sterna_sys::region::{Region, RegionError};
+use sterna_sys::region::{HugePages, Region, RegionError, RegionOptions};
 use sterna_workload::fill;
 
 use super::plan::Plan;
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// # Errors
 /// There is too little memory of the kind, or it may not be bound or locked.
 pub fn prepare(plan: &Plan, remap: bool, watcher: &mut dyn Watcher) -> Result<Arc<Region>> {
-    let region = Region::new(&plan.region)?;
+    let region = map(&plan.region)?;
     if let Some(nodes) = &plan.numa_nodes {
         numa::bind(&region, nodes)
             .with_context(|| format!("Cannot take memory from nodes {nodes:?}"))?;
@@ -36,6 +36,16 @@ pub fn prepare(plan: &Plan, remap: bool, watcher: &mut dyn Watcher) -> Result<Ar
         fill_all(&region, plan, watcher)?;
     }
     Ok(Arc::new(region))
+}
+
+/// A kernel without transparent huge pages gives small ones, with which all works, only slower.
+fn map(options: &RegionOptions) -> Result<Region, RegionError> {
+    match Region::new(options) {
+        Err(RegionError::Advise { .. }) if options.huge_pages == HugePages::Thp => {
+            Region::new(&RegionOptions { huge_pages: HugePages::None, ..options.clone() })
+        }
+        other => other,
+    }
 }
 
 fn populate(region: &Region, watcher: &mut dyn Watcher) -> Result<()> {

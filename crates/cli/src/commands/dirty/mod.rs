@@ -1,5 +1,6 @@
 //! `sterna dirty`: the workload library on this machine's own memory, and what is seen of it.
 
+mod begin;
 mod compress;
 mod files;
 mod http;

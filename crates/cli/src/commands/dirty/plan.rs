@@ -7,10 +7,14 @@ use sterna_sys::PAGE_BYTES;
 use sterna_sys::numa;
 use sterna_sys::region::{HugePages, RegionOptions};
 use sterna_units::{Bytes, Size, human_bytes};
+use sterna_workload::partition::partition;
 use sterna_workload::{CrewOptions, Pace, Pattern, Phases, Spec};
 
 use crate::args::DirtyOptions;
 use crate::usage;
+
+/// More threads than this do not fit into the areas of memory that a kernel lets a process have.
+const MOST_WORKERS: u32 = 4096;
 
 /// What will be done.
 pub struct Plan {
@@ -32,7 +36,14 @@ impl Plan {
     /// # Errors
     /// The options do not fit each other or this machine.
     pub fn of(options: &DirtyOptions) -> Result<Plan> {
-        let memory = memory(options.memory, options.huge_pages)?;
+        let huge_pages = huge_pages(options);
+        let memory = memory(options.memory, huge_pages)?;
+        if options.workers > MOST_WORKERS {
+            return Err(usage(anyhow!(
+                "{} workers are more than the {MOST_WORKERS} that are allowed; a few for each processor dirty as much",
+                options.workers
+            )));
+        }
         let spec = Spec {
             memory,
             workers: workers(options.workers),
@@ -52,14 +63,13 @@ impl Plan {
                 u64::from(spec.workers) * PAGE_BYTES as u64
             )));
         }
+        if options.remap {
+            check_remap(options, &spec, huge_pages)?;
+        }
         let broken_page =
             options.breakage.as_deref().map(|it| broken_page(it, &spec)).transpose()?;
         Ok(Plan {
-            region: RegionOptions {
-                bytes: memory.0,
-                huge_pages: options.huge_pages,
-                locked: options.locked,
-            },
+            region: RegionOptions { bytes: memory.0, huge_pages, locked: options.locked },
             numa_nodes: options.numa_nodes.as_ref().map(nodes).transpose()?,
             crew: crew(options),
             broken_page,
@@ -90,6 +100,15 @@ fn workers(asked: u32) -> u32 {
     }
 }
 
+/// Large pages unless another kind is asked for: with small ones, random writes wait for page tables, which is seldom
+/// what is to be tested, and guests mostly have large ones, too.
+///
+/// Pages that are given back are to fault one by one, and not once for 512 of them.
+fn huge_pages(options: &DirtyOptions) -> HugePages {
+    let fitting = if options.remap { HugePages::None } else { HugePages::Thp };
+    options.huge_pages.unwrap_or(fitting)
+}
+
 /// Whole pages of the kind asked for, and no more than there is.
 fn memory(asked: Size, huge_pages: HugePages) -> Result<Bytes> {
     let available = available_bytes();
@@ -111,9 +130,10 @@ fn memory(asked: Size, huge_pages: HugePages) -> Result<Bytes> {
     }
     let is_pooled = matches!(huge_pages, HugePages::Size2MiB | HugePages::Size1GiB);
     // Reserved huge pages are not part of what is available.
-    if let Some(available) = available.filter(|available| !is_pooled && bytes > *available) {
+    let is_too_much = |available: &u64| !is_pooled && bytes > fitting(*available);
+    if let Some(available) = available.filter(is_too_much) {
         return Err(usage(anyhow!(
-            "Memory of {} is more than the {} that are available; {} fits",
+            "Memory of {} is too much where {} are available to page tables and all other programs as well; {} fits",
             human_bytes(bytes as f64),
             human_bytes(available as f64),
             Bytes(fitting(available))
@@ -122,7 +142,7 @@ fn memory(asked: Size, huge_pages: HugePages) -> Result<Bytes> {
     Ok(Bytes(bytes - bytes % page))
 }
 
-/// Leaves some for page tables and everybody else, and is short to write.
+/// Leaves some for page tables and everybody else, without which the kernel would kill us or them; and is short to write.
 fn fitting(available: u64) -> u64 {
     const UNIT: u64 = 1 << 20;
     (available / 20 * 19 / UNIT * UNIT).max(UNIT)
@@ -151,6 +171,28 @@ fn phases_of_file(path: &str) -> Result<Phases> {
         usage(anyhow!("File {path} has no phases; give tables [[workload.phase]] with for = \"30s\" and what differs"))
     })?;
     phases.repeated(scenario.workload.repeat).map_err(usage)
+}
+
+/// What is given back must be whole pages of the kind, and when it is checked, it must be known what came after that.
+fn check_remap(options: &DirtyOptions, spec: &Spec, huge_pages: HugePages) -> Result<()> {
+    if options.verify_final && !spec.phases.is_empty() {
+        return Err(usage(anyhow!(
+            "With --remap and --phases it cannot be told at the end what pages must hold; use --verify, which checks on the way"
+        )));
+    }
+    let page = huge_pages.page_bytes();
+    let is_whole = |worker| {
+        let part = partition(spec, worker);
+        (part.start as u64 * PAGE_BYTES as u64).is_multiple_of(page)
+    };
+    if (0..spec.workers).all(is_whole) {
+        return Ok(());
+    }
+    let unit = Bytes(page * u64::from(spec.workers));
+    Err(usage(anyhow!(
+        "With --remap each worker needs whole pages of {}; use a multiple of {unit} of memory",
+        Bytes(page)
+    )))
 }
 
 fn nodes(asked: &IdSet) -> Result<Vec<usize>> {

@@ -1,9 +1,10 @@
 //! All that is known of a run, at its end or in the middle.
 
+use sterna_report::Integrity;
 use sterna_workload::{Gap, Histogram, TimingCost, Verification};
 
+use super::begin::Begin;
 use super::look::Stretch;
-use super::plan::Plan;
 
 /// Less than this share of the rate that was asked for is not that rate.
 const REACHED: f64 = 0.99;
@@ -13,11 +14,9 @@ const LATE_SECONDS: f64 = 0.02;
 
 /// A run so far.
 pub struct Report<'a> {
-    /// What was to be done.
-    pub plan: &'a Plan,
-    /// When the workers were released, as RFC 3339.
-    pub started_at: &'a str,
-    /// The same on CLOCK_MONOTONIC.
+    /// How it began.
+    pub begin: &'a Begin<'a>,
+    /// When the workers were released, on CLOCK_MONOTONIC.
     pub released_ns: u64,
     /// Why it ended; None while it goes on.
     pub ending: Option<Ending>,
@@ -65,18 +64,6 @@ pub struct Stalls {
     pub lost: u64,
 }
 
-impl Ending {
-    /// As JSON says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Ending::Duration => "duration",
-            Ending::Signal => "signal",
-            Ending::Interrupted => "interrupted",
-            Ending::Unread => "unread",
-        }
-    }
-}
-
 impl Report<'_> {
     /// Different pages per second within an interval, as the mean over all whole intervals.
     ///
@@ -95,7 +82,7 @@ impl Report<'_> {
 
     /// The rate that was asked for, in pages per second.
     pub fn asked(&self) -> Option<f64> {
-        self.plan.asked_pages_per_second(self.full_speed)
+        self.begin.plan.asked_pages_per_second(self.full_speed)
     }
 
     /// Whether the rate that was asked for was reached; None if none was.
@@ -105,19 +92,19 @@ impl Report<'_> {
         Some(pages >= self.asked()? * seconds * share)
     }
 
-    /// `verified`, `corrupt` or `unchecked`.
-    pub fn integrity(&self) -> &'static str {
+    /// What the checks say together.
+    pub fn integrity(&self) -> Integrity {
         match &self.verification {
-            None => "unchecked",
-            Some(found) if !found.is_clean() => "corrupt",
-            Some(found) if found.pages_checked == 0 => "unchecked",
-            Some(_) => "verified",
+            None => Integrity::Unchecked,
+            Some(found) if !found.is_clean() => Integrity::Corrupt,
+            Some(found) if found.pages_checked == 0 => Integrity::Unchecked,
+            Some(_) => Integrity::Verified,
         }
     }
 
     /// What the process says when it exits.
     pub fn exit_code(&self, strict_rate: bool) -> u8 {
-        if self.integrity() == "corrupt" {
+        if self.integrity() == Integrity::Corrupt {
             4
         } else if self.ending == Some(Ending::Interrupted) {
             super::signals::INTERRUPTED

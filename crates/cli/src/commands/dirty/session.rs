@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use sterna_sys::cpu;
-use sterna_sys::region::Region;
-use sterna_workload::{Crew, CrewError, CrewState, Gap, Layout, TimingCost, Verification, verify};
+use sterna_sys::region::{HugePages, Region};
+use sterna_workload::{
+    Crew, CrewError, CrewState, Gap, Layout, TimingCost, Verification, verify, verify_remapped,
+};
 
+use super::begin::{Begin, Pages};
 use super::files::Files;
 use super::look::{Observer, Seen, Stretch};
 use super::metrics::{self, Metrics};
@@ -39,8 +42,8 @@ pub struct Session<'a> {
 }
 
 /// What a run gathers as it goes.
-struct Record {
-    started_at: String,
+struct Record<'a> {
+    begin: Begin<'a>,
     released_ns: u64,
     intervals: Vec<Stretch>,
     longest_gaps: Vec<Gap>,
@@ -48,7 +51,7 @@ struct Record {
     metrics: Option<Arc<Metrics>>,
 }
 
-impl Record {
+impl Record<'_> {
     /// Keeps the longest, so that a run may last as long as it likes.
     fn note_gaps(&mut self, gaps: Vec<Gap>) {
         const KEPT: usize = 100;
@@ -67,13 +70,17 @@ impl Session<'_> {
         let crew =
             Crew::start(self.region, spec, &CrewState::fresh_for(spec), self.plan.crew.clone());
         let crew = Arc::new(crew.map_err(by_fault)?);
-        let started_at = jiff::Timestamp::now().to_string();
-        self.teller.start(self.plan, self.options, &started_at)?;
+        let begin = Begin {
+            plan: self.plan,
+            pages: Pages::of(self.region),
+            started_at: jiff::Timestamp::now().to_string(),
+        };
+        self.teller.start(&begin, self.options)?;
         let metrics = self.serve_metrics(&crew)?;
         let released_ns = crew.resume();
         self.files.begin(released_ns)?;
         let mut record = Record {
-            started_at,
+            begin,
             released_ns,
             intervals: Vec::new(),
             longest_gaps: Vec::new(),
@@ -110,7 +117,7 @@ impl Session<'_> {
         &mut self,
         crew: &Crew,
         observer: &mut Observer<'_>,
-        record: &mut Record,
+        record: &mut Record<'_>,
     ) -> Result<Ending> {
         let began = Instant::now();
         let end = self.options.duration.map(|it| began + it.0);
@@ -143,7 +150,7 @@ impl Session<'_> {
     }
 
     /// Says whether anybody still reads.
-    fn tell_interval(&mut self, crew: &Crew, seen: Seen, record: &mut Record) -> Result<bool> {
+    fn tell_interval(&mut self, crew: &Crew, seen: Seen, record: &mut Record<'_>) -> Result<bool> {
         let stretch = seen.stretch;
         // What is left after the last whole interval may be nothing.
         if stretch.seconds() < 1e-3 && stretch.touched_pages == 0 && !record.intervals.is_empty() {
@@ -161,11 +168,10 @@ impl Session<'_> {
         &'r self,
         crew: &Crew,
         observer: &'r Observer<'_>,
-        record: &'r Record,
+        record: &'r Record<'r>,
     ) -> Report<'r> {
         Report {
-            plan: self.plan,
-            started_at: &record.started_at,
+            begin: &record.begin,
             released_ns: record.released_ns,
             ending: None,
             all: observer.all(&record.intervals),
@@ -184,7 +190,13 @@ impl Session<'_> {
     /// What checking on the way and at the end found; the workers rest.
     fn verification(&self, crew: &Crew) -> Option<Verification> {
         let on_the_way = self.options.verify.then(|| crew.checked());
-        let at_the_end = self.options.verify_final.then(|| {
+        // Memory of which some was given back and some not is not known.
+        let is_known = crew.remap_error().is_none();
+        let at_the_end = (self.options.verify_final && is_known).then(|| {
+            if self.options.remap {
+                let counts = crew.state().counts;
+                return verify_remapped(self.region, &self.plan.spec, &counts, cpu::online());
+            }
             let pages = self.plan.spec.pages();
             let layout = Layout { workload_pages: pages, ballast_pages: 0, total_pages: pages };
             let counts = crew.state().counts;
@@ -201,6 +213,11 @@ impl Session<'_> {
             warnings.push(format!(
                 "The rate of {asked:.0} pages/s was not reached; this machine made {rate:.0} pages/s. Ask for less, use more --workers, or a cheaper --method"
             ));
+        }
+        if self.options.huge_pages == Some(HugePages::Thp) && report.begin.pages.lacks_huge() {
+            warnings.push(
+                "There are no transparent huge pages here; look at /sys/kernel/mm/transparent_hugepage/enabled, or use --huge-pages 2MiB".to_owned(),
+            );
         }
         if let Some(error) = crew.remap_error() {
             warnings.push(format!("Pages are no longer given back: {error}"));

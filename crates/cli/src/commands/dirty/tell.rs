@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use serde_json::Value;
+use sterna_report::dirty::DirtyEvent;
 
+use super::begin::Begin;
 use super::look::Stretch;
-use super::plan::Plan;
 use super::report::Report;
 use super::{json, text};
 use crate::args::{DirtyOptions, Format, Telling};
@@ -42,12 +42,12 @@ impl Teller {
     }
 
     /// The workers are about to be released.
-    pub fn start(&self, plan: &Plan, options: &DirtyOptions, started_at: &str) -> Result<()> {
+    pub fn start(&self, begin: &Begin<'_>, options: &DirtyOptions) -> Result<()> {
         match self.form {
-            Form::Text => self.output.result(&text::start(plan, options))?,
+            Form::Text => self.output.result(&text::start(begin, options))?,
             Form::Json => {}
             Form::Stream => {
-                self.event("start", json::start(plan, options, started_at))?;
+                self.event(&DirtyEvent::Start(Box::new(json::start(begin, options))))?;
             }
         }
         Ok(())
@@ -58,7 +58,7 @@ impl Teller {
         match self.form {
             Form::Text => Ok(self.output.line(&text::interval(stretch))?),
             Form::Json => Ok(true),
-            Form::Stream => self.event("interval", json::interval(stretch)),
+            Form::Stream => self.event(&DirtyEvent::Interval(Box::new(json::interval(stretch)))),
         }
     }
 
@@ -69,7 +69,7 @@ impl Teller {
             // The result is one document, so what comes before it goes elsewhere.
             Form::Json => self.output.note(&text::summary(report, None)),
             Form::Stream => {
-                self.event("summary", json::summary(report))?;
+                self.event(&DirtyEvent::Summary(Box::new(json::summary(report))))?;
             }
         }
         Ok(())
@@ -83,17 +83,17 @@ impl Teller {
         }
         match self.form {
             Form::Text => self.output.result(&text::summary(report, options.telling.buckets))?,
-            Form::Json => self.output.result(&json::pretty(&document))?,
+            Form::Json => self.output.result(&json::pretty(&document)?)?,
             Form::Stream => {
-                self.event("report", document)?;
+                self.event(&DirtyEvent::Report(Box::new(document)))?;
             }
         }
         report.warnings.iter().for_each(|it| self.output.warn(it));
         Ok(())
     }
 
-    fn event(&self, name: &str, data: Value) -> Result<bool> {
-        let event = serde_json::json!({ "event": name, "data": data });
+    fn event(&self, event: &DirtyEvent) -> Result<bool> {
+        let event = serde_json::to_value(event)?;
         Ok(self.output.line(&format!("{event}\n"))?)
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use sterna_units::{Bytes, human_bytes, human_bytes_per_second};
 use sterna_workload::Histogram;
 
+use super::begin::Begin;
 use super::look::{PERCENTILES, Stretch, bytes};
-use super::plan::Plan;
 use super::report::{Ending, Report};
 use crate::args::{Buckets, DirtyOptions};
 
@@ -17,13 +17,13 @@ const UNKNOWN: &str = "–";
 const IN_INTERVALS: usize = 4;
 
 /// What is about to begin.
-pub fn start(plan: &Plan, options: &DirtyOptions) -> String {
-    let spec = &plan.spec;
+pub fn start(begin: &Begin<'_>, options: &DirtyOptions) -> String {
+    let spec = &begin.plan.spec;
     let workers = if spec.workers == 1 { "worker" } else { "workers" };
     let mut text = format!(
         "Dirtying {memory} ({kind}) with {count} {workers}: {pattern}, {method}, {pace}\n",
         memory = human_bytes(spec.memory.0 as f64),
-        kind = kind(plan),
+        kind = kind(begin),
         count = spec.workers,
         pattern = spec.pattern,
         method = spec.method,
@@ -113,16 +113,9 @@ pub fn summary(report: &Report<'_>, buckets: Option<Buckets>) -> String {
     text
 }
 
-fn kind(plan: &Plan) -> String {
-    use sterna_sys::region::HugePages;
-    let locked = if plan.region.locked { ", locked" } else { "" };
-    let kind = match plan.region.huge_pages {
-        HugePages::None => "4 KiB pages",
-        HugePages::Thp => "transparent huge pages",
-        HugePages::Size2MiB => "2 MiB pages",
-        HugePages::Size1GiB => "1 GiB pages",
-    };
-    format!("{kind}{locked}")
+fn kind(begin: &Begin<'_>) -> String {
+    let locked = if begin.plan.region.locked { ", locked" } else { "" };
+    format!("{}{locked}", begin.pages.text())
 }
 
 fn ending(ending: Option<Ending>) -> &'static str {
@@ -170,7 +163,7 @@ fn integrity(report: &Report<'_>) -> String {
             )
         }
         Some(found) => format!("{word}, {} looks at pages", found.pages_checked),
-        None => word.to_owned(),
+        None => word.to_string(),
     }
 }
 

@@ -1,49 +1,55 @@
 //! The findings for programs.
 
 use anyhow::Result;
-use serde_json::{Value, json};
-use sterna_pilot::Finding;
+use sterna_pilot::{Availability, Finding};
 use sterna_report::Host;
+use sterna_report::doctor::{
+    self, DOCTOR_SCHEMA_NAME, DOCTOR_SCHEMA_VERSION, FindingStatus, Findings,
+};
 
 use super::default_run;
-
-/// What stands in the field `schema`.
-const SCHEMA_NAME: &str = "sterna-doctor";
-
-/// The version of the shape; within a major version fields, names and facts are only added.
-const SCHEMA_VERSION: &str = "1.0";
+use crate::machine;
 
 /// One JSON object: the machine, the sum (`default_run`), and each finding with its facts.
 pub fn document(findings: &[Finding], host: &Host) -> Result<String> {
-    let document = json!({
-        "schema": SCHEMA_NAME,
-        "schema_version": SCHEMA_VERSION,
-        "tool": { "name": "sterna", "version": env!("CARGO_PKG_VERSION") },
-        "host": serde_json::to_value(host)?,
-        "default_run": default_run(findings).map(|it| it.availability.as_str()),
-        "findings": findings.iter().map(finding).collect::<Vec<_>>(),
-    });
-    Ok(format!("{document:#}\n"))
+    let document = Findings {
+        schema: DOCTOR_SCHEMA_NAME.to_owned(),
+        schema_version: DOCTOR_SCHEMA_VERSION.to_owned(),
+        tool: machine::tool(),
+        host: host.clone(),
+        default_run: default_run(findings).map(|it| status(&it.availability)),
+        findings: findings.iter().map(finding).collect(),
+    };
+    // By way of a value, so that fields stand in the order of their names in every document.
+    Ok(format!("{:#}\n", serde_json::to_value(document)?))
 }
 
-fn finding(finding: &Finding) -> Value {
+fn finding(finding: &Finding) -> doctor::Finding {
     let Finding { group, name, availability, is_required, value, facts } = finding;
     let shortfall = availability.shortfall();
-    json!({
-        "name": name,
-        "group": group,
-        "status": availability.as_str(),
-        "is_required": is_required,
-        "value": value,
-        "facts": facts,
-        "consequence": shortfall.map(|it| &it.consequence),
-        "remedy": shortfall.map(|it| &it.remedy),
-    })
+    doctor::Finding {
+        name: name.clone(),
+        group: (*group).to_owned(),
+        status: status(availability),
+        is_required: *is_required,
+        value: value.clone(),
+        facts: facts.iter().map(|(name, fact)| ((*name).to_owned(), fact.clone())).collect(),
+        consequence: shortfall.map(|it| it.consequence.clone()),
+        remedy: shortfall.map(|it| it.remedy.clone()),
+    }
+}
+
+fn status(availability: &Availability) -> FindingStatus {
+    match availability {
+        Availability::Ok => FindingStatus::Ok,
+        Availability::Limited(_) => FindingStatus::Limited,
+        Availability::Missing(_) => FindingStatus::Missing,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use sterna_pilot::Availability;
+    use serde_json::{Value, json};
 
     use super::*;
 

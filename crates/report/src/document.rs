@@ -1,0 +1,30 @@
+//! The JSON documents that have a schema.
+
+/// A kind of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// The report of a migration.
+    Report,
+    /// The report of `sterna dirty`.
+    Dirty,
+    /// Each line that `sterna dirty --json-stream` prints.
+    DirtyStream,
+    /// The findings of `sterna doctor`.
+    Doctor,
+}
+
+impl Document {
+    /// All of them.
+    pub const ALL: [Document; 4] =
+        [Document::Report, Document::Dirty, Document::DirtyStream, Document::Doctor];
+
+    /// Its name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Document::Report => "report",
+            Document::Dirty => "dirty",
+            Document::DirtyStream => "dirty-stream",
+            Document::Doctor => "doctor",
+        }
+    }
+}
