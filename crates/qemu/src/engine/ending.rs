@@ -131,9 +131,13 @@ impl Qemu {
                 }
             }
         }
-        if let (State::Cancelled, Some(reason)) = (status.state, &self.lost_destination) {
+        // The source may have met it by itself in the meantime; then its words come first.
+        if let (State::Cancelled | State::Failed, Some(reason)) =
+            (status.state, &self.lost_destination)
+        {
+            let words = status.reason.take().map(|it| format!("{it}; ")).unwrap_or_default();
+            status.reason = Some(format!("{words}{reason}"));
             status.state = State::Failed;
-            status.reason = Some(reason.clone());
         }
         Ok(())
     }
