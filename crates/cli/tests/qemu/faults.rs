@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::harness::{Run, Running, public_copy};
+use super::harness::{Run, Running, marked, public_copy};
 use super::{Bench, NEVER_ENDING};
 
 #[test]
@@ -101,11 +102,19 @@ fn a_guest_that_panics_has_its_last_words_in_the_report() {
 /// Kills one of the two.
 pub fn kill_side(running: &Running, side: &str) {
     let name = format!("sterna-{side},");
-    let pid = running.wait_for_hosts().into_iter().find(|pid| {
+    let is_named = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(&name)
-    });
-    let pid = Pid::from_raw(pid.unwrap().cast_signed()).unwrap();
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let pid = loop {
+        // A process that was just made has another's name until it runs its program.
+        match marked(&running.mark()).into_iter().find(is_named) {
+            Some(pid) => break Pid::from_raw(pid.cast_signed()).unwrap(),
+            None => assert!(Instant::now() < deadline, "there is no {side}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
     kill_process(pid, Signal::KILL).unwrap();
 }
 
