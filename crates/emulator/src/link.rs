@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use sterna_sys::region::Region;
 use sterna_wire::stream::{PAGE_BYTES, PageRun};
 
@@ -46,6 +48,14 @@ impl Inbound {
         }
     }
 
+    /// Whether something can be read, or the connection has ended; waits at most `limit` for it.
+    pub fn is_readable(&mut self, limit: Duration) -> io::Result<bool> {
+        match self {
+            Inbound::Direct(socket) => is_readable(socket, limit),
+            Inbound::Delayed(line) => line.is_readable(limit),
+        }
+    }
+
     /// Reads the content of pages into the region.
     pub fn read_pages(&mut self, region: &Region, runs: &[PageRun]) -> io::Result<()> {
         match self {
@@ -63,6 +73,18 @@ impl Read for Inbound {
             Inbound::Direct(socket) => socket.read(to),
             Inbound::Delayed(line) => line.read(to),
         }
+    }
+}
+
+fn is_readable(socket: &Socket, limit: Duration) -> io::Result<bool> {
+    if socket.has_received() {
+        return Ok(true);
+    }
+    let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+    match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
+        Ok(found) => Ok(found > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -121,9 +143,21 @@ impl DelayLine {
         })
     }
 
+    fn is_readable(&mut self, limit: Duration) -> io::Result<bool> {
+        if self.read < self.current.len() {
+            return Ok(true);
+        }
+        match self.next_chunk(Some(limit)) {
+            // The end can be read, too.
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits for the next chunk; false at the end of the stream.
-    fn next_chunk(&mut self) -> io::Result<bool> {
-        let next = match self.timeout {
+    fn next_chunk(&mut self, limit: Option<Duration>) -> io::Result<bool> {
+        let next = match limit {
             Some(limit) => self.chunks.recv_timeout(limit).map_err(|it| match it {
                 std::sync::mpsc::RecvTimeoutError::Timeout => Some(io::ErrorKind::TimedOut),
                 std::sync::mpsc::RecvTimeoutError::Disconnected => None,
@@ -145,7 +179,7 @@ impl DelayLine {
 impl Read for DelayLine {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.read == self.current.len() {
-            if !self.next_chunk()? {
+            if !self.next_chunk(self.timeout)? {
                 return Ok(0);
             }
         }
@@ -217,5 +251,25 @@ mod tests {
         inbound.set_timeout(Some(Duration::from_millis(10))).unwrap();
         let error = inbound.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn what_can_be_read_is_told_before_it_is_read() {
+        for latency in [Duration::ZERO, Duration::from_millis(2)] {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let mut inbound = Inbound::new(Socket::Unix(far), latency).unwrap();
+            assert!(!inbound.is_readable(Duration::from_millis(1)).unwrap());
+            near.write_all(b"ab").unwrap();
+            let mut byte = [0];
+            for expected in [b'a', b'b'] {
+                assert!(inbound.is_readable(Duration::from_secs(5)).unwrap());
+                inbound.read_exact(&mut byte).unwrap();
+                assert_eq!(byte[0], expected);
+            }
+            assert!(!inbound.is_readable(Duration::from_millis(1)).unwrap());
+            drop(near);
+            assert!(inbound.is_readable(Duration::from_secs(5)).unwrap());
+            assert_eq!(inbound.read(&mut byte).unwrap(), 0);
+        }
     }
 }

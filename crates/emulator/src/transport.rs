@@ -38,6 +38,9 @@ pub enum TransportError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system does not let the connection be used as it must.
+    #[error("The connection cannot be set up: {0}")]
+    SetUp(io::Error),
     /// The two ends do not believe each other.
     #[error("The connection to {endpoint} cannot be encrypted: {source}")]
     Tls {

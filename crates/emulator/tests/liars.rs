@@ -13,7 +13,8 @@ use sterna_wire::control::{
     Verified,
 };
 use sterna_wire::stream::{
-    Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, VERSION,
+    Channel, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, Role, VERSION,
+    capability,
 };
 
 const MEMORY_BYTES: u64 = 4 << 20;
@@ -114,6 +115,7 @@ fn config(side: Side) -> HostConfig {
         limit_in_switchover: false,
         downtime_limit_ns: 300_000_000,
         zero_page: true,
+        multifd: None,
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,
@@ -179,6 +181,10 @@ fn a_destination_refuses_a_source_that_lies_in_its_greeting() {
     check(Hello { page_bytes: 65536, ..hello() }, "page size is 65536");
     check(Hello { session: [8; 16], ..hello() }, "another migration");
     check(Hello { capabilities: 1 << 31, ..hello() }, "Unknown capabilities");
+    let parallel = Hello { capabilities: capability::MULTIFD, ..hello() };
+    check(parallel.clone(), "announces 0 parallel connections");
+    check(Hello { multifd_channels: 65, ..parallel }, "announces 65 parallel connections");
+    check(Hello { multifd_channels: 1, ..hello() }, "announces 1 parallel connections");
 }
 
 #[test]
@@ -188,6 +194,53 @@ fn a_destination_refuses_what_is_no_migration() {
     destination_refuses(false, &frame(Kind::Go, 0, 0, b"", b""), "Go frame while waiting");
     destination_refuses(true, &frame(Kind::Running, 0, 1, &[0; 8], b""), "Running frame");
     destination_refuses(true, &[0xff; 32], "Unknown frame kind 255");
+    destination_refuses(true, &frame(Kind::Flush, 0, 1, &[1, 0, 0, 0], b""), "Flush frame while");
+    let packet = [0, 0, 1, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    destination_refuses(true, &frame(Kind::Packet, 1, 1, &packet, &[0; 4096]), "Packet frame");
+}
+
+/// A destination that waits for one parallel connection, on which `bytes` follow the introduction.
+#[track_caller]
+fn channel_is_refused(bytes: &[u8], expected: &str) {
+    let mut host = Host::prepared(Side::Destination);
+    let mut stream = host.listen();
+    let (mut reader, mut writer) = (MessageReader::default(), MessageWriter::default());
+    let hello = Hello { capabilities: capability::MULTIFD, multifd_channels: 1, ..hello() };
+    writer.send(&mut stream, &Message::Hello(hello)).unwrap();
+    assert!(matches!(reader.message(&mut stream).unwrap(), Message::HelloAck(_)));
+    let mut channel = TcpStream::connect(stream.peer_addr().unwrap()).unwrap();
+    let introduction = Channel { session: SESSION, role: Role::Multifd, index: 0 };
+    MessageWriter::default().send(&mut channel, &Message::Channel(introduction)).unwrap();
+    let answer = MessageReader::default().message(&mut channel).unwrap();
+    assert_eq!(answer, Message::ChannelAck);
+    channel.write_all(bytes).unwrap();
+    let _ = channel.shutdown(std::net::Shutdown::Write);
+    let error = host.wait_for(Phase::Failed).error.unwrap();
+    assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
+    // The source is told on the first connection, which has done nothing wrong.
+    assert_eq!(reader.message(&mut stream).unwrap(), Message::Error(error));
+}
+
+#[test]
+fn a_destination_refuses_a_parallel_connection_that_lies() {
+    let packet = |first: u8, count: u8, content: &[u8]| {
+        let bytes = (content.len() as u32).to_le_bytes();
+        let head = [&[0, 0, 1, 0], &bytes[..], &[first, 0, 0, 0, 0, 0, count, 0]].concat();
+        frame(Kind::Packet, 1, 1, &head, content)
+    };
+    let mut damaged = packet(0, 1, &[5; 4096]);
+    *damaged.last_mut().unwrap() ^= 1;
+    channel_is_refused(&damaged, "Checksum mismatch in a Packet frame");
+    channel_is_refused(&packet(0, 2, &[5; 4096]), "for 2 pages");
+    let mut packed = packet(0, 1, &[5; 100]);
+    packed[16] = 2;
+    channel_is_refused(&packed, "Checksum mismatch");
+    let packed = [&[2, 0, 1, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0][..], &[5; 100]].concat();
+    channel_is_refused(&frame(Kind::Packet, 1, 1, &packed, b""), "Checksum mismatch");
+    channel_is_refused(&frame(Kind::Packet, 1, 1, &packed[..16], &packed[16..]), "Damaged zstd");
+    channel_is_refused(&frame(Kind::Sync, 0, 1, &[2, 0, 0, 0], b""), "Synchronisation 2 came");
+    channel_is_refused(&frame(Kind::Go, 0, 1, b"", b""), "Go frame while waiting for packets");
+    channel_is_refused(&packet(0, 1, &[5; 4096])[..100], "Channel 0");
 }
 
 #[test]

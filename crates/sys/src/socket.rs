@@ -100,6 +100,80 @@ pub fn set_zero_copy(socket: impl AsFd, allowed: bool) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Zero-copy sends that the kernel is done with, by their numbers: each successful send of at least
+/// a byte counts up from 0 on its socket, wrapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZeroCopyDone {
+    /// The first of them.
+    pub first: u32,
+    /// The last of them, included.
+    pub last: u32,
+    /// Whether the kernel copied the data after all, as it always does on loopback.
+    pub copied: bool,
+}
+
+impl ZeroCopyDone {
+    /// How many sends these are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.last.wrapping_sub(self.first).wrapping_add(1)
+    }
+}
+
+/// Takes the next notice of finished zero-copy sends from a socket; None when there is none now.
+/// `poll` tells of one by `POLLERR`, which need not be asked for.
+///
+/// # Errors
+/// Not a socket, or an error of the connection that was waiting in its place.
+pub fn reap_zero_copy(socket: impl AsFd) -> io::Result<Option<ZeroCopyDone>> {
+    // Room for the notice, the address behind it, and a stamp that somebody may have asked for.
+    let mut control = [0u64; 32];
+    // SAFETY: a message header of zero bytes is a valid one without address and parts.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: the kernel writes at most the given length into `control`, which is aligned for a
+    // control header and lives until the end of this function.
+    let done = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags) };
+    if done < 0 {
+        let error = io::Error::last_os_error();
+        return match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+            _ => Err(error),
+        };
+    }
+    // SAFETY: the kernel filled in control buffer and its length.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: not null, so it points to a whole header within `control`.
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        if matches!(
+            (level, kind),
+            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+        ) {
+            // SAFETY: a message of this kind carries this structure; it need not be aligned.
+            let notice: libc::sock_extended_err =
+                unsafe { std::ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
+            return zero_copy_done(&notice);
+        }
+        // SAFETY: both come from the same message.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    Ok(None)
+}
+
+fn zero_copy_done(notice: &libc::sock_extended_err) -> io::Result<Option<ZeroCopyDone>> {
+    // From linux/errqueue.h.
+    const ORIGIN_ZEROCOPY: u8 = 5;
+    const CODE_COPIED: u8 = 1;
+    if notice.ee_origin != ORIGIN_ZEROCOPY {
+        return Err(io::Error::from_raw_os_error(notice.ee_errno as i32));
+    }
+    let copied = notice.ee_code & CODE_COPIED != 0;
+    Ok(Some(ZeroCopyDone { first: notice.ee_info, last: notice.ee_data, copied }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -107,7 +181,10 @@ mod tests {
         net::{TcpListener, TcpStream},
     };
 
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::region::{HugePages, Region, RegionOptions};
 
     fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -146,6 +223,52 @@ mod tests {
         set_zero_copy(&client, false).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(set_zero_copy(file, true).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+    }
+
+    #[test]
+    fn zero_copy_sends_are_told_when_they_are_done() {
+        let (client, mut server) = connected();
+        if let Err(error) = set_zero_copy(&client, true) {
+            eprintln!("skipped: this kernel has no zero-copy send: {error}");
+            return;
+        }
+        let options = RegionOptions { bytes: 64 << 12, huge_pages: HugePages::None, locked: false };
+        let region = Region::new(&options).unwrap();
+        for (page, value) in (0..64).zip(1..) {
+            region.page(page)[511].store(value, Ordering::Relaxed);
+        }
+        assert_eq!(reap_zero_copy(&client).unwrap(), None);
+        let mut found = vec![0; 20 << 12];
+        // Pages 7 to 26, in two calls of which the second begins within a page.
+        let runs = [(7, 10), (17, 10)];
+        let mut sent = 0;
+        let mut sends = 0;
+        while sent < found.len() {
+            sent += region.send_pages(client.as_fd(), &runs, sent, true).unwrap();
+            sends += 1;
+        }
+        server.read_exact(&mut found).unwrap();
+        for (page, value) in found.chunks(4096).zip(8u8..) {
+            assert_eq!(page[4088], value);
+        }
+        let mut done = 0;
+        while done < sends {
+            if let Some(notice) = reap_zero_copy(&client).unwrap() {
+                assert_eq!(notice.first, done);
+                assert!(notice.copied, "loopback copies");
+                done += notice.count();
+            }
+        }
+        // Without zero copy the same call leaves no notice.
+        assert_eq!(region.send_pages(client.as_fd(), &[(0, 1)], 4000, false).unwrap(), 96);
+        assert_eq!(reap_zero_copy(&client).unwrap(), None);
+        assert!(region.send_pages(client.as_fd(), &[(0, 1)], 4096, false).is_err());
+    }
+
+    #[test]
+    fn counts_of_zero_copy_sends_wrap() {
+        let notice = ZeroCopyDone { first: u32::MAX, last: 1, copied: false };
+        assert_eq!(notice.count(), 3);
     }
 
     #[test]

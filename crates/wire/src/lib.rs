@@ -3,6 +3,7 @@
 //! - [`stream`]: the migration stream between a source and a destination host.
 //! - `control`: the connection over which the pilot steers a host. Behind the feature of that name, since it brings a
 //!   JSON library that the agent in a guest has no room for.
+//! - `compression`: packing page content. Behind the feature of that name, since it brings zlib and zstd.
 //! - [`mux`]: several streams over one, for a session with another machine; and `keeper`, what is said in it about a QEMU there, behind the same feature as `control`.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
@@ -14,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+#[cfg(feature = "compression")]
+pub mod compression;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod guest_config;

@@ -47,9 +47,9 @@ pub fn run(options: &Options, flights: &Flights) -> Result<()> {
     for pair in 0..options.pairs {
         if pair % 2 == 0 {
             figures.add_walk(&walk(memory.0)?, memory);
-            figures.add_flight(&idle_flight(flights, memory)?, memory)?;
+            figures.add_flight(&idle_flight(flights, memory, &[])?, memory)?;
         } else {
-            figures.add_flight(&idle_flight(flights, memory)?, memory)?;
+            figures.add_flight(&idle_flight(flights, memory, &[])?, memory)?;
             figures.add_walk(&walk(memory.0)?, memory);
         }
         if let Some(bytes_per_second) = iperf3()? {
@@ -62,10 +62,10 @@ pub fn run(options: &Options, flights: &Flights) -> Result<()> {
     Ok(())
 }
 
-/// A guest full of random bytes that writes one page a second, alone in its pass.
-fn idle_flight(flights: &Flights, memory: Bytes) -> Result<Report> {
+/// A guest full of random bytes that writes one page a second, alone in its pass; `more` are flags beyond those.
+pub fn idle_flight(flights: &Flights, memory: Bytes, more: &[(&str, &str)]) -> Result<Report> {
     let ballast = Bytes(memory.0 - 4096);
-    let landed = flights.fly(&flags([
+    let mut all = vec![
         ("memory", memory.to_string()),
         ("ballast", ballast.to_string()),
         ("prealloc", "true".to_owned()),
@@ -78,7 +78,11 @@ fn idle_flight(flights: &Flights, memory: Bytes) -> Result<Report> {
         ("downtime-limit", "1ms".to_owned()),
         ("warmup", "200ms".to_owned()),
         ("cooldown", "100ms".to_owned()),
-    ]))?;
+    ];
+    // What was asked for comes in the place of what is here.
+    all.retain(|(name, _)| more.iter().all(|it| it.0 != *name));
+    all.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    let landed = flights.fly(&flags(all))?;
     let summary = &landed.report.summary;
     ensure!(
         summary.integrity == Integrity::Verified,
@@ -88,6 +92,16 @@ fn idle_flight(flights: &Flights, memory: Bytes) -> Result<Report> {
         summary.integrity
     );
     Ok(landed.report)
+}
+
+/// Bytes on the wire in each second of the first pass, arming included.
+pub fn wire_bytes_per_second(report: &Report) -> Result<f64> {
+    let pass = report.passes.first().context("The report has no passes")?;
+    let (bytes, length) = pass
+        .wire_bytes
+        .zip(pass.length_seconds)
+        .context("The report does not know its first pass")?;
+    Ok(bytes as f64 / length)
 }
 
 impl Figures {

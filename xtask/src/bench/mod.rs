@@ -9,10 +9,12 @@ mod costs;
 mod dirty;
 mod first_pass;
 pub mod guest_cost;
+mod limits;
 mod samples;
 mod sync;
 mod table;
 pub mod walker;
+mod ways;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -58,6 +60,10 @@ enum What {
 enum Part {
     /// Throughput of the first pass, and memory that the hosts need
     FirstPass,
+    /// The first pass by one connection or several
+    Ways,
+    /// Whether max-bandwidth holds for one connection and for several
+    Limits,
     /// Time of a synchronisation
     Sync,
     /// What watching costs the guest
@@ -111,6 +117,12 @@ fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     let wants = |part| options.only.is_none_or(|it| it == part);
     if wants(Part::FirstPass) {
         first_pass::run(options, &flights)?;
+    }
+    if wants(Part::Ways) {
+        ways::run(options, &flights)?;
+    }
+    if wants(Part::Limits) {
+        limits::run(options, &flights)?;
     }
     if wants(Part::Sync) {
         sync::run(options)?;

@@ -1,5 +1,6 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
+mod batch;
 mod dirty;
 mod machines;
 mod qemu;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+pub use batch::BatchOptions;
 pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
@@ -30,6 +32,10 @@ pub struct Invocation {
 pub enum Action {
     /// Migrate.
     Run(Box<RunOptions>),
+    /// Run a suite.
+    Batch(Box<BatchOptions>),
+    /// List the standard suites, or show the one of this name.
+    Suites(Option<String>),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
     /// Serve a control connection on standard input.
@@ -93,6 +99,8 @@ pub fn command() -> Command {
                 .help("No progress and no warnings; errors and results only"),
         )
         .subcommand(run::command())
+        .subcommand(batch::command())
+        .subcommand(batch::suites_command())
         .subcommand(dirty::command())
         .subcommand(
             Command::new("doctor")
@@ -146,6 +154,8 @@ pub fn command() -> Command {
 fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
+        Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
+        Some(("suites", matches)) => Action::Suites(matches.get_one::<String>("show").cloned()),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", _)) => Action::Host,
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,

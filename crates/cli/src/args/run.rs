@@ -48,6 +48,16 @@ pub enum EngineKind {
     Qemu,
 }
 
+impl EngineKind {
+    /// The word for it on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Emulator => "emulator",
+            EngineKind::Qemu => "qemu",
+        }
+    }
+}
+
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {

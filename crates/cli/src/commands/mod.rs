@@ -1,5 +1,6 @@
 //! One file for each subcommand.
 
+mod batch;
 mod completions;
 mod dirty;
 mod doctor;
@@ -8,11 +9,14 @@ mod keep_qemu;
 mod man;
 mod run;
 mod schema;
+mod suites;
 
 use std::fs::OpenOptions;
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use sterna_pilot::Interrupt;
 
 use crate::args::{Action, Invocation};
 use crate::usage;
@@ -22,6 +26,8 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     let Invocation { output, action } = invocation;
     match action {
         Action::Run(options) => run::run(*options, output),
+        Action::Batch(options) => batch::run(*options, output),
+        Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Host => host::run(),
         Action::KeepQemu => keep_qemu::run(),
@@ -47,4 +53,17 @@ fn check_writable(path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     tempfile::tempfile_in(directory).map(|_| ()).map_err(fail)
+}
+
+/// The first signal ends the run in good order, the second at once.
+fn interrupt_on_signals() -> Result<Interrupt> {
+    let interrupt = Interrupt::default();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let ours = interrupt.clone();
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            ours.request();
+        }
+    })?;
+    Ok(interrupt)
 }

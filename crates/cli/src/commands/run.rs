@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use sterna_emulator::{Emulator, EmulatorOptions};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
@@ -26,7 +25,7 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         return Ok(0);
     }
     options.report.as_deref().map(super::check_writable).transpose()?;
-    let interrupt = interrupt_on_signals()?;
+    let interrupt = super::interrupt_on_signals()?;
     let report = fly(&scenario, &options, &interrupt, output)?;
     tell(&report, &options, output)?;
     Ok(report.exit_code())
@@ -73,19 +72,6 @@ fn read(path: &Path) -> Result<(String, String)> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| usage(anyhow!("Cannot read scenario {name}: {error}")))?;
     Ok((name, text))
-}
-
-/// The first signal ends the run in good order, the second at once.
-fn interrupt_on_signals() -> Result<Interrupt> {
-    let interrupt = Interrupt::default();
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let ours = interrupt.clone();
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for _ in signals.forever() {
-            ours.request();
-        }
-    })?;
-    Ok(interrupt)
 }
 
 fn fly(

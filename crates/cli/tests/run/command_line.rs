@@ -79,7 +79,7 @@ fn the_printed_scenario_can_be_run_again() {
 
 #[test]
 fn an_unsupported_scenario_starts_nothing_and_names_the_field_and_the_engine() {
-    let outcome = Run::small(&["--multifd"]).outcome();
+    let outcome = Run::small(&["--multifd-channels", "65"]).outcome();
     outcome.assert_ended(5, "unsupported", "unchecked");
     outcome.assert_reason_has("migration.multifd");
     outcome.assert_reason_has("emulator");

@@ -8,3 +8,4 @@ mod harness;
 mod injected;
 mod interrupts;
 mod limits;
+mod parallel;

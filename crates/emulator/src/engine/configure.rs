@@ -1,7 +1,7 @@
 //! From a scenario to what a host is told.
 
-use sterna_scenario::{IdSet, Placement, Scenario, ZeroPage};
-use sterna_wire::control::{HostConfig, Request, Side};
+use sterna_scenario::{IdSet, Migration, Placement, Scenario, ZeroPage};
+use sterna_wire::control::{HostConfig, MultifdConfig, Request, Side};
 
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
@@ -37,6 +37,7 @@ pub fn prepare(
         limit_in_switchover: migration.limit_in_switchover,
         downtime_limit_ns: migration.first_downtime_limit().0.as_nanos() as u64,
         zero_page: migration.zero_page == ZeroPage::Main,
+        multifd: multifd(migration),
         device_state_bytes: DEVICE_STATE_BYTES,
         link_latency_ns: link.as_ref().map_or(0, |it| it.latency.0.as_nanos() as u64),
         link_bytes_per_second: link
@@ -47,4 +48,16 @@ pub fn prepare(
         tls_name,
         breakage: options.breakage.clone(),
     }))
+}
+
+/// How pages travel through parallel connections, if they do.
+pub fn multifd(migration: &Migration) -> Option<MultifdConfig> {
+    let multifd = migration.multifd.as_ref()?;
+    Some(MultifdConfig {
+        channels: multifd.channels,
+        compression: multifd.compression.to_string(),
+        level: multifd.level,
+        finds_zero_pages: migration.zero_page == ZeroPage::Multifd,
+        zero_copy: migration.zero_copy,
+    })
 }

@@ -2,6 +2,7 @@
 
 mod configure;
 mod mapping;
+mod parallel;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
 use sterna_pilot::{
     Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
     Settled, Status, Unsupported,
@@ -24,8 +26,9 @@ use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use crate::probe::available_bytes;
-use configure::prepare;
+use configure::{multifd, prepare};
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use parallel::Parallel;
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -66,6 +69,7 @@ pub struct Emulator {
     passes_seen: usize,
     gaps_lost: u64,
     is_switchover_told: bool,
+    parallel: Parallel,
 }
 
 struct Hosts {
@@ -86,6 +90,7 @@ impl Emulator {
             passes_seen: 0,
             gaps_lost: 0,
             is_switchover_told: false,
+            parallel: Parallel::default(),
         }
     }
 
@@ -99,6 +104,13 @@ impl Emulator {
             Side::Source => &mut hosts.source,
             Side::Destination => &mut hosts.destination,
         })
+    }
+
+    fn details(&self) -> BTreeMap<String, Value> {
+        let mut details =
+            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+        details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details
     }
 
     fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
@@ -136,10 +148,14 @@ impl Emulator {
         let hosts = self.hosts()?;
         let status = status_of(&mut hosts.source, passes_seen)?;
         let mut moments = source_moments(&status, &hosts.source);
+        let mut loaded = None;
         if status.phase == Phase::Completed {
             let theirs = status_of(&mut hosts.destination, 0)?;
+            loaded.clone_from(&theirs.multifd);
             add_destination(&mut moments, &theirs, &hosts.destination);
         }
+        self.parallel.note_source(&status.multifd);
+        self.parallel.note_destination(&loaded);
         self.passes_seen += status.passes.len();
         Ok((status, moments))
     }
@@ -183,6 +199,7 @@ impl Hypervisor for Emulator {
     ) -> Result<(), EngineError> {
         check_memory(scenario)?;
         self.transport = scenario.migration.transport;
+        self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
         let directory = directory.as_deref();
         let start = |side| HostProcess::start(&self.options.host_command, side, directory);
@@ -230,7 +247,7 @@ impl Hypervisor for Emulator {
             tracking_page_bytes: prepared.map(|it| it.tracking_page_bytes),
             transport: Some(self.transport.to_string()),
             peer_versions: PeerVersions { source: version(), destination: version() },
-            details: BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]),
+            details: self.details(),
         }
     }
 
@@ -386,6 +403,7 @@ impl Hypervisor for Emulator {
                 Some("The machine is overloaded; the blackout may be longer than stated"),
             );
         }
+        warnings.extend(self.parallel.warnings());
         warnings
     }
 

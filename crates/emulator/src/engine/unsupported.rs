@@ -1,7 +1,10 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{LimitAction, Scenario, TlsMode, Transport, ZeroPage};
+use sterna_scenario::{Compression, LimitAction, Scenario, TlsMode, Transport};
+use sterna_wire::stream;
+
+use crate::migration::multifd::MAX_CHANNELS;
 
 /// What the emulator cannot do, field by field.
 pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
@@ -33,23 +36,35 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.switchover-bandwidth",
             "the switchover is planned with what was sent lately; use \"estimate\"",
         ),
-        (migration.compress.is_some(), "migration.compress", qemu_alone),
+        (
+            migration.compress.is_some(),
+            "migration.compress",
+            "the emulator has no threads that compress one page each; use migration.multifd.compression = \"zlib\" or \"zstd\"",
+        ),
         (migration.postcopy.is_some(), "migration.postcopy", later),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
-        (migration.multifd.is_some(), "migration.multifd", later),
+        (
+            migration.multifd.as_ref().is_some_and(|it| it.channels > MAX_CHANNELS),
+            "migration.multifd.channels",
+            "the emulator has at most 64 parallel connections",
+        ),
+        (
+            migration.multifd.as_ref().is_some_and(|it| !is_known(it.compression)),
+            "migration.multifd.compression",
+            "the emulator packs without special hardware; use \"none\", \"zlib\" or \"zstd\"",
+        ),
         (migration.xbzrle.is_some(), "migration.xbzrle", later),
         (migration.hold.is_some(), "migration.hold", later),
-        (migration.zero_copy, "migration.zero-copy", later),
         (
             migration.tls_mode() == TlsMode::Psk,
             "migration.tls.mode",
             "connections are encrypted with certificates here; use \"x509\", for which `sterna run` makes certificates of its own when it is given none",
         ),
         (
-            migration.zero_page == ZeroPage::Multifd,
-            "migration.zero-page",
-            "zero pages are found by the main thread here; use \"main\" or \"off\"",
+            migration.zero_copy && migration.transport == Transport::Unix,
+            "migration.zero-copy",
+            "Unix sockets always copy; use migration.transport = \"tcp\", or drop the field",
         ),
         (
             scenario.limits.then == LimitAction::Postcopy,
@@ -70,4 +85,8 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             reason: reason.to_owned(),
         })
         .collect()
+}
+
+fn is_known(compression: Compression) -> bool {
+    stream::Compression::from_name(&compression.to_string()).is_some()
 }

@@ -13,6 +13,7 @@ use sterna_workload::{Crew, Histogram};
 
 use super::guest::{Guest, WORKER_THREAD};
 use super::session::MIGRATION_THREAD;
+use crate::migration::multifd::CHANNEL_THREAD;
 
 /// Samples kept when nobody fetches them: an hour at the default pace.
 const MAX_SAMPLES: usize = 36_000;
@@ -137,6 +138,7 @@ fn class_of(thread: &str) -> &'static str {
     match thread {
         it if it.starts_with(WORKER_THREAD) => "workload",
         it if it.starts_with(MIGRATION_THREAD) => "migration",
+        it if it.starts_with(CHANNEL_THREAD) => CHANNEL_THREAD,
         "replies" => "migration",
         "link" => "link",
         _ => "control",

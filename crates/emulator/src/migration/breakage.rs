@@ -36,6 +36,14 @@ pub enum Defect {
     Hang(Moment),
     /// The source sends a damaged frame in pass 1.
     CorruptFrame,
+    /// The source damages the first packet on a parallel connection.
+    CorruptPacket,
+    /// The source cuts the first parallel connection at a moment.
+    CutChannel(Moment),
+    /// The source leaves the synchronisation of parallel connections out, but for the last.
+    SkipChannelSync,
+    /// The destination holds back the first packet of the first parallel connection.
+    LatePacket(Duration),
     /// The source waits this long between READY and GO.
     LateGo(Duration),
     /// The host behaves as on a kernel without asynchronous write protection.
@@ -79,6 +87,10 @@ fn parse(text: &str) -> Option<Breakage> {
         ("lose-page", "") => Defect::LosePage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
+        ("corrupt-packet", "") => Defect::CorruptPacket,
+        ("cut-channel", moment) => Defect::CutChannel(parse_moment(moment)?),
+        ("skip-channel-sync", "") => Defect::SkipChannelSync,
+        ("late-packet", delay) => Defect::LatePacket(delay.parse::<Span>().ok()?.0),
         ("no-wp-async", "") => Defect::NoWpAsync,
         ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
@@ -108,6 +120,10 @@ impl fmt::Display for Breakage {
             Defect::LosePage => write!(f, "{side}:lose-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
+            Defect::CorruptPacket => write!(f, "{side}:corrupt-packet"),
+            Defect::CutChannel(moment) => write!(f, "{side}:cut-channel={moment}"),
+            Defect::SkipChannelSync => write!(f, "{side}:skip-channel-sync"),
+            Defect::LatePacket(delay) => write!(f, "{side}:late-packet={}", Span(delay)),
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
             Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
@@ -164,6 +180,10 @@ mod tests {
             "destination:hang=go",
             "source:late-go=1s",
             "source:no-wp-async",
+            "source:corrupt-packet",
+            "source:cut-channel=pass2",
+            "source:skip-channel-sync",
+            "destination:late-packet=300ms",
         ] {
             assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
         }

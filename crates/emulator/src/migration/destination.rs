@@ -18,12 +18,15 @@ use sterna_sys::crc32c;
 use sterna_wire::control::{HostConfig, Phase, Side};
 use sterna_wire::stream::{
     FrameError, HEADER_BYTES, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
-    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, VERSION, decode_runs, negotiate,
+    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, Role, VERSION, capability,
+    decode_runs, negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
 
 use super::breakage::{Defect, Moment, strike};
+use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
 use super::faults::{Damaging, FaultPlan, Reached};
+use super::multifd::{MAX_CHANNELS, Receivers};
 use super::progress::Progress;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
@@ -34,6 +37,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Longest silence of the source: pilots cancel far earlier, so this only frees a forgotten host.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How often a destination with parallel connections looks whether one of them has failed.
+const CHANNELS_LOOK: Duration = Duration::from_millis(20);
+
+/// What this destination can do beyond the first connection's pages.
+const CAPABILITIES: u32 = capability::MULTIFD;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -71,6 +80,10 @@ enum LoadError {
     Aborted(String),
     #[error("The workload cannot start: {0}")]
     Crew(#[from] CrewError),
+    #[error(transparent)]
+    Channels(#[from] ChannelError),
+    #[error("{0}")]
+    Channel(String),
     #[error(transparent)]
     Faults(#[from] FaultError),
     #[error("Sending failed: {0}")]
@@ -121,7 +134,11 @@ fn give_up(progress: &Progress, error: &LoadError) {
 
 struct Load<'a> {
     guest: &'a Guest,
-    progress: &'a Progress,
+    progress: &'a Arc<Progress>,
+    listener: Listener,
+    on_connect: Box<dyn Fn(Socket) + Send>,
+    latency: Duration,
+    receivers: Option<Receivers>,
     socket: Socket,
     inbound: Inbound,
     reader: MessageReader,
@@ -139,7 +156,7 @@ struct Load<'a> {
 impl<'a> Load<'a> {
     fn accept(
         guest: &'a Guest,
-        progress: &'a Progress,
+        progress: &'a Arc<Progress>,
         config: &HostConfig,
         listener: Listener,
         closing: &'a AtomicBool,
@@ -153,6 +170,10 @@ impl<'a> Load<'a> {
         Ok(Load {
             guest,
             progress,
+            listener,
+            on_connect,
+            latency,
+            receivers: None,
             socket,
             inbound,
             reader: MessageReader::default(),
@@ -183,7 +204,9 @@ impl<'a> Load<'a> {
             other => return Err(unexpected(other.kind(), "a greeting")),
         };
         let version = self.check(&hello)?;
-        self.send(&Message::HelloAck(HelloAck { version, capabilities: 0 }))?;
+        let capabilities = hello.capabilities;
+        self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
+        self.receive_channels(&hello)?;
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
@@ -205,8 +228,15 @@ impl<'a> Load<'a> {
         if hello.session != self.session {
             return refuse("The connection belongs to another migration".to_owned());
         }
-        if hello.capabilities != 0 {
+        if hello.capabilities & !CAPABILITIES != 0 {
             return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
+        }
+        let channels = hello.channels(Role::Multifd);
+        let has_channels = hello.capabilities & capability::MULTIFD != 0;
+        if channels > MAX_CHANNELS || has_channels != (channels > 0) {
+            return refuse(format!(
+                "The source announces {channels} parallel connections; 1 to {MAX_CHANNELS} are possible"
+            ));
         }
         if hello.page_bytes as usize != PAGE_BYTES {
             return refuse(format!(
@@ -223,12 +253,64 @@ impl<'a> Load<'a> {
         Ok(version)
     }
 
+    /// Waits for the further connections that the greeting announced.
+    fn receive_channels(&mut self, hello: &Hello) -> Result<(), LoadError> {
+        let expected = Role::ALL.map(|role| (role, hello.channels(role)));
+        let reception = Reception {
+            listener: &self.listener,
+            session: self.session,
+            expected: &expected,
+            latency: self.latency,
+            limit: CHANNELS_TIMEOUT,
+            keep_waiting: &|| !self.closing.load(Ordering::Acquire),
+        };
+        let connections = reception.take_all(&mut |socket| {
+            if let Ok(socket) = socket.try_clone() {
+                (self.on_connect)(socket);
+            }
+        })?;
+        let (multifd, _others): (Vec<Further>, Vec<Further>) =
+            connections.into_iter().partition(|it| it.channel.role == Role::Multifd);
+        if !multifd.is_empty() {
+            let delay = self.defects.iter().find_map(|it| match it {
+                Defect::LatePacket(delay) => Some(*delay),
+                _ => None,
+            });
+            let region = &self.guest.region;
+            let receivers =
+                Receivers::start(multifd, region, self.progress, SILENCE_TIMEOUT, delay)?;
+            self.receivers = Some(receivers);
+        }
+        Ok(())
+    }
+
+    /// Waits for the next frame on the first connection, and hears of a parallel one that fails meanwhile.
+    fn await_frame(&mut self) -> Result<(), LoadError> {
+        let Some(receivers) = &self.receivers else { return Ok(()) };
+        loop {
+            if let Some(reason) = receivers.failure() {
+                return Err(LoadError::Channel(reason));
+            }
+            if self.inbound.is_readable(CHANNELS_LOOK).map_err(ReadError::from)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn flush(&self, number: u32) -> Result<(), LoadError> {
+        let Some(receivers) = &self.receivers else {
+            return Err(unexpected(Kind::Flush, "memory"));
+        };
+        receivers.meet(number).map_err(|broken| LoadError::Channel(broken.to_string()))
+    }
+
     /// Takes pages until the source says that nothing follows, then creates the workers.
     fn load(&mut self) -> Result<(), LoadError> {
         let mut state = None;
         self.strike(Moment::Pass(1));
         loop {
             self.suffer();
+            self.await_frame()?;
             let header = self.reader.header(&mut self.inbound)?;
             self.taken_bytes += HEADER_BYTES as u64 + u64::from(header.body_bytes);
             match header.kind {
@@ -240,6 +322,7 @@ impl<'a> Load<'a> {
                         self.progress.update(|it| it.pass = pass + 1);
                         self.strike(Moment::Pass(pass + 1));
                     }
+                    Message::Flush(number) => self.flush(number)?,
                     Message::State(it) => state = Some(it),
                     Message::Finished => break,
                     Message::Abort(text) => return Err(LoadError::Aborted(text)),
@@ -247,6 +330,8 @@ impl<'a> Load<'a> {
                 },
             }
         }
+        // All pages are there: what becomes of the parallel connections is of no interest any more.
+        self.receivers = None;
         let Some(state) = state else {
             return Err(LoadError::Refused("The source sent no state of the workload".to_owned()));
         };

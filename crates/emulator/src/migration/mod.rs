@@ -7,6 +7,7 @@ pub mod decision;
 pub mod destination;
 pub mod faults;
 pub mod gate;
+pub mod multifd;
 pub mod pacer;
 pub mod page_set;
 pub mod pass;

@@ -1,9 +1,11 @@
 //! What a running migration tells about itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
+
+use super::pacer::Pacer;
 
 /// The status of a migration, written by its thread and read by the control connection.
 ///
@@ -11,6 +13,7 @@ use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 #[derive(Debug, Default)]
 pub struct Progress {
     inner: Mutex<Inner>,
+    pacer: OnceLock<Arc<Pacer>>,
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +24,11 @@ struct Inner {
 }
 
 impl Progress {
+    /// Reads the bytes on the wire from their source from now on: they are sent by threads of their own, and a count that lags would make a limit look broken.
+    pub fn watch(&self, pacer: &Arc<Pacer>) {
+        let _ = self.pacer.set(Arc::clone(pacer));
+    }
+
     /// Changes the status.
     pub fn update(&self, change: impl FnOnce(&mut HostStatus)) {
         change(&mut self.lock().status);
@@ -56,7 +64,12 @@ impl Progress {
     pub fn read(&self, passes_seen: usize) -> HostStatus {
         let inner = self.lock();
         let passes = inner.passes.get(passes_seen..).unwrap_or_default().to_vec();
-        HostStatus { at_ns: monotonic_ns(), passes, ..inner.status.clone() }
+        let mut status = HostStatus { passes, ..inner.status.clone() };
+        if let Some(pacer) = self.pacer.get() {
+            status.transferred_bytes = pacer.sent_bytes();
+        }
+        status.at_ns = monotonic_ns();
+        status
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sterna_sys::crc32c;
 use sterna_sys::region::Region;
 use sterna_wire::stream::{
-    HEADER_BYTES, Kind, MAX_PAGES, MAX_RUNS, MessageWriter, PAGE_BYTES, PageRun, RUN_BYTES,
-    encode_runs,
+    HEADER_BYTES, Kind, MAX_PAGES, MAX_RUNS, MessageWriter, PACKET_PAGES, PAGE_BYTES, PageRun,
+    RUN_BYTES, encode_runs,
 };
 
 use super::page_set::PageSet;
@@ -53,6 +53,19 @@ pub struct BatchCount {
     pub resent: u64,
     /// Bytes on the wire, headers included.
     pub wire_bytes: u64,
+}
+
+/// Pages that were taken, but are still to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandOut {
+    /// For a channel.
+    pub runs: Vec<PageRun>,
+    /// Found to be zero here.
+    pub zero_runs: Vec<PageRun>,
+    /// How many are in those.
+    pub zero_pages: u64,
+    /// Pages that this migration had sent before.
+    pub resent: u64,
 }
 
 impl RamSender {
@@ -102,12 +115,36 @@ impl RamSender {
     ) -> io::Result<BatchCount> {
         self.fill(max_bytes);
         if !self.batch.zero_runs.is_empty() {
-            self.send_zero_runs(writer, to)?;
+            send_zero_runs(&self.batch.zero_runs, writer, to)?;
         }
         if self.batch.pages > 0 {
             self.send_pages(writer, to)?;
         }
         Ok(self.batch.count)
+    }
+
+    /// Takes the next pending pages for a channel that will copy them itself: at most `max_bytes` of content and at most a packet's worth.
+    pub fn hand_out(&mut self, max_bytes: u64) -> HandOut {
+        let max_pages = (max_bytes as usize / PAGE_BYTES).clamp(1, PACKET_PAGES);
+        let mut out = HandOut::default();
+        let mut pages = 0;
+        while pages < max_pages
+            && out.zero_pages < MAX_ZERO_PAGES as u64
+            && out.zero_runs.len() < MAX_RUNS
+            && let Some(page) = self.pending.next_from(self.cursor)
+        {
+            self.pending.remove(page);
+            self.cursor = page + 1;
+            out.resent += u64::from(!self.sent_before.insert(page));
+            if self.detect_zero && self.region.is_zero(page) {
+                extend(&mut out.zero_runs, page);
+                out.zero_pages += 1;
+            } else {
+                extend(&mut out.runs, page);
+                pages += 1;
+            }
+        }
+        out
     }
 
     fn fill(&mut self, max_bytes: u64) {
@@ -138,16 +175,6 @@ impl RamSender {
             self.batch.pages += 1;
             self.batch.count.pages += 1;
         }
-    }
-
-    fn send_zero_runs(&self, writer: &mut MessageWriter, to: &mut impl Write) -> io::Result<()> {
-        let runs = &self.batch.zero_runs;
-        let mut bytes = vec![0; HEADER_BYTES];
-        encode_runs(runs, &mut bytes);
-        let header = writer.header(Kind::Zero, runs.len(), bytes.len() - HEADER_BYTES);
-        let header = header.seal(crc32c(0, &bytes[HEADER_BYTES..]));
-        bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
-        to.write_all(&bytes)
     }
 
     fn send_pages(&mut self, writer: &mut MessageWriter, to: &mut impl Write) -> io::Result<()> {
@@ -189,7 +216,22 @@ impl Batch {
     }
 }
 
-fn extend(runs: &mut Vec<PageRun>, page: usize) {
+/// Sends a frame that says which pages are zero; returns its bytes.
+pub fn send_zero_runs(
+    runs: &[PageRun],
+    writer: &mut MessageWriter,
+    to: &mut impl Write,
+) -> io::Result<u64> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    encode_runs(runs, &mut bytes);
+    let header = writer.header(Kind::Zero, runs.len(), bytes.len() - HEADER_BYTES);
+    let header = header.seal(crc32c(0, &bytes[HEADER_BYTES..]));
+    bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+    to.write_all(&bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+pub(super) fn extend(runs: &mut Vec<PageRun>, page: usize) {
     let page = page as u64;
     match runs.last_mut() {
         Some(run) if run.first + u64::from(run.count) == page && run.count < u16::MAX => {
@@ -274,6 +316,25 @@ mod tests {
         };
         assert_eq!(pages(3 * 4096 + 5), 3);
         assert_eq!(pages(0), 1);
+    }
+
+    #[test]
+    fn pages_are_handed_out_a_packet_at_a_time_and_zero_ones_apart() {
+        let region = region(1000);
+        for page in 300..1000 {
+            region.page(page)[0].store(1, Ordering::Relaxed);
+        }
+        let mut sender = RamSender::new(Arc::clone(&region), true);
+        let out = sender.hand_out(u64::MAX);
+        let run = |first, count| PageRun { first, count };
+        assert_eq!((out.zero_runs, out.zero_pages), (vec![run(0, 300)], 300));
+        assert_eq!(out.runs, [run(300, 128)]);
+        assert_eq!(sender.hand_out(3 * 4096).runs, [run(428, 3)]);
+        sender.add(300, 1);
+        while sender.pending_bytes() > 4096 {
+            assert_eq!(sender.hand_out(0).resent, 0);
+        }
+        assert_eq!(sender.hand_out(0).resent, 1);
     }
 
     #[test]

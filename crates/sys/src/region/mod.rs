@@ -5,6 +5,7 @@ mod huge;
 mod map;
 mod prealloc;
 mod receive;
+mod send;
 
 use std::{
     io,

@@ -49,7 +49,7 @@ impl Region {
         }
     }
 
-    fn parts(&self, runs: &[(usize, usize)], mut skip_bytes: usize) -> Vec<libc::iovec> {
+    pub(super) fn parts(&self, runs: &[(usize, usize)], mut skip_bytes: usize) -> Vec<libc::iovec> {
         let mut parts = Vec::with_capacity(runs.len().min(MAX_PARTS));
         for &(first, count) in runs {
             let words = self.range(first, count);

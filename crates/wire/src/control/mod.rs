@@ -19,10 +19,12 @@ use std::io::{self, Read, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod multifd;
 mod request;
 mod samples;
 mod status;
 
+pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
 pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
 pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};

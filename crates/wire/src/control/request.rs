@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostSamples, HostStatus, Verified};
+use super::{HostSamples, HostStatus, MultifdConfig, Verified};
 
 /// Which end of a migration a host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,6 +156,9 @@ pub struct HostConfig {
     pub downtime_limit_ns: u64,
     /// Whether zero pages are found and sent as a mark.
     pub zero_page: bool,
+    /// Parallel connections; `None` sends everything on one.
+    #[serde(default)]
+    pub multifd: Option<MultifdConfig>,
     /// Bytes of stand-in device state.
     pub device_state_bytes: u64,
     /// Emulated wire: one-way delay.

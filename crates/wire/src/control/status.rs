@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::MultifdStatus;
+
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +61,8 @@ pub struct HostStatus {
     pub pages_resent: u64,
     /// Passes completed since `passes_seen`, then the final phase.
     pub passes: Vec<PassRecord>,
+    /// What travelled on parallel connections; `None` when there are none.
+    pub multifd: Option<MultifdStatus>,
     /// The stamps of the switchover.
     pub stamps: Stamps,
 }

@@ -2,7 +2,7 @@
 
 use sterna_sys::crc32c;
 
-use super::{MAX_PAGES, MAX_RUNS, PAGE_BYTES, RUN_BYTES};
+use super::{MAX_PAGES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES, RUN_BYTES};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -45,11 +45,17 @@ pub enum Kind {
     Channel = 13,
     /// The destination takes the further connection.
     ChannelAck = 14,
+    /// Pages on a parallel connection: head, runs, content.
+    Packet = 24,
+    /// On a parallel connection: what follows may be newer than what others still carry.
+    Sync = 25,
+    /// On the first connection: the place in it where all parallel ones have their `Sync`.
+    Flush = 26,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -64,6 +70,9 @@ impl Kind {
         Kind::Abort,
         Kind::Channel,
         Kind::ChannelAck,
+        Kind::Packet,
+        Kind::Sync,
+        Kind::Flush,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -83,7 +92,10 @@ impl Kind {
             | Kind::Ready
             | Kind::Go
             | Kind::Running
-            | Kind::ChannelAck => 16,
+            | Kind::ChannelAck
+            | Kind::Sync
+            | Kind::Flush => 16,
+            Kind::Packet => PACKET_HEAD_BYTES + PACKET_PAGES * (RUN_BYTES + PAGE_BYTES),
         }
     }
 }
@@ -94,9 +106,9 @@ impl Kind {
 /// |---|---|---|
 /// | 0 | 1 | kind, never 0 |
 /// | 1 | 1 | flags, 0 in version 1 |
-/// | 2 | 2 | runs in the body (`Pages`, `Zero`; otherwise 0) |
+/// | 2 | 2 | runs in the body (`Pages`, `Zero`, `Packet`; otherwise 0) |
 /// | 4 | 4 | body length in bytes |
-/// | 8 | 4 | CRC-32C of page contents, the rest of the body, and the header with this field as 0, in this order |
+/// | 8 | 4 | CRC-32C of page contents as they travel, the rest of the body, and the header with this field as 0, in this order |
 /// | 12 | 4 | sequence number of the frame on its connection and direction, from 0, wrapping |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -233,7 +245,7 @@ impl Header {
             let bytes = u64::from(self.body_bytes);
             return Err(FrameError::TooLong { kind: self.kind, bytes, limit });
         }
-        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero);
+        let has_runs = matches!(self.kind, Kind::Pages | Kind::Zero | Kind::Packet);
         let runs = usize::from(self.runs);
         let detail = if has_runs && runs == 0 {
             "it has no page runs".to_owned()

@@ -33,6 +33,10 @@ pub enum Message {
     Channel(Channel),
     /// See [`Kind::ChannelAck`].
     ChannelAck,
+    /// See [`Kind::Sync`]; the number of the synchronisation, from 1.
+    Sync(u32),
+    /// See [`Kind::Flush`]; the number of the synchronisation, from 1.
+    Flush(u32),
 }
 
 impl Message {
@@ -51,6 +55,8 @@ impl Message {
             Message::Abort(_) => Kind::Abort,
             Message::Channel(_) => Kind::Channel,
             Message::ChannelAck => Kind::ChannelAck,
+            Message::Sync(_) => Kind::Sync,
+            Message::Flush(_) => Kind::Flush,
         }
     }
 
@@ -61,7 +67,9 @@ impl Message {
             Message::HelloAck(ack) => ack.encode(),
             Message::State(state) => state.encode(),
             Message::Error(text) | Message::Abort(text) => encode_text(text),
-            Message::PassEnd(pass) => pass.to_le_bytes().to_vec(),
+            Message::PassEnd(number) | Message::Sync(number) | Message::Flush(number) => {
+                number.to_le_bytes().to_vec()
+            }
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
             Message::Channel(channel) => channel.encode(),
             Message::Finished | Message::Ready | Message::Go | Message::ChannelAck => Vec::new(),
@@ -85,7 +93,9 @@ impl Message {
             Kind::Go => exact::<0>(kind, body).map(|_| Message::Go)?,
             Kind::Channel => Message::Channel(Channel::decode(body)?),
             Kind::ChannelAck => exact::<0>(kind, body).map(|_| Message::ChannelAck)?,
-            Kind::Pages | Kind::Zero => {
+            Kind::Sync => Message::Sync(u32::from_le_bytes(exact(kind, body)?)),
+            Kind::Flush => Message::Flush(u32::from_le_bytes(exact(kind, body)?)),
+            Kind::Pages | Kind::Zero | Kind::Packet => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
         })
@@ -129,6 +139,8 @@ mod tests {
         check(Message::Ready, b"");
         check(Message::Go, b"");
         check(Message::ChannelAck, b"");
+        check(Message::Sync(0x0102), b"\x02\x01\0\0");
+        check(Message::Flush(3), b"\x03\0\0\0");
         check(Message::Running { resumed_ns: 5 }, b"\x05\0\0\0\0\0\0\0");
         check(Message::HelloAck(HelloAck { version: 1, capabilities: 2 }), b"\x01\0\0\0\x02\0\0\0");
     }

@@ -30,6 +30,12 @@
 //! The source opens them when its greeting was acknowledged; the first frame on each is a [`Channel`] that names the session, the role and a number.
 //! A connection of another session is refused on that connection and does no harm to the migration.
 //!
+//! ## Parallel connections
+//! With [`Role::Multifd`] pages travel in [`Kind::Packet`]s on all of them at once, so that nothing orders two packets on different connections.
+//! Before a page may be sent again, the source puts a [`Kind::Sync`] on each of them and a [`Kind::Flush`] on the first connection, and the destination lets none of them pass until it has met all.
+//! So an older copy of a page never overwrites a newer one.
+//! The last one comes before `Finished`: all pages are there then.
+//!
 //! # Layout
 //! Little-endian. Every frame starts with a 16-byte [`Header`]: kind, flags, run count, body length, CRC-32C, sequence.
 //! Kind 0 is invalid, so that a run of zero bytes is never a frame; unknown kinds and flags are refused.
@@ -44,6 +50,7 @@ mod channel;
 mod frame;
 mod hello;
 mod message;
+mod packet;
 mod runs;
 mod state;
 mod transport;
@@ -52,6 +59,7 @@ pub use channel::{Channel, Role, capability};
 pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
+pub use packet::{Compression, PACKET_HEAD_BYTES, PACKET_PAGES, PacketHead, PacketPages};
 pub use runs::{MAX_RUNS, PageRun, RUN_BYTES, decode_runs, encode_runs};
 pub use state::State;
 pub use transport::{MessageReader, MessageWriter, ReadError};

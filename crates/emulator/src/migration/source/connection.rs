@@ -10,7 +10,7 @@ use sterna_wire::stream::{Message, MessageWriter, ReadError};
 use super::Stop;
 use crate::link::Inbound;
 use crate::migration::replies::Replies;
-use crate::transport::{Socket, Target};
+use crate::transport::{Socket, Target, TransportError};
 
 /// Longest wait for a greeting or for RUNNING: long for any network, short for a person.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,11 +21,34 @@ pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sleeps are cut into slices of this length, so that a cancel is noticed.
 pub(super) const SLICE: Duration = Duration::from_millis(10);
 
-/// Time worth of data that the send buffer may hold on a slow link; more would make "sent" mean "queued".
+/// Time worth of data that the send buffers together may hold on a slow link; more would make "sent" mean "queued".
 const SEND_BUFFER_SECONDS: f64 = 0.05;
 
 /// The send buffer's bounds when it is set at all.
 const SEND_BUFFER_BYTES: (u64, u64) = (64 << 10, 4 << 20);
+
+/// Makes connections to the destination, as many as the migration needs.
+pub(super) struct Dialer<'a> {
+    pub(super) target: &'a Target,
+    pub(super) config: &'a HostConfig,
+    /// Receives a handle on each.
+    pub(super) on_connect: &'a dyn Fn(Socket),
+}
+
+impl Dialer<'_> {
+    pub(super) fn dial(&self) -> Result<Socket, TransportError> {
+        let socket = self.target.connect(ANSWER_TIMEOUT)?;
+        let set_up = || {
+            socket.set_write_timeout(Some(STALL_TIMEOUT))?;
+            size_send_buffer(&socket, self.config)?;
+            (self.on_connect)(socket.try_clone()?);
+            Ok(())
+        };
+        set_up().map_err(TransportError::SetUp)?;
+        Ok(socket)
+    }
+}
+
 /// The connection to the destination: one thread writes, one listens.
 pub(super) struct Connection {
     pub(super) socket: Socket,
@@ -34,17 +57,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(
-        target: &Target,
-        config: &HostConfig,
-        on_connect: Box<dyn Fn(Socket) + Send>,
-    ) -> Result<Connection, Stop> {
-        let socket =
-            target.connect(ANSWER_TIMEOUT).map_err(|error| Stop::Failed(error.to_string()))?;
-        socket.set_write_timeout(Some(STALL_TIMEOUT))?;
-        size_send_buffer(&socket, config)?;
-        on_connect(socket.try_clone()?);
-        let latency = Duration::from_nanos(config.link_latency_ns);
+    pub(super) fn open(dialer: &Dialer<'_>) -> Result<Connection, Stop> {
+        let socket = dialer.dial().map_err(|error| Stop::Failed(error.to_string()))?;
+        let latency = Duration::from_nanos(dialer.config.link_latency_ns);
         let replies = Replies::listen(Inbound::new(socket.try_clone()?, latency)?)?;
         Ok(Connection { socket, writer: MessageWriter::default(), replies: Some(replies) })
     }
@@ -115,7 +130,8 @@ fn size_send_buffer(socket: &Socket, config: &HostConfig) -> io::Result<()> {
     let rates = [config.link_bytes_per_second, config.max_bandwidth_bytes_per_second];
     let Some(rate) = rates.into_iter().flatten().min() else { return Ok(()) };
     let (least, most) = SEND_BUFFER_BYTES;
-    let bytes = (rate as f64 * SEND_BUFFER_SECONDS) as u64;
+    let connections = 1 + config.multifd.as_ref().map_or(0, |it| u64::from(it.channels));
+    let bytes = (rate as f64 * SEND_BUFFER_SECONDS) as u64 / connections;
     if bytes < most {
         socket::set_send_buffer_bytes(socket, bytes.max(least) as usize)?;
     }

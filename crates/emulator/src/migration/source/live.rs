@@ -3,7 +3,7 @@
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
-    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, negotiate,
+    Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, VERSION, capability, negotiate,
 };
 
 use super::Stop;
@@ -20,24 +20,26 @@ impl Run<'_> {
     /// Everything before the stop; returns the pass that the stop will end.
     pub(super) fn send_live(&mut self) -> Result<PassMeter, Stop> {
         self.greet()?;
+        self.open_channels()?;
         let first = self.arm()?;
         self.iterate(first)
     }
 
     fn greet(&mut self) -> Result<(), Stop> {
+        let capabilities = self.capabilities();
         self.connection.send(&Message::Hello(Hello {
             oldest_version: OLDEST_VERSION,
             version: VERSION,
-            capabilities: 0,
+            capabilities,
             session: self.session,
             page_bytes: PAGE_BYTES as u32,
-            multifd_channels: 0,
+            multifd_channels: self.config.multifd.as_ref().map_or(0, |it| it.channels),
             ram_bytes: self.guest.region.bytes(),
         }))?;
         let ours = (OLDEST_VERSION, VERSION);
         match self.connection.wait(ANSWER_TIMEOUT, "its greeting", &|| self.check_cancel())? {
-            Message::HelloAck(HelloAck { version, capabilities: 0 })
-                if negotiate(ours, (version, version)).is_some() =>
+            Message::HelloAck(HelloAck { version, capabilities: found })
+                if found == capabilities && negotiate(ours, (version, version)).is_some() =>
             {
                 Ok(())
             }
@@ -46,6 +48,13 @@ impl Run<'_> {
                 ack.version, ack.capabilities, ours.0, ours.1
             ))),
             other => Err(unexpected(&other, "a greeting")),
+        }
+    }
+
+    fn capabilities(&self) -> u32 {
+        match &self.config.multifd {
+            Some(_) => capability::MULTIFD,
+            None => 0,
         }
     }
 
@@ -79,11 +88,11 @@ impl Run<'_> {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());
-            let pending = self.ram.pending_bytes();
+            let pending = self.pending_bytes();
             let is_due = pending == 0 || monotonic_ns() >= next_sync_ns;
             if is_due && self.decision.may_stop(pending) {
                 pass = self.next_pass(pass)?;
-                if self.decision.may_stop(self.ram.pending_bytes()) {
+                if self.decision.may_stop(self.pending_bytes()) {
                     // The exact amount fits: the pass that has just begun ends with the stop, before anything is sent in it.
                     return Ok(pass);
                 }
@@ -91,13 +100,16 @@ impl Run<'_> {
             }
             if self.ram.pending_bytes() > 0 {
                 self.send_batch(&mut pass, true)?;
+            } else {
+                self.await_channels(&mut pass)?;
             }
             self.tell();
         }
     }
 
     /// Ends a pass by a synchronisation and begins the next.
-    fn next_pass(&mut self, pass: PassMeter) -> Result<PassMeter, Stop> {
+    fn next_pass(&mut self, mut pass: PassMeter) -> Result<PassMeter, Stop> {
+        self.settle(&mut pass, false)?;
         let opening = self.open_pass(Run::sync)?;
         let number = pass.number();
         let length_ns = self.finish_pass(pass, opening).max(1);

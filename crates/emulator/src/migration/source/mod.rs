@@ -13,6 +13,7 @@
 
 mod connection;
 mod live;
+mod parallel;
 mod run;
 mod switchover;
 
@@ -27,12 +28,13 @@ use super::breakage::Defect;
 use super::decision::Decision;
 use super::faults::FaultPlan;
 use super::gate::Gate;
+use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
-use super::ram::RamSender;
+use super::ram::{BatchCount, RamSender};
 use crate::host::guest::Guest;
 use crate::transport::{Socket, Target};
-use connection::{Connection, STALL_TIMEOUT};
+use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
 
 /// Everything the source needs for one migration.
@@ -68,6 +70,18 @@ impl From<Cancelled> for Stop {
     }
 }
 
+impl From<PoolError> for Stop {
+    fn from(error: PoolError) -> Stop {
+        match error {
+            PoolError::Cancelled => Stop::Cancelled,
+            PoolError::Channel { index, source } => {
+                Stop::Failed(format!("Channel {index}: {}", Stop::from(source).text()))
+            }
+            PoolError::Gone => Stop::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
         Stop::Failed(match error.kind() {
@@ -95,16 +109,22 @@ impl Source {
                 return restore(&guest, crew, &progress, None, stop);
             }
         };
-        let connection = Connection::open(&target, &config, on_connect);
+        let dialer = Dialer { target: &target, config: &config, on_connect: &*on_connect };
+        let connection = Connection::open(&dialer);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),
         };
+        let pacer = Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second));
+        progress.watch(&pacer);
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            pacer: Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second)),
+            pacer,
             decision: Decision::new(gate.downtime_limit_ns(), monotonic_ns()),
             connection: &mut connection,
+            dialer: &dialer,
+            pool: None,
+            booked: BatchCount::default(),
             guest: &guest,
             crew,
             progress: &progress,
@@ -115,7 +135,10 @@ impl Source {
             faults,
             is_damaging: false,
         };
-        match run.phases() {
+        let outcome = run.phases();
+        // Its threads end behind the outcome, since a guest that runs on shall not wait for them.
+        let pool = run.pool.take();
+        match outcome {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
             Err(stop) if gate.is_committed() => {
                 progress.update(|it| fail(it, Phase::Undecided, stop.text()));
@@ -127,6 +150,7 @@ impl Source {
             Err(stop) => restore(&guest, crew, &progress, Some(&mut connection), stop),
         }
         progress.stamp(|it, now_ns| it.ended_ns = it.ended_ns.or(Some(now_ns)));
+        drop(pool);
         connection.close();
     }
 }

@@ -11,20 +11,26 @@ use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
 use sterna_workload::Crew;
 
 use super::Stop;
-use super::connection::{Connection, SLICE};
+use super::connection::{Connection, Dialer, SLICE};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::decision::Decision;
 use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
+use crate::migration::multifd::Pool;
 use crate::migration::pacer::Pacer;
 use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::progress::Progress;
-use crate::migration::ram::RamSender;
+use crate::migration::ram::{BatchCount, RamSender};
 
 /// One migration under way.
 pub(super) struct Run<'a> {
     pub(super) ram: RamSender,
+    /// Parallel connections, once they are open.
+    pub(super) pool: Option<Pool>,
+    /// What of their work is in the books.
+    pub(super) booked: BatchCount,
+    pub(super) dialer: &'a Dialer<'a>,
     pub(super) pacer: Arc<Pacer>,
     pub(super) decision: Decision,
     pub(super) connection: &'a mut Connection,
@@ -53,7 +59,7 @@ impl Run<'_> {
         sync: impl FnOnce(&mut Self) -> Result<u64, Stop>,
     ) -> Result<Opening, Stop> {
         let (started_ns, writes) = (monotonic_ns(), self.writes());
-        let pending_bytes = self.ram.pending_bytes();
+        let pending_bytes = self.pending_bytes();
         let dirty_pages = sync(self)?;
         let sync_ns = monotonic_ns() - started_ns;
         Ok(Opening { started_ns, sync_ns, dirty_pages, pending_bytes, writes })
@@ -73,6 +79,9 @@ impl Run<'_> {
     ) -> Result<(), Stop> {
         self.suffer(pass.number())?;
         self.pacer.set_limited(is_limited);
+        if self.pool.is_some() {
+            return self.hand_out(pass);
+        }
         self.pacer.wait()?;
         let max_bytes =
             self.pacer.quantum_bytes(PAGE_BYTES as u64, (MAX_PAGES * PAGE_BYTES) as u64);
@@ -82,6 +91,12 @@ impl Run<'_> {
             false => self.ram.send_batch(max_bytes, writer, socket)?,
         };
         self.pacer.take(batch.wire_bytes);
+        self.count(pass, batch);
+        Ok(())
+    }
+
+    /// Enters what was sent into the books.
+    pub(super) fn count(&self, pass: &mut PassMeter, batch: BatchCount) {
         pass.count(batch);
         let is_live = self.progress.phase() == Phase::Active;
         self.progress.update(|it| {
@@ -89,7 +104,6 @@ impl Run<'_> {
             it.zero_pages += batch.zero_pages;
             it.pages_resent += if is_live { batch.resent } else { 0 };
         });
-        Ok(())
     }
 
     /// Strikes with the faults that are due, and waits as they order.
@@ -122,7 +136,7 @@ impl Run<'_> {
     }
 
     pub(super) fn tell(&mut self) {
-        let remaining = self.ram.pending_bytes();
+        let remaining = self.pending_bytes();
         let sent_bytes = self.pacer.sent_bytes();
         self.decision.observe(sent_bytes, remaining == 0, monotonic_ns());
         self.progress.update(|it| {
@@ -140,6 +154,11 @@ impl Run<'_> {
     pub(super) fn strike(&mut self, moment: Moment) {
         let Connection { socket, writer, .. } = self.connection;
         strike(&self.defects, moment, || socket.shut_down());
+        if self.defects.contains(&Defect::CutChannel(moment))
+            && let Some(pool) = &self.pool
+        {
+            pool.cut(0);
+        }
         if self.defects.contains(&Defect::CorruptFrame) && moment == Moment::Pass(1) {
             self.defects.clear();
             // A header whose checksum does not fit its body.

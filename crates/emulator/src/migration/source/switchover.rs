@@ -14,7 +14,7 @@ use crate::migration::pass::PassMeter;
 
 impl Run<'_> {
     /// Stops the guest and sends all that is left.
-    pub(super) fn send_rest(&mut self, last: PassMeter) -> Result<(), Stop> {
+    pub(super) fn send_rest(&mut self, mut last: PassMeter) -> Result<(), Stop> {
         if self.defects.contains(&Defect::SkipFinalSync) {
             // Long enough for writes that the missing synchronisation would have found.
             std::thread::sleep(Duration::from_millis(20));
@@ -26,6 +26,9 @@ impl Run<'_> {
             it.worker_edge_ns = edges;
         });
         self.progress.update(|it| it.phase = Phase::Switchover);
+        // From here on the limit of the switchover holds, also for what was handed out before.
+        self.pacer.set_limited(self.config.limit_in_switchover);
+        self.settle(&mut last, false)?;
         let opening = self.open_pass(|run| match run.defects.contains(&Defect::SkipFinalSync) {
             true => Ok(0),
             false => run.sync(),
@@ -43,6 +46,7 @@ impl Run<'_> {
             self.send_batch(&mut pass, self.config.limit_in_switchover)?;
             self.tell();
         }
+        self.settle(&mut pass, true)?;
         self.send_state(&mut pass)?;
         self.progress.stamp(|it, now_ns| it.final_sent_ns = Some(now_ns));
         self.final_pass_done(pass);

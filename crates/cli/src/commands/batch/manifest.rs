@@ -1,0 +1,138 @@
+//! What became of the runs of a batch: `manifest.json` beside the reports.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use sterna_report::{Report, Verdict};
+use sterna_scenario::Suite;
+
+use super::Job;
+
+/// The version of the manifest's form.
+const SCHEMA_VERSION: &str = "1.0";
+
+/// A batch so far.
+pub struct Manifest {
+    suite: String,
+    about: String,
+    /// In the order in which they were made.
+    pub runs: Vec<Entry>,
+}
+
+/// One run that was made.
+pub struct Entry {
+    /// The run's name within the suite.
+    pub name: String,
+    /// The variant.
+    pub variant: String,
+    /// The values of the matrix.
+    pub point: String,
+    /// The engine.
+    pub engine: &'static str,
+    /// Which repetition, from 1.
+    pub repeat: u32,
+    /// What `sterna run` ended with; 1 when it was killed.
+    pub exit_code: u8,
+    /// The report, where there is one.
+    pub report: Option<Report>,
+    file: String,
+}
+
+impl Manifest {
+    /// Of a batch that has made no run yet.
+    pub fn new(suite: &Suite) -> Manifest {
+        Manifest { suite: suite.name.clone(), about: suite.about.clone(), runs: Vec::new() }
+    }
+
+    /// The exit code of the batch: the worst of its runs.
+    pub fn exit_code(&self, is_interrupted: bool) -> u8 {
+        const FROM_WORST: [u8; 6] = [4, 1, 2, 3, 5, 0];
+        if is_interrupted {
+            return 130;
+        }
+        let codes: Vec<u8> = self.runs.iter().map(|run| run.exit_code).collect();
+        FROM_WORST.into_iter().find(|code| codes.contains(code)).unwrap_or(1)
+    }
+
+    /// Writes the file anew, in one step.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let path = directory.join("manifest.json");
+        let context = || format!("Cannot write {}", path.display());
+        let runs: Vec<Value> = self.runs.iter().map(Entry::json).collect();
+        let text = json!({
+            "schema_version": SCHEMA_VERSION,
+            "suite": self.suite,
+            "about": self.about,
+            "runs": runs,
+        });
+        let file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
+        serde_json::to_writer_pretty(&file, &text).with_context(context)?;
+        file.persist(&path).with_context(context)?;
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// What a run left that ended with this code; `None` when a signal ended it.
+    pub fn of_run(job: &Job, directory: &Path, code: Option<i32>) -> Entry {
+        let exit_code = code.and_then(|it| u8::try_from(it).ok()).unwrap_or(1);
+        Entry::new(job, exit_code, read(&directory.join(&job.report)))
+    }
+
+    /// A run that an earlier batch has made.
+    pub fn of_report(job: &Job, directory: &Path) -> Option<Entry> {
+        let report = read(&directory.join(&job.report))?;
+        Some(Entry::new(job, report.exit_code(), Some(report)))
+    }
+
+    fn new(job: &Job, exit_code: u8, report: Option<Report>) -> Entry {
+        Entry {
+            name: job.run.name.clone(),
+            variant: job.run.variant.clone(),
+            point: job.run.point.clone(),
+            engine: job.engine.name(),
+            repeat: job.repeat,
+            exit_code,
+            report,
+            file: job.report.display().to_string(),
+        }
+    }
+
+    /// Whether the run needs not be made again.
+    pub fn has_ended(&self) -> bool {
+        self.report.as_ref().is_some_and(|it| it.summary.verdict != Verdict::Interrupted)
+    }
+
+    /// The run in a line.
+    pub fn line(&self) -> String {
+        let outcome = match &self.report {
+            Some(report) => sterna_render::one_line(report),
+            None => format!("no report, exit code {}", self.exit_code),
+        };
+        format!("{} ({}): {outcome}", self.name, self.engine)
+    }
+
+    fn json(&self) -> Value {
+        let summary = self.report.as_ref().map(|it| &it.summary);
+        json!({
+            "name": self.name,
+            "variant": self.variant,
+            "point": self.point,
+            "engine": self.engine,
+            "repeat": self.repeat,
+            "exit_code": self.exit_code,
+            "report": self.report.as_ref().map(|_| &self.file),
+            "verdict": summary.map(|it| it.verdict.as_str()),
+            "verdict_reason": summary.and_then(|it| it.verdict_reason.as_deref()),
+            "integrity": summary.map(|it| it.integrity),
+            "total_time_seconds": summary.and_then(|it| it.total_time_seconds),
+            "downtime_seconds": summary.and_then(|it| it.downtime_seconds),
+            "lost_work_seconds": summary.and_then(|it| it.lost_work_seconds),
+        })
+    }
+}
+
+fn read(path: &Path) -> Option<Report> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}

@@ -1,0 +1,56 @@
+//! Sending guest memory from where it is.
+
+use std::{
+    io, mem,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use super::Region;
+
+impl Region {
+    /// One `sendmsg` straight from pages: `runs` are (first page, count), taken as one long buffer
+    /// of which the first `skip_bytes` bytes are sent already. Gives the bytes that were taken.
+    ///
+    /// With `zero_copy` (`MSG_ZEROCOPY`; see [`set_zero_copy`](crate::socket::set_zero_copy)) the
+    /// kernel may read the pages until it says so by
+    /// [`reap_zero_copy`](crate::socket::reap_zero_copy), and what is written to them meanwhile may
+    /// or may not be sent. At most 1024 runs are used by one call. Panics if a run lies outside of
+    /// the region.
+    ///
+    /// # Errors
+    /// What `sendmsg` answers, but interruptions, which are retried; `ENOBUFS` when too many
+    /// zero-copy sends are under way or too much memory would be pinned; nothing left to send is
+    /// `InvalidInput`.
+    pub fn send_pages(
+        &self,
+        socket: BorrowedFd<'_>,
+        runs: &[(usize, usize)],
+        skip_bytes: usize,
+        zero_copy: bool,
+    ) -> io::Result<usize> {
+        let mut parts = self.parts(runs, skip_bytes);
+        if parts.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "No page is left to send"));
+        }
+        let flags = libc::MSG_NOSIGNAL | if zero_copy { libc::MSG_ZEROCOPY } else { 0 };
+        // SAFETY: a message header of zero bytes is a valid one without address, parts and control.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _;
+        loop {
+            // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel
+            // only reads it, like a thread that loads atomically; with zero copy it holds
+            // references of its own to the physical pages, so that even unmapping does no harm.
+            let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+            match usize::try_from(count) {
+                Ok(count) => return Ok(count),
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+}
