@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sterna_probe::Responder;
 use sterna_sys::interface;
 use sterna_wire::guest_config::GuestConfig;
 
@@ -83,9 +84,11 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 fn echo_datagrams(socket: &UdpSocket) {
     let mut buffer = [0; 9216];
+    let mut responder = Responder::default();
     loop {
         // Errors are those of earlier answers that nobody wanted.
         if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            responder.answer(&mut buffer[..length]);
             let _ = socket.send_to(&buffer[..length], from);
         }
     }

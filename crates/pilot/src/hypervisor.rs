@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use sterna_probe::Seen;
 use sterna_report::{Engine, IntegrityDetail, Latency, Side, Warning};
 use sterna_scenario::Scenario;
 
@@ -318,29 +319,16 @@ pub struct Samples {
 }
 
 /// One observer of the guest from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSeen {
     /// What it observes, for example `udp`.
     pub kind: String,
     /// Time between two messages.
     pub interval_ns: u64,
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages that came back, each counted once.
-    pub received: u64,
-    /// Silences.
-    pub outages: Vec<OutageSpan>,
-}
-
-/// A time in which a probe heard nothing although it should have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutageSpan {
-    /// The last message before.
-    pub start_ns: u64,
-    /// The first message after.
-    pub end_ns: u64,
-    /// Messages that never came.
-    pub lost: u64,
+    /// How late it was itself at most with a message.
+    pub latest_ns: u64,
+    /// What it saw.
+    pub seen: Seen,
 }
 
 /// The workload's progress at one moment.

@@ -9,7 +9,7 @@ use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
 use crate::guest_image::GuestImage;
-use crate::network::GUEST_MAC;
+use crate::network::{GUEST_MAC, Plug};
 
 /// Everything that decides how one side is started.
 pub(crate) struct Start<'a> {
@@ -23,8 +23,11 @@ pub(crate) struct Start<'a> {
     pub dirty_ring_entries: Option<u32>,
     pub files: Files,
     /// Where the guest's network card is plugged in, if it has one.
-    pub network: Option<PathBuf>,
+    pub network: Option<&'a Plug>,
 }
+
+/// The number of the descriptor that a QEMU finds its tap device under.
+pub(crate) const TAP_NUMBER: i32 = 9;
 
 /// The files of one side in the run's private directory.
 #[derive(Clone, Debug)]
@@ -77,9 +80,8 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-chardev", guest_line);
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
-    if let Some(socket) = &start.network {
-        let netdev = "stream,id=net,server=off,addr.type=unix,addr.path=";
-        line.pair("-netdev", with_path(netdev, socket));
+    if let Some(plug) = start.network {
+        line.pair("-netdev", netdev(plug));
         let mac = GUEST_MAC.map(|it| format!("{it:02x}")).join(":");
         // Without a ROM to boot from the network, which would have to be found first.
         line.pair("-device", format!("virtio-net-pci,netdev=net,mac={mac},romfile="));
@@ -125,6 +127,13 @@ impl Line {
     fn pair(&mut self, name: &str, value: impl Into<OsString>) {
         self.word(name);
         self.word(value);
+    }
+}
+
+fn netdev(plug: &Plug) -> OsString {
+    match plug {
+        Plug::Socket(path) => with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path),
+        Plug::Tap(_) => format!("tap,id=net,fd={TAP_NUMBER}").into(),
     }
 }
 

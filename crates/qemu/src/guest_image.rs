@@ -110,6 +110,23 @@ pub fn build(options: &ImageOptions<'_>) -> Result<GuestImage, ImageError> {
     Ok(GuestImage { kernel: kernel.path, initramfs, kernel_release: kernel.release, missing })
 }
 
+/// What would be booted without `--kernel`.
+pub(crate) struct Found {
+    /// The image.
+    pub kernel: PathBuf,
+    /// As `uname -r` shows it in the guest.
+    pub release: String,
+    /// The modules that it needs, in the order of loading.
+    pub modules: Vec<String>,
+}
+
+/// Finds kernel and modules as [`build`] would, and writes nothing.
+pub(crate) fn look() -> Result<Found, ImageError> {
+    let Chosen { kernel, modules, .. } = choose(None)?;
+    let modules = modules.into_iter().map(|it| it.name).collect();
+    Ok(Found { kernel: kernel.path, release: kernel.release, modules })
+}
+
 struct Chosen {
     kernel: Kernel,
     modules: Vec<Module>,

@@ -11,12 +11,12 @@ use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
 use crate::accelerator::{self, Choice, kvm_obstacle};
-use crate::command_line::{self, Files, Start};
+use crate::command_line::{self, Files, Start, TAP_NUMBER};
 use crate::footprint::Footprint;
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
 use crate::guest_link::GuestLink;
-use crate::network;
+use crate::network::{self, Plug, Prober};
 use crate::place::{self, Place};
 use crate::process::{Order, QemuProcess, side_name};
 use crate::qmp::Schema;
@@ -78,8 +78,8 @@ pub(crate) struct Plan<'a> {
     pub stream_directory: &'a Path,
     pub nonce: u64,
     pub interrupt: &'a Interrupt,
-    /// The switch's ports for the guest's network card, source and destination.
-    pub network: Option<[PathBuf; 2]>,
+    /// What the guest's network card is plugged into, if it has one.
+    pub network: Option<&'a Prober>,
 }
 
 impl Plan<'_> {
@@ -169,8 +169,7 @@ fn attempt(
     let start = |side: Side| {
         let place = &plan.places[side as usize];
         let files = Files::of(side, place.directory());
-        let name = format!("{}.net", side_name(side));
-        let network = plan.network.as_ref().map(|it| place.reach(&it[side as usize], &name));
+        let plug = plan.network.map(|it| plug(it, side, place)).transpose()?;
         let arguments = command_line::arguments(&Start {
             side,
             scenario: plan.scenario,
@@ -180,7 +179,7 @@ fn attempt(
             accelerator: accelerator.name,
             dirty_ring_entries: ring,
             files,
-            network: network.transpose()?,
+            network: plug.as_ref(),
         });
         let program = match side {
             Side::Source => &plan.options.source,
@@ -191,6 +190,7 @@ fn attempt(
             arguments: &arguments,
             cpus: &command_line::cpus(side, plan.scenario),
             small_pages: plan.scenario.guest.huge_pages == HugePages::None,
+            inherited: plug.as_ref().and_then(Plug::descriptor).map(|it| (it, TAP_NUMBER)),
         };
         QemuProcess::start(side, place, &order)
             .map_err(|error| resources::explain(error, side, plan.scenario))
@@ -247,6 +247,16 @@ fn attempt(
         logs,
         places,
     })
+}
+
+/// What a side's network card is plugged into, as a QEMU in that place finds it.
+fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError> {
+    match prober.plug(side).map_err(no_plug)? {
+        Plug::Socket(path) => {
+            place.reach(&path, &format!("{}.net", side_name(side))).map(Plug::Socket)
+        }
+        tap @ Plug::Tap(_) => Ok(tap),
+    }
 }
 
 /// The ring that was asked for, or that a technique needs; only KVM has one.
@@ -376,7 +386,8 @@ fn machines(side: Side, place: &Place, program: &Path) -> Result<Vec<String>, En
     let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none", "-S"];
     let monitor = ["-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
     let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-    let order = Order { program, arguments: &arguments, cpus: &[], small_pages: false };
+    let order =
+        Order { program, arguments: &arguments, cpus: &[], small_pages: false, inherited: None };
     let mut qemu = QemuProcess::start(side, place, &order)?;
     let answer = qemu.execute("query-machines", Value::Null)?;
     let names = answer.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
@@ -396,6 +407,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 fn no_line(error: std::io::Error) -> EngineError {
     EngineError::Failed(format!("The guest's port at QEMU cannot be opened: {error}"))
+}
+
+fn no_plug(error: std::io::Error) -> EngineError {
+    EngineError::Failed(format!("The guest's network card cannot be plugged in: {error}"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //!
 //! - [`Qemu`] is the engine; [`QemuOptions`] what it needs beyond a scenario.
 //! - [`qmp`] is the language in which QEMU is told what to do.
+//! - [`probe_host`] tells what this machine offers; [`programs`] asks programs for their versions.
 //! - [`keeper`] looks after a QEMU on another machine.
 //! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod guest_clock;
 pub mod guest_image;
 mod guest_link;
 mod hold;
+mod host;
 mod initramfs;
 pub mod keeper;
 mod kernel;
@@ -28,9 +30,12 @@ mod network;
 mod options;
 mod place;
 mod process;
+pub mod programs;
 pub mod qmp;
+mod raw_polls;
 mod resources;
 mod settings;
+mod switchover;
 mod tls;
 mod trace;
 mod transport;
@@ -38,4 +43,5 @@ mod unpack;
 mod warnings;
 
 pub use engine::Qemu;
+pub use host::{QEMU_RUN, probe_host};
 pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions, Remotes};

@@ -89,13 +89,41 @@ pub enum Accelerator {
 }
 
 /// How the guest is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// By Sterna's own Ethernet switch, without privileges.
     #[default]
     Switch,
+    /// By a bridge of this machine, which takes the right to make tap devices.
+    Tap {
+        /// The bridge's name.
+        bridge: String,
+    },
     /// Not at all.
     None,
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Network, String> {
+        match text.split_once('=') {
+            None if text == "switch" || text == "user" => Ok(Network::Switch),
+            None if text == "none" => Ok(Network::None),
+            Some(("tap", bridge)) if is_interface_name(bridge) => {
+                Ok(Network::Tap { bridge: bridge.to_owned() })
+            }
+            Some(("tap", bridge)) => Err(format!("`{bridge}` cannot be the name of a bridge")),
+            _ if text == "tap" => Err("A bridge is needed, as in tap=br0".to_owned()),
+            _ => Err(format!("Unknown network `{text}`; known are switch, tap=BRIDGE and none")),
+        }
+    }
+}
+
+/// The kernel takes names of up to 15 bytes without slashes, colons and blanks.
+fn is_interface_name(name: &str) -> bool {
+    let is_odd = |it: char| it == '/' || it == ':' || it.is_whitespace() || it.is_control();
+    !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.contains(is_odd)
 }
 
 /// What `--engine qemu` runs when nothing else is said.
@@ -119,5 +147,26 @@ impl Default for QemuOptions {
             remotes: Remotes::default(),
             breakage: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_named() {
+        let check = |text: &str, expected: Result<Network, &str>| {
+            assert_eq!(text.parse(), expected.map_err(str::to_owned), "{text}");
+        };
+        check("switch", Ok(Network::Switch));
+        check("user", Ok(Network::Switch));
+        check("none", Ok(Network::None));
+        check("tap=br0", Ok(Network::Tap { bridge: "br0".to_owned() }));
+        check("tap", Err("A bridge is needed, as in tap=br0"));
+        check("tap=", Err("`` cannot be the name of a bridge"));
+        check("tap=../x", Err("`../x` cannot be the name of a bridge"));
+        check("tap=a-name-of-16-by.", Err("`a-name-of-16-by.` cannot be the name of a bridge"));
+        check("bridge", Err("Unknown network `bridge`; known are switch, tap=BRIDGE and none"));
     }
 }

@@ -32,6 +32,7 @@ pub(crate) struct Trace {
     total_pages: u64,
     downtime_limit_ns: u64,
     pages_resent: Option<u64>,
+    last_dirty_rate: Option<f64>,
     last: Status,
 }
 
@@ -58,6 +59,11 @@ impl Trace {
         let last = self.polls.iter().rev().find(|it| it.at_ns < stopped_ns)?;
         let seconds = last.at_ns.checked_sub(first.at_ns)? as f64 / 1e9;
         (seconds >= 0.5).then(|| last.wire_bytes.saturating_sub(first.wire_bytes) as f64 / seconds)
+    }
+
+    /// What QEMU said last of the dirty rate, in bytes per second.
+    pub fn last_dirty_rate(&self) -> Option<f64> {
+        self.last_dirty_rate
     }
 
     /// Whether the guest may run on the destination before all of its memory is there.
@@ -178,6 +184,7 @@ impl Trace {
         status.dirty_rate_bytes_per_second = number("dirty-pages-rate")
             .filter(|it| *it > 0)
             .map(|it| it as f64 * self.page_bytes as f64);
+        self.last_dirty_rate = status.dirty_rate_bytes_per_second.or(self.last_dirty_rate);
         let limit_seconds = self.downtime_limit_ns as f64 / 1e9;
         status.threshold_bytes =
             status.bandwidth_bytes_per_second.map(|it| (it * limit_seconds) as u64);

@@ -34,7 +34,7 @@ pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
 pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{CorruptPage, Integrity, IntegrityDetail, Word};
-pub use probe::{Direction, Outage, Probe};
+pub use probe::{Direction, Outage, Probe, RoundTrip};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
 pub use schema::{schema, schema_of};
 pub use series::{

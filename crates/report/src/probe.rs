@@ -14,9 +14,30 @@ pub struct Probe {
     pub sent: Option<u64>,
     /// Messages that arrived, each counted once.
     pub received: Option<u64>,
+    /// Arrivals beyond the first of a message.
+    #[serde(default)]
+    pub duplicates: Option<u64>,
+    /// How long messages were under way, there and back.
+    #[serde(default)]
+    pub round_trip: Option<RoundTrip>,
+    /// How late the probe itself was at most with a message, in seconds: the noise of the machine
+    /// that measures. A silence of about that length may be its own.
+    #[serde(default)]
+    pub late_seconds: Option<f64>,
     /// Every stretch in which the probe heard nothing although it should have.
     #[serde(default)]
     pub outages: Vec<Outage>,
+}
+
+/// Distribution of the time from the sending of a message to its return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoundTrip {
+    /// Half of the messages took at most this long, in nanoseconds.
+    pub p50_ns: u64,
+    /// 99 % of the messages took at most this long, in nanoseconds.
+    pub p99_ns: u64,
+    /// The slowest message, in nanoseconds.
+    pub max_ns: u64,
 }
 
 /// One stretch of silence.
@@ -25,8 +46,12 @@ pub struct Outage {
     /// Arrival of the last message before the silence, in seconds on the pilot's clock
     /// (0 = migrate command accepted).
     pub start_seconds: f64,
-    /// From that arrival to the next one, in seconds.
+    /// From that arrival to the next one, in seconds; to the end of watching where `has_ended` is
+    /// false.
     pub length_seconds: f64,
+    /// Whether a message arrived after it.
+    #[serde(default = "yes")]
+    pub has_ended: bool,
     /// Messages that never arrived; null when the probe cannot tell lost from late.
     pub lost: Option<u64>,
     /// The way on which the messages went missing.
@@ -43,4 +68,10 @@ pub enum Direction {
     FromGuest,
     /// To the guest and back; which half failed is unknown.
     RoundTrip,
+    /// Some went missing towards the guest and some away from it.
+    Both,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -264,8 +264,8 @@ pub(super) mod tests {
             "  'guest.vcpus' = 2",
             "Unknown field `guest.vcpus` outside any table at run.toml:1:3; did you mean `guest`?",
         );
-        for not_built_yet in ["[[probe]]\nkind = \"udp\"", "\"\" = 1"] {
-            let error = Scenario::from_toml(not_built_yet, "run.toml").unwrap_err();
+        for unheard_of in ["[[things]]\nkind = \"udp\"", "\"\" = 1"] {
+            let error = Scenario::from_toml(unheard_of, "run.toml").unwrap_err();
             assert!(error.to_string().starts_with("Unknown field"), "{error}");
         }
     }

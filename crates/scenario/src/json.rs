@@ -83,6 +83,7 @@ mod tests {
             serde_json::to_value(&scenario).unwrap(),
             json!({
                 "name": "n",
+                "probes": "default",
                 "faults": null,
                 "guest": {
                     "vcpus": 4, "memory": "256MiB", "ballast": "0B", "huge-pages": "none",

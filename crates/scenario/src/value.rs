@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use sterna_probe::{ProbeError, Probes};
 use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
@@ -52,6 +53,9 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
+    /// Not a list of probes.
+    #[error(transparent)]
+    Probes(#[from] ProbeError),
     /// Not a workload's value.
     #[error(transparent)]
     Workload(Box<dyn std::error::Error + Send + Sync>),
@@ -78,7 +82,7 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet, Faults);
+parsed!(Bytes, Rate, Size, Span, IdSet, Probes, Faults);
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

@@ -6,8 +6,17 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use libc::{c_int, c_short, sockaddr, sockaddr_in};
-use rustix::net::{AddressFamily, SocketType};
+use libc::{c_int, c_short, c_ulong, sockaddr, sockaddr_in};
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, SocketType},
+};
+
+/// From `linux/sockios.h`; the same on all architectures.
+const SIOCBRADDIF: libc::Ioctl = 0x89a2;
+const SIOCGIFBR: libc::Ioctl = 0x8940;
+/// From `linux/if_bridge.h`.
+const BRCTL_GET_BRIDGES: c_ulong = 1;
 
 /// Gives the interface its IPv4 address and brings it up; needs CAP_NET_ADMIN.
 ///
@@ -36,6 +45,82 @@ pub fn bring_up(name: &str) -> io::Result<()> {
     let flags = unsafe { request.ifr_ifru.ifru_flags };
     request.ifr_ifru.ifru_flags = flags | (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
     control(&socket, libc::SIOCSIFFLAGS as _, &mut request)
+}
+
+/// A network interface whose frames come from and go to a program: what is written to its
+/// descriptor is as if it came in by a cable. It vanishes when the last copy of the descriptor is
+/// closed.
+#[derive(Debug)]
+pub struct Tap {
+    /// One read or write is one frame.
+    pub descriptor: OwnedFd,
+    /// As the kernel calls it.
+    pub name: String,
+}
+
+impl Tap {
+    /// Makes one that is not up yet; needs CAP_NET_ADMIN. A `%d` in the name becomes the first free
+    /// number.
+    ///
+    /// # Errors
+    /// No permission, no `/dev/net/tun`, or a name that is taken.
+    pub fn open(name: &str) -> io::Result<Tap> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let descriptor = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
+        let mut request = request(name)?;
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as c_short;
+        control(&descriptor, libc::TUNSETIFF as _, &mut request)?;
+        Ok(Tap { descriptor, name: name_in(&request) })
+    }
+}
+
+/// The bridges in this process's network namespace, by name; `/sys` may show those of another one.
+///
+/// # Errors
+/// A kernel without bridges.
+pub fn bridges() -> io::Result<Vec<String>> {
+    let socket = any_socket()?;
+    let mut indices = [0 as c_int; 1024];
+    let list = &raw mut indices;
+    let mut arguments = [BRCTL_GET_BRIDGES, list as c_ulong, indices.len() as c_ulong];
+    // SAFETY: this request reads three numbers, of which the second points to as many numbers as
+    // the third says; both arrays live until the call returns.
+    let count = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGIFBR, &raw mut arguments) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let found = indices.iter().take(count.cast_unsigned() as usize);
+    let mut names: Vec<String> = found.filter_map(|index| name_of(&socket, *index)).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// `None` for an interface that has just gone.
+fn name_of(socket: &OwnedFd, index: c_int) -> Option<String> {
+    let mut request = request("").ok()?;
+    request.ifr_ifru.ifru_ifindex = index;
+    control(socket, libc::SIOCGIFNAME as _, &mut request).ok()?;
+    Some(name_in(&request))
+}
+
+fn name_in(request: &libc::ifreq) -> String {
+    let name = request.ifr_name.iter().take_while(|it| **it != 0);
+    name.map(|it| char::from(it.cast_unsigned())).collect()
+}
+
+/// Makes an interface a port of a bridge; needs CAP_NET_ADMIN.
+///
+/// # Errors
+/// No such bridge or interface, no permission, or an interface that is in a bridge already.
+pub fn add_to_bridge(bridge: &str, port: &str) -> io::Result<()> {
+    let socket = any_socket()?;
+    let mut index = request(port)?;
+    control(&socket, libc::SIOCGIFINDEX as _, &mut index)?;
+    // SAFETY: the call above has just filled this member, and any bits are a valid number.
+    let index = unsafe { index.ifr_ifru.ifru_ifindex };
+    let mut request = request(bridge)?;
+    request.ifr_ifru.ifru_ifindex = index;
+    control(&socket, SIOCBRADDIF, &mut request)
 }
 
 /// Sends packets for other networks to `gateway`.
@@ -103,6 +188,21 @@ mod tests {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    #[test]
+    fn a_tap_vanishes_with_its_descriptor_and_joins_bridges_only() {
+        let tap = match Tap::open("sterna%d") {
+            Ok(tap) => tap,
+            Err(error) => return eprintln!("skipped: a tap device cannot be made here: {error}"),
+        };
+        bring_up(&tap.name).unwrap();
+        assert!(add_to_bridge("lo", &tap.name).is_err(), "the loopback is no bridge");
+        assert!(add_to_bridge("no-such-bridge", &tap.name).is_err());
+        assert!(!bridges().unwrap_or_default().contains(&tap.name));
+        let name = tap.name.clone();
+        drop(tap);
+        assert_eq!(bring_up(&name).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 
     #[test]

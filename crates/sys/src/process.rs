@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     path::Path,
@@ -55,6 +55,34 @@ pub fn socket_as_stdin(command: &mut Command) -> io::Result<UnixStream> {
     let (ours, theirs) = UnixStream::pair()?;
     command.stdin(Stdio::from(OwnedFd::from(theirs)));
     Ok(ours)
+}
+
+/// Gives the child a descriptor under this number, 3 or higher, for programs that take one by its
+/// number.
+///
+/// `command` keeps it open until it is dropped.
+///
+/// # Panics
+/// With the number of a standard stream, which [`Command`] itself would overwrite.
+pub fn inherit(command: &mut Command, descriptor: OwnedFd, number: i32) {
+    assert!(number > 2, "standard streams are given by the command's own methods");
+    let prepare = move || {
+        let from = descriptor.as_raw_fd();
+        // A copy under another number outlives the exec; under its own one the mark has to go.
+        // SAFETY: two bare system calls on numbers. Another descriptor of this process that has
+        // `number` is lost to the child alone, where nothing but the exec follows.
+        let done = unsafe {
+            if from == number {
+                libc::fcntl(number, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(from, number)
+            }
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `dup2` and `fcntl`
+    // are, and neither the closure nor its errors allocate or lock.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// In the child: the socket that [`socket_as_stdin`] gave it. Its descriptor is a copy that further
@@ -187,6 +215,25 @@ mod tests {
         socket.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "got word\n");
         assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_child_inherits_a_descriptor_under_its_number() {
+        let read = |number: fn(i32) -> i32| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let number = number(theirs.as_raw_fd());
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("echo here >&{number}")]);
+            inherit(&mut command, theirs.into(), number);
+            assert!(command.status().unwrap().success());
+            drop(command);
+            let mut text = String::new();
+            (&ours).read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!(read(|_| 9), "here\n");
+        // Some shells cannot name descriptors of two digits.
+        assert_eq!(read(|own| if own < 10 { own } else { 9 }), "here\n");
     }
 
     #[test]

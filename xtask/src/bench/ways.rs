@@ -32,19 +32,20 @@ pub fn run(options: &Options, flights: &Flights) -> Result<()> {
     for round in 0..options.pairs as usize {
         for turn in 0..WAYS.len() {
             let way = (round + turn) % WAYS.len();
-            let report = idle_flight(flights, options.memory, WAYS[way].1)?;
+            let report = idle_flight(flights, options.guest_memory(), WAYS[way].1)?;
             found[way].push(wire_bytes_per_second(&report)?);
         }
     }
     let mut table = Table::new(format!(
         "First pass of an idle guest of {} by each way, {} rounds (GB/s)",
-        options.memory, options.pairs
+        options.guest_memory(),
+        options.pairs
     ));
     for ((name, _), samples) in WAYS.iter().zip(&found) {
-        table.row(name, &samples.scaled(1e-9), 2);
+        table.row(*name, &samples.scaled(1e-9), 2);
     }
     for ((name, _), samples) in WAYS.iter().zip(&found).skip(1) {
-        table.row(&format!("{name} / one TCP, by round"), &samples.ratios(&found[0]), 2);
+        table.row(format!("{name} / one TCP, by round"), &samples.ratios(&found[0]), 2);
     }
     table.print();
     let best = found[2..4].iter().map(Samples::median).fold(0.0, f64::max);

@@ -36,9 +36,9 @@ pub fn args() -> Vec<Arg> {
         ),
         word("cpu", "MODEL").help("The processor model [default: host with KVM, else qemu64]"),
         word("network", "KIND")
-            .value_parser(["switch", "none"])
+            .value_parser(|text: &str| text.parse::<Network>())
             .default_value("switch")
-            .help("How the guest is reached by a probe: by a switch inside Sterna, or not at all"),
+            .help("How the guest is reached by probes: switch, one inside Sterna; tap=BRIDGE, a bridge of this machine, which takes CAP_NET_ADMIN; or none"),
         Arg::new("stream-directory")
             .long("stream-directory")
             .value_name("DIR")
@@ -83,13 +83,10 @@ pub fn options(matches: &ArgMatches) -> QemuOptions {
         machine: text("machine"),
         cpu: text("cpu"),
         extra_arguments: matches.get_many("qemu-arg").into_iter().flatten().cloned().collect(),
+        network: matches.get_one::<Network>("network").cloned().unwrap_or_default(),
         stream_directory: path("stream-directory"),
         rdma_address: matches.get_one("rdma-address").copied(),
         dirty_ring_entries: matches.get_one("dirty-ring-size").copied(),
-        network: match text("network").as_deref() {
-            Some("none") => Network::None,
-            _ => Network::Switch,
-        },
         remotes: sterna_qemu::Remotes::default(),
         breakage: None,
     }

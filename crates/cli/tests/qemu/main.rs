@@ -9,6 +9,7 @@ mod faults;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
 mod lost_link;
+mod network;
 mod phases;
 mod resources;
 #[path = "../sshd/mod.rs"]

@@ -14,6 +14,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
         (
+            scenario.probes.are_asked_for(),
+            "probes",
+            "the emulator's guest has no network that could be probed; drop [[probe]], or use --engine qemu",
+        ),
+        (
             !has_transport,
             "migration.transport",
             "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",

@@ -9,7 +9,8 @@ mod tests;
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
 use sterna_report::{
-    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report, Tool,
+    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report,
+    RoundTrip, Tool,
 };
 
 use crate::{ClockOffset, CpuPoint, ProbeSeen, Record, Status, warnings};
@@ -144,19 +145,39 @@ fn moments(record: &Record, time: Time) -> impl Iterator<Item = Event> {
     })
 }
 
-fn probe(seen: &ProbeSeen, time: Time) -> Probe {
+fn probe(probe: &ProbeSeen, time: Time) -> Probe {
+    let seen = &probe.seen;
     let outages = seen.outages.iter().map(|it| Outage {
         start_seconds: time.seconds(it.start_ns),
         length_seconds: it.end_ns.saturating_sub(it.start_ns) as f64 / 1e9,
+        has_ended: it.has_ended,
         lost: Some(it.lost),
-        direction: Direction::RoundTrip,
+        direction: direction(it.direction),
     });
     Probe {
-        kind: seen.kind.clone(),
-        interval_seconds: Some(seen.interval_ns as f64 / 1e9),
+        kind: probe.kind.clone(),
+        interval_seconds: Some(probe.interval_ns as f64 / 1e9),
         sent: Some(seen.sent),
         received: Some(seen.received),
+        duplicates: Some(seen.duplicates),
+        round_trip: seen.round_trip.map(|it| RoundTrip {
+            p50_ns: it.p50_ns,
+            p99_ns: it.p99_ns,
+            max_ns: it.max_ns,
+        }),
+        late_seconds: Some(probe.latest_ns as f64 / 1e9),
         outages: outages.collect(),
+    }
+}
+
+/// The guest is the responder.
+fn direction(direction: sterna_probe::Direction) -> Direction {
+    use sterna_probe::Direction as Way;
+    match direction {
+        Way::ToResponder => Direction::ToGuest,
+        Way::FromResponder => Direction::FromGuest,
+        Way::Both => Direction::Both,
+        Way::Unknown => Direction::RoundTrip,
     }
 }
 

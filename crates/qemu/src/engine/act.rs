@@ -40,6 +40,7 @@ impl Qemu {
         })?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
+        self.accepted_ns = accepted_ns;
         self.stream_uri = Some(uri);
         self.mishaps = Mishaps::new(&self.scenario, accepted_ns);
         self.sides()?.guest.migration_began(accepted_ns);

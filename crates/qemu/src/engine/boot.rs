@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
+use sterna_probe::Probe;
 use sterna_report::Side;
 use sterna_scenario::Scenario;
 use tempfile::TempDir;
 
 use super::Qemu;
-use crate::Network;
 use crate::costs::CostSampler;
 use crate::keeper::Keeper;
 use crate::launch::{self, Plan};
-use crate::network::Prober;
+use crate::network::{NetworkError, Prober};
 use crate::place::Place;
 
 /// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
@@ -30,12 +30,9 @@ impl Qemu {
         self.nonce = random()?;
         let runtime = runtime_directory()
             .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
-        let failed =
-            |error| EngineError::Failed(format!("No switch for the guest's network: {error}"));
-        self.prober = match self.options.network {
-            Network::Switch => Some(Prober::start(runtime.path(), self.nonce).map_err(failed)?),
-            Network::None => None,
-        };
+        let probes = scenario.probes.or(&[Probe::default()]);
+        self.prober = Prober::start(&self.options.network, runtime.path(), self.nonce, &probes)
+            .map_err(no_network)?;
         self.stream_directory = self.stream_directory()?;
         self.places = vec![Place::Here(runtime.path().to_owned()); 2];
         self.runtime = Some(runtime);
@@ -59,7 +56,7 @@ impl Qemu {
             places: [source.clone(), destination.clone()],
             nonce: self.nonce,
             interrupt,
-            network: self.prober.as_ref().map(Prober::paths),
+            network: self.prober.as_ref(),
         };
         let mut sides = launch::launch(&plan, progress)?;
         let qemus = [(Side::Source, &sides.source), (Side::Destination, &sides.destination)];
@@ -81,6 +78,17 @@ impl Qemu {
                 place.display()
             ))
         })
+    }
+}
+
+/// What a bridge lacks, the user asked for and may get; for a switch of ours there is no excuse.
+fn no_network(error: NetworkError) -> EngineError {
+    match error {
+        NetworkError::Bridge(error) => EngineError::Unsupported(error.to_string()),
+        error => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            EngineError::Failed(format!("{error}: {}", source.unwrap_or_default()))
+        }
     }
 }
 

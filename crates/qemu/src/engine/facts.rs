@@ -11,6 +11,7 @@ use sterna_wire::clock::Offset;
 use super::Qemu;
 use crate::place::Place;
 use crate::process::QemuProcess;
+use crate::switchover::{self, NetworkView, Switchover};
 
 /// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
 const EVENT_UNCERTAINTY_NS: u64 = 2_000;
@@ -55,6 +56,25 @@ impl Qemu {
         [Side::Source, Side::Destination].into_iter().zip(&self.places).filter_map(of).collect()
     }
 
+    /// The switchover as all observers saw it; `None` when there was none, or it was taken back.
+    pub(super) fn switchover(&self) -> Option<Switchover> {
+        let moments = self.trace.moments();
+        let (stopped_ns, resumed_ns) = moments.stopped_ns.zip(moments.resumed_ns)?;
+        let sides = self.sides.as_ref()?;
+        let probes = self.probes_seen.iter().flatten();
+        moments.restored_ns.is_none().then(|| Switchover {
+            stopped_ns,
+            resumed_ns,
+            standstill: sides.guest.freeze(),
+            blackout: switchover::blackout(&self.gaps, moments),
+            networks: probes.filter_map(|it| NetworkView::of(it, moments)).collect(),
+            heard_again_ns: self.heard_again_ns,
+            throttle_percent: self.evidence.peak("throttle_percent"),
+            is_postcopy: self.trace.has_postcopy_begun(),
+            is_emulated: sides.accelerator.name == "tcg",
+        })
+    }
+
     fn details(&self) -> BTreeMap<String, Value> {
         let mut details = BTreeMap::new();
         let Some(sides) = &self.sides else { return details };
@@ -91,6 +111,16 @@ impl Qemu {
         add("memory_source", source.to_details());
         add("memory_destination", destination.to_details());
         add("left_out", sides.left_out.clone().into());
+        for (name, polls) in
+            [("polls_source", &self.polls), ("polls_destination", &self.destination_polls)]
+        {
+            if !polls.is_empty() {
+                add(name, polls.to_table(self.accepted_ns));
+            }
+        }
+        if let Some(switchover) = self.switchover() {
+            add("switchover", switchover.to_details());
+        }
         if let Some(freeze) = sides.guest.freeze() {
             add("guest_clock_standstill_seconds", (freeze.length_ns as f64 / 1e9).into());
             let uncertainty = freeze.uncertainty_ns as f64 / 1e9;

@@ -52,6 +52,7 @@ impl Qemu {
             Err(error) => return self.without_source(error),
         };
         self.evidence.see_source(&answer);
+        self.polls.add(at_ns, &answer);
         let mut status = self.trace.poll(at_ns, &answer);
         self.miss_destination(&mut status)?;
         match status.state {

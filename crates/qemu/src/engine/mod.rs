@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sterna_pilot::{
-    Action, ClockOffset, EngineError, Hypervisor, Interrupt, ProbeSeen, Progress, RecordedEvent,
-    Samples, Settled, State, Status, Unsupported,
+    Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, ProbeSeen, Progress,
+    RecordedEvent, Samples, Settled, State, Status, Unsupported,
 };
 use sterna_report::{Engine, IntegrityDetail, Side, Warning};
 use sterna_scenario::{Scenario, TlsMode};
+use sterna_sys::clock::monotonic_ns;
 use tempfile::TempDir;
 
 use mishaps::Mishaps;
 
-use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
 use crate::hold::Hold;
@@ -30,10 +30,13 @@ use crate::launch::Launched;
 use crate::network::Prober;
 use crate::place::Place;
 use crate::process::QemuProcess;
+use crate::raw_polls::RawPolls;
 use crate::settings;
+use crate::switchover::Switchover;
 use crate::tls;
 use crate::trace::Trace;
-use crate::warnings;
+use crate::warnings::{self, Facts};
+use crate::{Network, QemuOptions};
 
 /// Time between two questions for the guest's clock while it migrates.
 const PING_INTERVAL_NS: u64 = 100_000_000;
@@ -51,11 +54,16 @@ pub struct Qemu {
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
-    probe_seen: Option<ProbeSeen>,
+    probes_seen: Vec<Option<ProbeSeen>>,
+    heard_again_ns: Option<u64>,
+    gaps: Vec<GapSpan>,
     trace: Trace,
     hold: Option<Hold>,
     nonce: u64,
     evidence: Evidence,
+    polls: RawPolls,
+    destination_polls: RawPolls,
+    accepted_ns: u64,
     events: Vec<RecordedEvent>,
     has_migration_begun: bool,
     is_paused_by_us: bool,
@@ -83,11 +91,16 @@ impl Qemu {
             sides: None,
             costs: None,
             prober: None,
-            probe_seen: None,
+            probes_seen: Vec::new(),
+            heard_again_ns: None,
+            gaps: Vec::new(),
             trace: Trace::default(),
             hold: None,
             nonce: 0,
             evidence: Evidence::default(),
+            polls: RawPolls::default(),
+            destination_polls: RawPolls::default(),
+            accepted_ns: 0,
             events: Vec::new(),
             has_migration_begun: false,
             is_paused_by_us: false,
@@ -122,6 +135,25 @@ impl Qemu {
         self.options.breakage.as_deref() == Some(defect)
     }
 
+    /// What the network that was chosen cannot do.
+    fn network_impossible(&self, scenario: &Scenario) -> Option<Unsupported> {
+        let remotes = &self.options.remotes;
+        let is_apart = remotes.source.is_some() || remotes.destination.is_some();
+        let refuse = |field: &str, reason: &str| {
+            Some(Unsupported { field: field.to_owned(), reason: reason.to_owned() })
+        };
+        match &self.options.network {
+            Network::None if scenario.probes.are_asked_for() => {
+                refuse("probes", "with --network none nothing can be probed; drop one of the two")
+            }
+            Network::Tap { .. } if is_apart => refuse(
+                "--network",
+                "a bridge of this machine does not reach a QEMU on another; use --network switch",
+            ),
+            _ => None,
+        }
+    }
+
     fn console(&self, side: Side) -> String {
         self.sides.as_ref().map(|it| it.consoles[side as usize].last_words()).unwrap_or_default()
     }
@@ -134,6 +166,7 @@ impl Hypervisor for Qemu {
 
     fn unsupported(&self, scenario: &Scenario) -> Vec<Unsupported> {
         let mut found = settings::impossible(scenario);
+        found.extend(self.network_impossible(scenario));
         found.extend(self.options.remotes.impossible(scenario));
         found
     }
@@ -171,6 +204,7 @@ impl Hypervisor for Qemu {
             let destination = &mut self.sides()?.destination;
             if let Ok(answer) = destination.execute("query-migrate", Value::Null) {
                 self.evidence.see_destination(&answer);
+                self.destination_polls.add(monotonic_ns(), &answer);
             }
         }
         if status.state == State::Cancelled {
@@ -198,8 +232,12 @@ impl Hypervisor for Qemu {
             samples.cpu.extend(keeper.costs());
         }
         samples.events = std::mem::take(&mut self.events);
-        self.probe_seen = self.prober.as_ref().and_then(Prober::seen);
-        samples.probes = self.probe_seen.clone().into_iter().collect();
+        self.probes_seen = self.prober.as_ref().map(Prober::seen).unwrap_or_default();
+        let resumed_ns = self.trace.moments().resumed_ns;
+        let prober = self.prober.as_ref().zip(resumed_ns);
+        self.heard_again_ns = prober.and_then(|(it, resumed_ns)| it.heard_since(resumed_ns));
+        self.gaps.extend_from_slice(&samples.gaps);
+        samples.probes = self.probes_seen.iter().flatten().cloned().collect();
         let has_begun = self.has_migration_begun;
         let sides = self.sides()?;
         if let Some(reason) = sides.guest.fatal() {
@@ -238,9 +276,18 @@ impl Hypervisor for Qemu {
         let has_moved = self.trace.moments().resumed_ns.is_some();
         found.extend(self.encryption().filter(|_| has_moved).and_then(tls::Seen::warning));
         if let Some(sides) = &self.sides {
-            let (evidence, hold) = (&self.evidence, self.hold.as_ref());
-            let probe = self.probe_seen.as_ref();
-            found.extend(warnings::of(&self.scenario, evidence, &self.trace, hold, probe, sides));
+            found.extend(self.switchover().iter().flat_map(Switchover::differences));
+            found.extend(warnings::of(&Facts {
+                scenario: &self.scenario,
+                evidence: &self.evidence,
+                trace: &self.trace,
+                is_hold_unproven: self.hold.as_ref().is_some_and(Hold::is_holding),
+                probes: &self.probes_seen,
+                accelerator: (sides.accelerator.name, &sides.accelerator.reason),
+                version: &sides.source.greeting().version,
+                gaps_lost: sides.guest.gaps_lost(),
+                lines_lost: sides.guest.lines_lost(),
+            }));
         }
         found
     }

@@ -92,6 +92,7 @@ impl Serving {
                     arguments: &arguments,
                     cpus: &cpus,
                     small_pages,
+                    inherited: None,
                 };
                 return self.launch(&order, monitor);
             }

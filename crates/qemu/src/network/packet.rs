@@ -1,20 +1,28 @@
 //! The few kinds of frames that are made and understood here.
 
-use super::{ECHO_PORT, GUEST_ADDRESS, GUEST_MAC, OUR_ADDRESS, OUR_MAC, OUR_PORT};
+use std::net::Ipv4Addr;
+
+use super::{ECHO_PORT, GUEST_ADDRESS, GUEST_MAC, OUR_ADDRESS, OUR_MAC, OUR_PORT, icmp};
 
 const IPV4: [u8; 2] = [0x08, 0x00];
 const ARP: [u8; 2] = [0x08, 0x06];
-const UDP: u8 = 17;
+const ETHERNET_HEADER: usize = 14;
 const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
 /// What a frame is to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(super) enum Frame<'a> {
     /// Somebody asks who has our address; the answer to send.
     AskedForUs(Vec<u8>),
-    /// The agent's echo, with what it carries.
-    Echo(Vec<u8>),
+    /// The guest's echo of a datagram or of a ping, with what it carries.
+    Echo(&'a [u8]),
+    /// TCP from the guest, as an IP packet.
+    Tcp(&'a [u8]),
     /// Anything else.
     Other,
 }
@@ -25,50 +33,76 @@ pub(super) fn sender(frame: &[u8]) -> Option<[u8; 6]> {
 }
 
 /// Reads a frame.
-pub(super) fn read(frame: &[u8]) -> Frame {
+pub(super) fn read(frame: &[u8]) -> Frame<'_> {
     let kind = frame.get(12..14);
-    let body = frame.get(14..).unwrap_or_default();
+    let body = frame.get(ETHERNET_HEADER..).unwrap_or_default();
     let found = if kind == Some(&ARP) {
         arp_answer(body).map(Frame::AskedForUs)
     } else if kind == Some(&IPV4) {
-        echo(body).map(Frame::Echo)
+        from_guest(body)
     } else {
         None
     };
     found.unwrap_or(Frame::Other)
 }
 
-/// A UDP message to the agent's echo.
-pub(super) fn question(payload: &[u8]) -> Vec<u8> {
-    let udp_length = (UDP_HEADER + payload.len()) as u16;
+/// A UDP message to the agent's echo, from the port of the probe of this number.
+pub(super) fn datagram(probe: u16, payload: &[u8]) -> Vec<u8> {
+    let length = (UDP_HEADER + payload.len()) as u16;
     let mut udp = Vec::new();
-    udp.extend(OUR_PORT.to_be_bytes());
+    udp.extend((OUR_PORT + probe).to_be_bytes());
     udp.extend(ECHO_PORT.to_be_bytes());
-    udp.extend(udp_length.to_be_bytes());
-    // No checksum: in IPv4 that is allowed, and the socket loses nothing.
+    udp.extend(length.to_be_bytes());
+    // No checksum: in IPv4 that is allowed, and a switch in memory loses no bits.
     udp.extend([0, 0]);
     udp.extend(payload);
+    packet(UDP, &udp)
+}
 
-    let total = (IP_HEADER + udp.len()) as u16;
+/// A ping of the guest.
+pub(super) fn ping(probe: u16, number: u64, payload: &[u8]) -> Vec<u8> {
+    packet(ICMP, &icmp::request(OUR_PORT + probe, number as u16, payload))
+}
+
+/// An IP packet as a frame to the guest.
+pub(super) fn to_guest(ip: &[u8]) -> Vec<u8> {
+    ethernet(GUEST_MAC, IPV4, ip)
+}
+
+fn packet(protocol: u8, body: &[u8]) -> Vec<u8> {
+    let total = (IP_HEADER + body.len()) as u16;
     let mut ip = vec![0x45, 0];
     ip.extend(total.to_be_bytes());
-    ip.extend([0, 0, 0x40, 0, 64, UDP, 0, 0]);
+    ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
     ip.extend(OUR_ADDRESS.octets());
     ip.extend(GUEST_ADDRESS.0.octets());
     let checksum = checksum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    ethernet(GUEST_MAC, IPV4, &[ip, udp].concat())
+    ip.extend(body);
+    to_guest(&ip)
 }
 
-fn echo(ip: &[u8]) -> Option<Vec<u8>> {
+fn from_guest(ip: &[u8]) -> Option<Frame<'_>> {
     let header = usize::from(ip.first()? & 0x0f) * 4;
-    let udp = ip.get(header..)?;
-    let is_ours = *ip.get(9)? == UDP
-        && ip.get(12..16)? == GUEST_ADDRESS.0.octets()
-        && udp.get(0..2)? == ECHO_PORT.to_be_bytes()
-        && udp.get(2..4)? == OUR_PORT.to_be_bytes();
+    let total = usize::from(u16::from_be_bytes(ip.get(2..4)?.try_into().ok()?));
+    let address = |range| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(range)?).ok()?));
+    if address(12..16)? != GUEST_ADDRESS.0 || address(16..20)? != OUR_ADDRESS {
+        return None;
+    }
+    // Short frames are filled up behind the packet.
+    let body = ip.get(header..total)?;
+    match *ip.get(9)? {
+        UDP => echo(body).map(Frame::Echo),
+        ICMP => icmp::reply(body).map(Frame::Echo),
+        TCP => ip.get(..total).map(Frame::Tcp),
+        _ => None,
+    }
+}
+
+fn echo(udp: &[u8]) -> Option<&[u8]> {
+    let is_echo = udp.get(0..2)? == ECHO_PORT.to_be_bytes();
     let length = usize::from(u16::from_be_bytes(udp.get(4..6)?.try_into().ok()?));
-    is_ours.then(|| udp.get(UDP_HEADER..length).map(<[u8]>::to_vec)).flatten()
+    is_echo.then(|| udp.get(UDP_HEADER..length)).flatten()
 }
 
 fn arp_answer(arp: &[u8]) -> Option<Vec<u8>> {
@@ -92,7 +126,7 @@ fn ethernet(to: [u8; 6], kind: [u8; 2], body: &[u8]) -> Vec<u8> {
 }
 
 /// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let words =
         bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
     let mut sum: u32 = words.sum();
@@ -103,31 +137,49 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// What the agent makes of a question: addresses and ports change places.
-    fn echoed(question: &[u8]) -> Vec<u8> {
+    /// What a guest makes of a datagram or a ping: addresses and ports change places, and a request becomes a reply.
+    pub(in super::super) fn echoed(question: &[u8]) -> Vec<u8> {
         let mut frame = question.to_vec();
         frame[..6].copy_from_slice(&OUR_MAC);
         frame[6..12].copy_from_slice(&GUEST_MAC);
         let (from, to) = (question[26..30].to_vec(), question[30..34].to_vec());
         frame[26..30].copy_from_slice(&to);
         frame[30..34].copy_from_slice(&from);
-        let ports = question[34..38].to_vec();
-        frame[34..36].copy_from_slice(&ports[2..]);
-        frame[36..38].copy_from_slice(&ports[..2]);
+        if question[23] == ICMP {
+            frame[34] = 0;
+            // The checksum counts the kind in its first byte: 8 less there is 8 more here.
+            frame[36] = frame[36].wrapping_add(8);
+        } else {
+            let ports = question[34..38].to_vec();
+            frame[34..36].copy_from_slice(&ports[2..]);
+            frame[36..38].copy_from_slice(&ports[..2]);
+        }
         frame
     }
 
     #[test]
     fn an_echo_carries_what_was_asked() {
-        let question = question(b"sixteen bytes ok");
-        assert_eq!(checksum(&question[14..34]), 0, "a header with its checksum sums up to nothing");
-        let frame = echoed(&question);
-        assert_eq!(sender(&frame), Some(GUEST_MAC));
-        assert_eq!(read(&frame), Frame::Echo(b"sixteen bytes ok".to_vec()));
-        assert_eq!(read(&question), Frame::Other);
+        for question in [datagram(3, b"sixteen bytes ok"), ping(3, 70_000, b"sixteen bytes ok")] {
+            assert_eq!(
+                checksum(&question[14..34]),
+                0,
+                "a header with its checksum sums up to nothing"
+            );
+            let frame = echoed(&question);
+            assert_eq!(sender(&frame), Some(GUEST_MAC));
+            assert_eq!(read(&frame), Frame::Echo(b"sixteen bytes ok"));
+            assert_eq!(read(&question), Frame::Other);
+        }
+    }
+
+    #[test]
+    fn tcp_is_handed_on_without_what_fills_a_frame_up() {
+        let frame = echoed(&packet(TCP, &[7; 20]));
+        assert_eq!(frame.len(), 60);
+        assert_eq!(read(&frame), Frame::Tcp(&frame[14..54]));
     }
 
     #[test]
@@ -146,8 +198,11 @@ mod tests {
     fn rubbish_is_no_frame_of_ours() {
         for length in 0..60 {
             assert_eq!(read(&vec![8; length]), Frame::Other);
-            let cut = &echoed(&question(b"0123456789abcdef"))[..length.min(57)];
-            assert_eq!(read(cut), Frame::Other, "{length}");
+            for question in [datagram(0, b"0123456789abcdef"), ping(0, 1, b"0123456789abcdef")] {
+                let whole = echoed(&question);
+                let cut = &whole[..length.min(57)];
+                assert_eq!(read(cut), Frame::Other, "{length}");
+            }
         }
     }
 }

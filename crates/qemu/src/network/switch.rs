@@ -11,13 +11,10 @@ use std::time::Duration;
 use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
 
-use super::{GUEST_MAC, packet};
+use super::{Arrival, GUEST_MAC, Wire, packet};
 
 /// The longest frame that QEMU's virtio cards send with offloads is 64 KiB and a header.
 const LONGEST_FRAME: usize = 70_000;
-
-/// A frame that came from a QEMU, with its moment.
-pub(super) type Arrival = (u64, Vec<u8>);
 
 /// Listens for the QEMUs as long as it lives.
 pub(crate) struct Switch {
@@ -51,9 +48,9 @@ impl Switch {
         Ok(Switch { shared, paths })
     }
 
-    /// Where the QEMUs plug in: source, destination.
-    pub fn paths(&self) -> [PathBuf; 2] {
-        self.paths.clone()
+    /// Where the QEMU of a side plugs in.
+    pub fn path(&self, side: Side) -> PathBuf {
+        self.paths[side as usize].clone()
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -72,9 +69,9 @@ impl Drop for Switch {
     }
 }
 
-impl Shared {
+impl Wire for Shared {
     /// Sends a frame to where the guest was last heard. What does not fit is lost, as on any wire: a QEMU whose guest is stopped takes nothing.
-    pub fn send(&self, frame: &[u8]) {
+    fn send(&self, frame: &[u8]) {
         let side = *lock(&self.guest_at);
         let mut port = lock(&self.ports[side as usize]);
         let Some(socket) = port.as_mut() else { return };

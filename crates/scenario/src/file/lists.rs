@@ -1,5 +1,6 @@
 //! Lists of tables, such as `[[workload.phase]]`, each of which is one text everywhere else.
 
+use sterna_probe::{ProbeError, Probes};
 use sterna_workload::Phases;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -9,6 +10,9 @@ use crate::error::ScenarioError;
 use crate::settings;
 use crate::types::Faults;
 use crate::value::{Value, ValueError};
+
+/// Every list's word for an empty one.
+const NONE: &str = "none";
 
 /// Tables of one name that are read as one text of a setting: their fields with commas between, the tables with semicolons.
 pub(super) struct List {
@@ -20,6 +24,16 @@ pub(super) struct List {
 }
 
 const LISTS: &[List] = &[
+    List {
+        table: "probe",
+        setting: "probes",
+        example: "kind = \"udp\"",
+        check: |field| match field.parse::<Probes>() {
+            // A field that holds a separator would be read as two.
+            Ok(_) if field.contains([',', ';']) => Err(ProbeError::Field(field.to_owned()).into()),
+            outcome => outcome.map(drop).map_err(ValueError::from),
+        },
+    },
     List {
         table: "workload.phase",
         setting: "workload.phases",
@@ -58,6 +72,7 @@ impl Walk<'_> {
             texts.push(self.list_entry(list, table)?);
         }
         match settings::find(list.setting) {
+            Some(setting) if texts.is_empty() => self.builder.put(setting, NONE, origin),
             Some(setting) => self.builder.put(setting, &texts.join(";"), origin),
             None => Err(self.not_tables(list, value)),
         }
@@ -163,6 +178,52 @@ mod tests {
             "[[fault]]\nat-pass = 2\naction = \"dorp\"",
             "Field `fault` has an unusable value at run.toml:3:10: \
              Unknown action of a fault `dorp`; did you mean `drop`?",
+        );
+    }
+
+    #[test]
+    fn probes_are_tables_or_one_text() {
+        let read = |text: &str| Scenario::from_toml(text, "run.toml").unwrap();
+        let tables = read("[[probe]]\nkind = \"tcp\"\n[[probe]]\ninterval = \"1ms\"\n[guest]\n");
+        let text = "kind=tcp,interval=10ms;kind=udp,interval=1ms";
+        assert_eq!(tables.probes.to_string(), text);
+        assert_eq!(tables, read(&format!("probes = \"{text}\"")));
+        assert_eq!(read(&tables.to_toml()), tables);
+        assert_eq!(read("probe = []"), read("probes = \"none\""));
+        assert_eq!(read("probes = \"default\""), Scenario::default());
+    }
+
+    #[test]
+    fn mistakes_in_probes_have_a_place() {
+        refused(
+            "[[probe]]\nkind = \"udp\"\ninterval = \"2s\"",
+            "Field `probe` has an unusable value at run.toml:3:12: \
+             A probe cannot send every 2s; its interval is 1ms to 1s",
+        );
+        refused(
+            "[[probe]]\nkind = \"upd\"",
+            "Field `probe` has an unusable value at run.toml:2:8: \
+             Unknown kind of probe `upd`; known are udp, tcp, icmp",
+        );
+        refused(
+            "[[probe]]\nevery = \"1s\"",
+            "Field `probe` has an unusable value at run.toml:2:9: Unknown probe field `every=1s`; \
+             a probe has `kind` and `interval`, as in kind=udp,interval=1ms",
+        );
+        refused(
+            "[[probe]]\nkind = \"udp;kind=tcp\"",
+            "Field `probe` has an unusable value at run.toml:2:8: Unknown probe field \
+             `kind=udp;kind=tcp`; a probe has `kind` and `interval`, as in kind=udp,interval=1ms",
+        );
+        refused(
+            "[[probe]]\ninterval = true",
+            "Field `probe` at run.toml:2:12 must be tables [[probe]] with texts such as \
+             kind = \"udp\", found true or false",
+        );
+        refused(
+            "probe = 1",
+            "Field `probe` at run.toml:1:9 must be tables [[probe]] with texts such as \
+             kind = \"udp\", found a whole number",
         );
     }
 }

@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn defaults_are_those_that_are_promised() {
         let promised = [
+            ("probes", "default"),
             ("guest.vcpus", "2"),
             ("guest.memory", "256MiB"),
             ("guest.ballast", "0B"),

@@ -84,6 +84,11 @@ macro_rules! downtime {
 
 pub(super) const SETTINGS: &[Setting] = &[
     maybe!("name", name, "a bare run", None, "What to call the run in reports"),
+    plain!(
+        "probes",
+        probes,
+        "Who watches the guest's network, as in kind=udp,interval=1ms;kind=icmp with kinds udp, tcp and icmp, each every 1ms to 1s; default is udp every 10ms where the engine has a network, else none; the same as tables [[probe]]"
+    ),
     maybe!(
         "faults",
         faults,

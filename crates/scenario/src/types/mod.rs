@@ -4,6 +4,7 @@ mod fault;
 mod migration;
 mod stream;
 
+use sterna_probe::Probes;
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
@@ -24,6 +25,8 @@ use crate::{IdSet, PAGE_BYTES, choice::choice};
 pub struct Scenario {
     /// What to call the run in reports.
     pub name: Option<String>,
+    /// Who watches the guest from outside.
+    pub probes: Probes,
     /// The virtual machine.
     pub guest: Guest,
     /// What the guest does with its memory.

@@ -1,16 +1,11 @@
 //! `sterna doctor`: what this machine offers, what is missing, and how to get it.
 //!
 //! What an engine needs is probed by that engine.
-//! What is here beside it looks for hypervisors and tools that Sterna can work with but does not depend on.
+//! What is here beside it looks for tools that Sterna compares itself with.
 
-mod ask;
 mod json;
-mod kernels;
-mod kvm;
-mod programs;
 mod text;
-
-use std::path::Path;
+mod tools;
 
 use anyhow::Result;
 use sterna_emulator::{DEFAULT_RUN, probe_host};
@@ -36,10 +31,8 @@ pub fn run(format: Format, output: Output) -> Result<u8> {
 
 fn findings() -> Vec<Finding> {
     let mut findings = probe_host();
-    findings.push(kvm::device());
-    findings.push(kvm::kernel_faults());
-    findings.push(kernels::guest_kernels(Path::new("/")));
-    findings.extend(programs::findings(std::env::var_os("PATH").as_deref()));
+    findings.extend(sterna_qemu::probe_host());
+    findings.extend(tools::findings(std::env::var_os("PATH").as_deref()));
     findings
 }
 
@@ -98,9 +91,14 @@ mod tests {
             "tcp_loopback",
             "unix_sockets",
             "zero_copy_send",
+            "qemu_run",
             "kvm",
             "userfaultfd_kernel_faults",
             "guest_kernels",
+            "guest_image",
+            "guest_agent",
+            "tap_devices",
+            "bridges",
             "qemu",
             "iperf3",
         ];

@@ -1,0 +1,275 @@
+//! What left, what came back, and the silences between.
+
+use std::collections::VecDeque;
+
+use hdrhistogram::Histogram;
+
+/// Silence of this many intervals may be an outage; a busy machine answers a little late now and then.
+const SILENT_INTERVALS: u64 = 3;
+
+/// Shorter silences are none: two processes of one machine make each other wait for so long.
+const SHORTEST_OUTAGE_NS: u64 = 10_000_000;
+
+/// How long a message is waited for; one that comes even later is not noticed any more.
+const PATIENCE_NS: u64 = 60_000_000_000;
+
+/// A machine that boots answers with the first of many messages that wait for it somewhere; it is there when it answers within this time.
+const PROMPT_NS: u64 = 1_000_000_000;
+
+/// Round trips are told to three digits, up to [`PATIENCE_NS`].
+const DIGITS: u8 = 3;
+
+/// Everything that one probe has sent and heard. Stamps are nanoseconds of one clock, which never steps.
+///
+/// # What an outage is
+///
+/// Nobody hears that a message was lost; one hears nothing.
+/// So an outage is a silence, from the arrival of one message to that of the next, that is longer than three intervals and than 10 ms.
+/// That makes it as long as an observer without any knowledge of the other side would say, up to an interval too long.
+/// Messages that never came are counted in it; they may still come late, and then they do not count as lost, but the silence stands.
+/// A silence that still lasts is an outage that has not ended.
+#[derive(Clone, Debug)]
+pub struct Log {
+    limit_ns: u64,
+    /// Those that may still come.
+    waiting: VecDeque<Sent>,
+    /// The number of the first in `waiting`.
+    first_waiting: u64,
+    /// Messages before the first that was answered in good time do not count: nobody was there yet.
+    first_answered: Option<u64>,
+    received: u64,
+    again: u64,
+    last: Option<Heard>,
+    outages: Vec<Silence>,
+    round_trips: Histogram<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at_ns: u64,
+    is_back: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    number: u64,
+    at_ns: u64,
+    count: Option<u64>,
+}
+
+/// From one arrival to the next.
+#[derive(Clone, Debug)]
+struct Silence {
+    before: Heard,
+    after: Heard,
+    /// Messages in between that have not come, or not yet.
+    lost: u64,
+}
+
+/// What a probe has seen so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Messages sent since the first that was answered, but for those that may well still come.
+    pub sent: u64,
+    /// Of them, those that came back.
+    pub received: u64,
+    /// Answers that came more than once.
+    pub duplicates: u64,
+    /// How long messages were under way; `None` before the first came back.
+    pub round_trip: Option<RoundTrip>,
+    /// The silences.
+    pub outages: Vec<Outage>,
+}
+
+/// How long messages were under way, there and back, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// Half of them at most.
+    pub p50_ns: u64,
+    /// 99 % of them at most.
+    pub p99_ns: u64,
+    /// The slowest.
+    pub max_ns: u64,
+}
+
+/// A time in which nothing came although something should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The last arrival before.
+    pub start_ns: u64,
+    /// The first arrival after, or the moment of asking while there is none.
+    pub end_ns: u64,
+    /// Whether there was an arrival after it.
+    pub has_ended: bool,
+    /// Messages that never came.
+    pub lost: u64,
+    /// Where they went missing.
+    pub direction: Direction,
+}
+
+/// The way on which messages were lost, seen from the responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// All before they reached it.
+    ToResponder,
+    /// All after they had reached it.
+    FromResponder,
+    /// Some here, some there.
+    Both,
+    /// Nobody counted, or none was lost.
+    Unknown,
+}
+
+impl Log {
+    /// Of a probe with this time between its messages.
+    pub fn new(interval_ns: u64) -> Log {
+        let round_trips = Histogram::new_with_bounds(1_000, PATIENCE_NS, DIGITS)
+            .expect("these bounds and digits are within what a histogram can have");
+        Log {
+            limit_ns: (interval_ns.saturating_mul(SILENT_INTERVALS)).max(SHORTEST_OUTAGE_NS),
+            waiting: VecDeque::new(),
+            first_waiting: 0,
+            first_answered: None,
+            received: 0,
+            again: 0,
+            last: None,
+            outages: Vec::new(),
+            round_trips,
+        }
+    }
+
+    /// A message leaves now; its number.
+    pub fn sent(&mut self, at_ns: u64) -> u64 {
+        self.waiting.push_back(Sent { at_ns, is_back: false });
+        while self.waiting.front().is_some_and(|it| it.at_ns.saturating_add(PATIENCE_NS) < at_ns) {
+            self.waiting.pop_front();
+            self.first_waiting += 1;
+        }
+        self.next_number() - 1
+    }
+
+    /// A message came back; `count` is how many of this probe's had reached a responder that counts. It counts once, however often it comes.
+    pub fn received(&mut self, number: u64, at_ns: u64, count: Option<u64>) {
+        let Some(sent) = self.sent_of(number) else { return };
+        if std::mem::replace(&mut sent.is_back, true) {
+            self.again += 1;
+            return;
+        }
+        let under_way_ns = at_ns.saturating_sub(sent.at_ns);
+        let is_first = self.first_answered.is_none();
+        if is_first && under_way_ns > PROMPT_NS || self.first_answered.is_some_and(|it| number < it)
+        {
+            return;
+        }
+        self.round_trips.saturating_record(under_way_ns);
+        self.received += 1;
+        self.first_answered.get_or_insert(number);
+        if let Some(late) = self.outages.iter_mut().rev().find(|it| it.holds(number)) {
+            late.lost -= 1;
+        }
+        let after = Heard { number, at_ns, count };
+        let Some(before) = self.last.replace(after) else { return };
+        if at_ns.saturating_sub(before.at_ns) > self.limit_ns {
+            let lost = self.missing(before.number + 1, number);
+            self.outages.push(Silence { before, after, lost });
+        }
+        // The newest number of all, so that a straggler is not taken for the beginning of a silence.
+        if before.number > number {
+            self.last = Some(Heard { at_ns, ..before });
+        }
+    }
+
+    /// What was seen until now; `None` before the first answer.
+    pub fn seen(&self, now_ns: u64) -> Option<Seen> {
+        let first = self.first_answered?;
+        let last = self.last?;
+        let may_come = self.under_way(first, now_ns);
+        let mut outages: Vec<Outage> = self.outages.iter().map(Silence::told).collect();
+        if now_ns.saturating_sub(last.at_ns) > self.limit_ns && self.next_number() > last.number + 1
+        {
+            outages.push(Outage {
+                start_ns: last.at_ns,
+                end_ns: now_ns,
+                has_ended: false,
+                lost: self.missing(last.number + 1, self.next_number()).saturating_sub(may_come),
+                direction: Direction::Unknown,
+            });
+        }
+        Some(Seen {
+            sent: self.next_number() - first - may_come,
+            received: self.received,
+            duplicates: self.again,
+            round_trip: self.round_trip(),
+            outages,
+        })
+    }
+
+    fn round_trip(&self) -> Option<RoundTrip> {
+        let at = |percent| self.round_trips.value_at_percentile(percent);
+        let told = RoundTrip { p50_ns: at(50.0), p99_ns: at(99.0), max_ns: self.round_trips.max() };
+        (!self.round_trips.is_empty()).then_some(told)
+    }
+
+    /// Messages from `first` on that are so young that they may well still come.
+    fn under_way(&self, first: u64, now_ns: u64) -> u64 {
+        let since = usize::try_from(self.next_number() - first).unwrap_or(usize::MAX);
+        let young = self.waiting.iter().rev().take(since);
+        let young = young.take_while(|it| it.at_ns.saturating_add(self.limit_ns) > now_ns);
+        young.filter(|it| !it.is_back).count() as u64
+    }
+
+    fn next_number(&self) -> u64 {
+        self.first_waiting + self.waiting.len() as u64
+    }
+
+    fn sent_of(&mut self, number: u64) -> Option<&mut Sent> {
+        let place = number.checked_sub(self.first_waiting)?;
+        self.waiting.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// Messages from one number to before another that have not come back. What is waited for no longer never did, or it does not matter any more.
+    fn missing(&self, from: u64, to: u64) -> u64 {
+        let place = |number: u64| {
+            (number.saturating_sub(self.first_waiting) as usize).min(self.waiting.len())
+        };
+        let known = place(from)..place(to).max(place(from));
+        let forgotten = self.first_waiting.min(to).saturating_sub(from);
+        forgotten + self.waiting.range(known).filter(|it| !it.is_back).count() as u64
+    }
+}
+
+impl Silence {
+    fn holds(&self, number: u64) -> bool {
+        self.before.number < number && number < self.after.number && self.lost > 0
+    }
+
+    fn told(&self) -> Outage {
+        Outage {
+            start_ns: self.before.at_ns,
+            end_ns: self.after.at_ns,
+            has_ended: true,
+            lost: self.lost,
+            direction: self.direction(),
+        }
+    }
+
+    /// What the responder counted in between did reach it; what of that did not come back was lost after it.
+    fn direction(&self) -> Direction {
+        let Some((before, after)) = self.before.count.zip(self.after.count) else {
+            return Direction::Unknown;
+        };
+        let sent = self.after.number.saturating_sub(self.before.number).saturating_sub(1);
+        let reached = after.saturating_sub(before).saturating_sub(1).min(sent);
+        let came_late = sent - self.lost.min(sent);
+        let lost_after = reached.saturating_sub(came_late).min(self.lost);
+        match (self.lost - lost_after, lost_after) {
+            (0, 0) => Direction::Unknown,
+            (_, 0) => Direction::ToResponder,
+            (0, _) => Direction::FromResponder,
+            _ => Direction::Both,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

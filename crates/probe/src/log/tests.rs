@@ -1,0 +1,149 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+/// A probe of 10 ms whose messages `numbers` come back after 1 ms.
+fn log_of(sent: u64, numbers: impl IntoIterator<Item = u64>) -> Log {
+    let mut log = Log::new(10 * MS);
+    for number in 0..sent {
+        assert_eq!(log.sent(number * 10 * MS), number);
+    }
+    for number in numbers {
+        log.received(number, number * 10 * MS + MS, None);
+    }
+    log
+}
+
+#[test]
+fn a_gap_in_the_answers_is_an_outage() {
+    assert_eq!(log_of(3, []).seen(500 * MS), None);
+    // The first two came before the guest listened, five are lost, and one comes twice.
+    let mut log = log_of(30, (2..10).chain(15..30));
+    log.received(20, 900 * MS, None);
+    log.received(99, 900 * MS, None);
+    let seen = log.seen(292 * MS).unwrap();
+    assert_eq!((seen.sent, seen.received, seen.duplicates), (28, 23, 1));
+    let expected = Outage {
+        start_ns: 91 * MS,
+        end_ns: 151 * MS,
+        has_ended: true,
+        lost: 5,
+        direction: Direction::Unknown,
+    };
+    assert_eq!(seen.outages, [expected]);
+    let round_trip = seen.round_trip.unwrap();
+    assert!((MS..MS + MS / 100).contains(&round_trip.p50_ns), "{round_trip:?}");
+}
+
+#[test]
+fn what_may_still_come_is_not_lost_yet_and_a_silence_that_lasts_is_told() {
+    let log = log_of(10, 0..7);
+    let seen = log.seen(91 * MS).unwrap();
+    assert_eq!((seen.sent, seen.received, seen.outages.len()), (7, 7, 0));
+    let seen = log.seen(500 * MS).unwrap();
+    assert_eq!((seen.sent, seen.received), (10, 7));
+    let outage = seen.outages[0];
+    assert_eq!((outage.start_ns, outage.end_ns, outage.lost), (61 * MS, 500 * MS, 3));
+    assert!(!outage.has_ended);
+}
+
+#[test]
+fn a_message_that_comes_late_is_not_lost_but_was_silent() {
+    let mut log = log_of(30, (0..10).chain([20]));
+    assert_eq!(log.seen(201 * MS).unwrap().outages[0].lost, 10);
+    for number in 12..20 {
+        log.received(number, 202 * MS, None);
+    }
+    let seen = log.seen(202 * MS).unwrap();
+    assert_eq!((seen.outages.len(), seen.outages[0].lost), (1, 2));
+    // The stragglers begin no silence of their own.
+    log.received(21, 211 * MS, None);
+    assert_eq!(log.seen(212 * MS).unwrap().outages.len(), 1);
+}
+
+#[test]
+fn a_short_interval_does_not_make_every_hiccup_an_outage() {
+    let mut log = Log::new(MS);
+    for number in 0..100 {
+        log.sent(number * MS);
+    }
+    for number in (0..40).chain(48..60).chain(75..100) {
+        log.received(number, number * MS + MS / 10, None);
+    }
+    let seen = log.seen(100 * MS).unwrap();
+    assert_eq!(seen.outages.len(), 1, "{:?}", seen.outages);
+    assert_eq!((seen.sent - seen.received, seen.outages[0].lost), (23, 15));
+}
+
+/// Messages 5 to 9 are missing; the responder had heard `before` when 4 reached it, and `after` when 10 did.
+#[track_caller]
+fn check_direction(before: u64, after: u64, late: Option<u64>, expected: Direction) {
+    let mut log = log_of(11, 0..4);
+    log.received(4, 41 * MS, Some(before));
+    log.received(10, 101 * MS, Some(after));
+    if let Some(number) = late {
+        log.received(number, 102 * MS, Some(after));
+    }
+    assert_eq!(log.seen(103 * MS).unwrap().outages[0].direction, expected);
+}
+
+#[test]
+fn what_the_responder_counted_tells_the_way_that_failed() {
+    check_direction(5, 6, None, Direction::ToResponder);
+    check_direction(5, 11, None, Direction::FromResponder);
+    check_direction(5, 8, None, Direction::Both);
+    // One reached it and came late.
+    check_direction(5, 7, Some(9), Direction::ToResponder);
+    // A responder that began anew.
+    check_direction(5, 1, None, Direction::ToResponder);
+}
+
+#[test]
+fn what_waited_for_a_machine_that_boots_does_not_count() {
+    let mut log = log_of(300, []);
+    // The card was switched on after 2.5 s, and the first message waited in it.
+    log.received(0, 2_500 * MS, None);
+    log.received(250, 2_501 * MS, None);
+    log.received(1, 2_502 * MS, None);
+    log.received(251, 2_511 * MS, None);
+    let seen = log.seen(2_512 * MS).unwrap();
+    assert_eq!((seen.received, seen.outages.len()), (2, 0));
+    assert!(seen.round_trip.unwrap().max_ns < 3 * MS);
+}
+
+#[test]
+fn old_messages_are_forgotten_and_numbers_go_on() {
+    let mut log = Log::new(1000 * MS);
+    for number in 0..200 {
+        assert_eq!(log.sent(number * 1000 * MS), number);
+    }
+    assert!(log.waiting.len() < 70);
+    log.received(0, 200_000 * MS, None);
+    assert_eq!(log.seen(200_000 * MS), None);
+    log.received(199, 200_000 * MS, None);
+    assert_eq!(log.seen(200_000 * MS).unwrap().sent, 1);
+}
+
+proptest! {
+    /// Whatever comes in whatever order, the sums hold: what is missing is what did not come.
+    #[test]
+    fn sums_hold(arrivals in proptest::collection::vec((0_u64..60, 0_u64..3000, proptest::option::of(0_u64..99)), 0..120)) {
+        let mut log = Log::new(10 * MS);
+        for number in 0..50 {
+            log.sent(number * 10 * MS);
+        }
+        let mut arrivals = arrivals;
+        arrivals.sort_by_key(|it| it.1);
+        for (number, at_ms, count) in arrivals {
+            log.received(number, at_ms * MS, count);
+        }
+        if let Some(seen) = log.seen(3000 * MS) {
+            prop_assert!(seen.received <= 50);
+            let lost: u64 = seen.outages.iter().map(|it| it.lost).sum();
+            prop_assert!(lost <= 50);
+            prop_assert!(seen.outages.iter().all(|it| it.end_ns >= it.start_ns));
+        }
+    }
+}
