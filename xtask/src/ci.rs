@@ -48,6 +48,7 @@ fn steps() -> Vec<Command> {
         cargo(&["build", "--release"]),
         // The short forms of the long counts.
         cargo(&["xtask", "soak", "migrations", "--short"]),
+        cargo(&["xtask", "soak", "techniques", "--short"]),
         cargo(&["xtask", "soak", "downtime", "--short"]),
         cargo(&["xtask", "bench", "dirty", "--short"]),
     ]

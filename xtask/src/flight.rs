@@ -1,11 +1,16 @@
 //! Running the real release binary and reading its report, as a user's script would.
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use sterna_report::Report;
 use sterna_sys::process;
+
+/// No run of a bench or a soak takes longer, unless it hangs.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// Starts flights of one binary, and keeps their reports apart.
 pub struct Flights {
@@ -42,13 +47,33 @@ impl Flights {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         process::die_with_parent(&mut command);
-        let output =
-            command.output().with_context(|| format!("Cannot start {}", self.sterna.display()))?;
-        let said = || format!("sterna run said: {}", String::from_utf8_lossy(&output.stderr));
+        let mut child =
+            command.spawn().with_context(|| format!("Cannot start {}", self.sterna.display()))?;
+        let status = wait(&mut child)?;
+        let mut words = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            let _ = stderr.read_to_string(&mut words);
+        }
+        let said = || format!("sterna run said: {words}");
         let text =
             std::fs::read_to_string(&path).context("There is no report").with_context(said)?;
         let report = Report::read(&text).context("The report cannot be read")?;
-        Ok(Landed { exit_code: output.status.code(), report })
+        Ok(Landed { exit_code: status.code(), report })
+    }
+}
+
+/// Waits for the end; a run that hangs is a failure, not a reason to wait.
+fn wait(child: &mut Child) -> Result<ExitStatus> {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            bail!("The run hangs: it has not ended within {} s", LONGEST.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -17,5 +17,6 @@ mod probe;
 mod tracker;
 mod transport;
 
+pub use engine::places::{Place, Places};
 pub use engine::{Emulator, EmulatorOptions};
 pub use probe::{DEFAULT_RUN, available_bytes, probe_host};

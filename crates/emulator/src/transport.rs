@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sterna_sys::socket;
+use sterna_sys::{interface, socket};
 use sterna_wire::control::Endpoint;
 use sterna_wire::tls::{Credentials, TlsError, TlsStream};
 
@@ -18,6 +18,11 @@ use sterna_wire::tls::{Credentials, TlsError, TlsStream};
 /// A system's default may act as if it could: bbr paces by what it believes the path to carry, and lets the flow dry up for 200 ms every 10 s to measure it anew.
 /// Such gaps would be taken for the migration's own, so loopback uses the control that every system has and that only reacts to losses, of which there are none.
 const LOOPBACK_CONTROL: &str = "reno";
+
+/// What a connection to another machine may hold unsent: 40 ms at 100 Mbit/s, and enough to keep a link of 10 Gbit/s busy.
+///
+/// The kernel's buffer grows to megabytes, which a slow link needs most of a second for: the rest that is sent while the guest is stopped would wait behind them, beyond the downtime limit.
+const UNSENT_BYTES: usize = 512 << 10;
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -124,14 +129,23 @@ enum Listening {
 impl Listener {
     /// Listens, and says where: port 0 and an empty path are filled in.
     pub fn bind(endpoint: &Endpoint) -> Result<(Listener, Endpoint), TransportError> {
-        let fail = |at: &str, error: io::Error| TransportError::Listen {
+        let endpoint = &without_interface(endpoint);
+        let fail = |at: &str, error: io::Error| {
+            TransportError::Listen {
             endpoint: at.to_owned(),
             reason: match error.kind() {
+                io::ErrorKind::AddrInUse if matches!(endpoint, Endpoint::Unix(_)) => {
+                    "a file of that name exists; remove it if nobody listens there, or choose another".to_owned()
+                }
+                io::ErrorKind::AddrNotAvailable => {
+                    "this machine has no such address; --migration-address chooses another".to_owned()
+                }
                 io::ErrorKind::AddrInUse => {
                     "the address is in use; choose another port, or port 0 for any".to_owned()
                 }
                 _ => error.to_string(),
             },
+        }
         };
         let (listening, bound) = match endpoint {
             Endpoint::Tcp(address) => {
@@ -185,6 +199,16 @@ impl Listener {
         }
     }
 
+    /// The next connection, if one is there, as it comes: without a handshake.
+    pub fn try_next(&self) -> io::Result<Option<Socket>> {
+        self.set_nonblocking()?;
+        match self.try_accept() {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn set_nonblocking(&self) -> io::Result<()> {
         match &self.listening {
             Listening::Tcp(it) => it.set_nonblocking(true),
@@ -199,6 +223,15 @@ impl Listener {
         };
         socket.set_up()?;
         Ok(socket)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.listening {
+            Listening::Tcp(it) => it.as_fd(),
+            Listening::Unix(it, _) => it.as_fd(),
+        }
     }
 }
 
@@ -330,9 +363,25 @@ fn set_up_tcp(stream: &TcpStream) -> io::Result<()> {
     if stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
         // A system without it has other peculiarities, and the migration works the same.
         let _ = socket::set_congestion_control(stream, LOOPBACK_CONTROL);
+    } else {
+        // An older kernel counts as sent what is still queued.
+        let _ = socket::set_unsent_bytes(stream, UNSENT_BYTES);
     }
     // GO and READY are a few bytes that must not wait for more.
     stream.set_nodelay(true)
+}
+
+/// An interface in place of an address becomes its address; everything else stays as it is.
+fn without_interface(endpoint: &Endpoint) -> Endpoint {
+    let found = match endpoint {
+        Endpoint::Tcp(text) => text.rsplit_once(':').filter(|it| !it.0.contains([':', '.', '['])),
+        Endpoint::Unix(_) => None,
+    };
+    match found.and_then(|(name, port)| Some((interface::address(name).ok()?, port.parse().ok()?)))
+    {
+        Some((address, port)) => Endpoint::Tcp(SocketAddr::new(address, port).to_string()),
+        None => endpoint.clone(),
+    }
 }
 
 fn connect_tcp(address: &str, limit: Duration) -> io::Result<TcpStream> {

@@ -30,11 +30,19 @@ impl Host {
     fn prepared(side: Side) -> Host {
         let (control, theirs) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
-            let options = HostOptions { token: "token".to_owned(), tls_directory: None };
+            let options = HostOptions {
+                token: Some("token".to_owned()),
+                tls_directory: None,
+                addresses: None,
+            };
             host::serve(theirs, &options)
         });
         let mut host = Host { control, server: Some(server) };
-        host.ask(&Request::Hello { version: control::VERSION, token: "token".to_owned() });
+        host.ask(&Request::Hello {
+            version: control::VERSION,
+            oldest_version: 0,
+            token: "token".to_owned(),
+        });
         let reply = host.ask(&Request::Prepare(Box::new(config(side))));
         assert!(matches!(reply, Reply::Prepared(_)), "{reply:?}");
         host
@@ -116,6 +124,7 @@ fn config(side: Side) -> HostConfig {
         downtime_limit_ns: 300_000_000,
         zero_page: true,
         multifd: None,
+        postcopy: None,
         device_state_bytes: 1000,
         link_latency_ns: 0,
         link_bytes_per_second: None,

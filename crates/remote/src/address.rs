@@ -1,6 +1,7 @@
 //! The names of other machines.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where one side of a migration runs, when it is not here.
@@ -15,6 +16,8 @@ pub enum Address {
         /// The TCP port.
         port: u16,
     },
+    /// `sterna:///path`: a `sterna host` that listens on a Unix socket of this machine.
+    Socket(PathBuf),
 }
 
 /// A machine as ssh knows it.
@@ -58,6 +61,7 @@ impl FromStr for Address {
         };
         match scheme {
             "ssh" => target(text, rest).map(Address::Ssh),
+            "sterna" if rest.starts_with('/') && rest.len() > 1 => Ok(Address::Socket(rest.into())),
             "sterna" => {
                 let (host, port) = host_and_port(text, rest)?;
                 let port = port.ok_or_else(|| AddressError::Port(text.to_owned()))?;
@@ -72,6 +76,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Ssh(target) => write!(f, "ssh://{target}"),
+            Address::Socket(path) => write!(f, "sterna://{}", path.display()),
             Address::Listening { host, port } => write!(f, "sterna://{}:{port}", bracketed(host)),
         }
     }
@@ -164,6 +169,8 @@ mod tests {
         check("ssh://[::1]", "host: \"::1\", port: None");
         check("ssh://host/", "host: \"host\", port: None");
         check("sterna://10.0.0.1:7000", "host: \"10.0.0.1\", port: 7000");
+        check("sterna:///run/a b.sock", "Socket(\"/run/a b.sock\")");
+        check("sterna:///", "has no host");
         check("sterna://[::1]:7000", "host: \"::1\", port: 7000");
     }
 

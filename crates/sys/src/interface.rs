@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
@@ -31,6 +31,44 @@ pub fn set_ipv4(name: &str, address: Ipv4Addr, prefix: u8) -> io::Result<()> {
     request.ifr_ifru.ifru_netmask = socket_address(mask);
     control(&socket, libc::SIOCSIFNETMASK as _, &mut request)?;
     bring_up(name)
+}
+
+/// An address of the interface: its IPv4 address, or else an IPv6 address that is not of the link alone.
+///
+/// # Errors
+/// No such interface, or none of its addresses can be used from other machines.
+pub fn address(name: &str) -> io::Result<IpAddr> {
+    let socket = any_socket()?;
+    let mut request = request(name)?;
+    match control(&socket, libc::SIOCGIFADDR as _, &mut request) {
+        Ok(()) => {
+            // SAFETY: the call above has just filled this member; any bytes are a valid address.
+            let found = unsafe { request.ifr_ifru.ifru_addr };
+            Ok(IpAddr::V4(ipv4(&found)))
+        }
+        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+            let list = std::fs::read_to_string("/proc/net/if_inet6")?;
+            let found = list.lines().find_map(|line| ipv6_of(line, name));
+            found.map(IpAddr::V6).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A line of `/proc/net/if_inet6`: address, index, prefix, scope, flags, name.
+fn ipv6_of(line: &str, name: &str) -> Option<Ipv6Addr> {
+    let mut words = line.split_whitespace();
+    let (address, scope, its) = (words.next()?, words.nth(2)?, words.nth(1)?);
+    // 20 is the link alone.
+    (its == name && scope != "20")
+        .then(|| u128::from_str_radix(address, 16).ok())?
+        .map(Ipv6Addr::from)
+}
+
+/// The address in network order behind family and port.
+fn ipv4(address: &sockaddr) -> Ipv4Addr {
+    let [_, _, a, b, c, d, ..] = address.sa_data;
+    Ipv4Addr::from([a, b, c, d].map(i8::cast_unsigned))
 }
 
 /// Brings the interface up, with whatever address it has.
@@ -213,6 +251,19 @@ mod tests {
         let error = set_ipv4("no-such-if", Ipv4Addr::LOCALHOST, 8).unwrap_err();
         let refused = [libc::ENODEV, libc::EPERM, libc::EACCES].map(Some);
         assert!(refused.contains(&error.raw_os_error()), "{error}");
+    }
+
+    #[test]
+    fn interfaces_have_addresses() {
+        assert_eq!(address("lo").unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(address("no-such-if").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        let line = |scope| format!("fd000000000000000000000000000002 02 40 {scope} 80     eth0");
+        let expected: Ipv6Addr = "fd00::2".parse().unwrap();
+        assert_eq!(ipv6_of(&line("00"), "eth0"), Some(expected));
+        assert_eq!(ipv6_of(&line("20"), "eth0"), None);
+        assert_eq!(ipv6_of(&line("00"), "eth1"), None);
+        assert_eq!(ipv6_of("nonsense", "eth0"), None);
+        assert_eq!(ipv4(&socket_address(Ipv4Addr::new(10, 0, 2, 15))), Ipv4Addr::new(10, 0, 2, 15));
     }
 
     #[test]

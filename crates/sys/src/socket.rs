@@ -85,14 +85,32 @@ pub fn set_keepalive(
 /// # Errors
 /// A kernel or a kind of socket without it.
 pub fn set_zero_copy(socket: impl AsFd, allowed: bool) -> io::Result<()> {
-    let value = libc::c_int::from(allowed);
+    set_int(socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, libc::c_int::from(allowed))
+}
+
+/// Bounds what a TCP connection holds that it has not sent yet, so that a write returns when its
+/// data is nearly on the wire, however large the buffer for unacknowledged data has to be.
+///
+/// # Errors
+/// Not a TCP socket, or a bound that is no positive number of the kernel's.
+pub fn set_unsent_bytes(socket: impl AsFd, most: usize) -> io::Result<()> {
+    let most = libc::c_int::try_from(most).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, most)
+}
+
+fn set_int(
+    socket: impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the kernel reads one int at this address, which lives until the call returns, and
-    // keeps nothing of it.
+    // keeps nothing of it; the callers name options that are one int.
     let done = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ZEROCOPY,
+            level,
+            name,
             (&raw const value).cast(),
             size_of_val(&value) as libc::socklen_t,
         )
@@ -223,6 +241,15 @@ mod tests {
         set_zero_copy(&client, false).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(set_zero_copy(file, true).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+    }
+
+    #[test]
+    fn only_tcp_bounds_what_is_unsent() {
+        let (client, _server) = connected();
+        set_unsent_bytes(&client, 64 << 10).unwrap();
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(set_unsent_bytes(&unix, 64 << 10).is_err());
+        assert!(set_unsent_bytes(&client, usize::MAX).is_err());
     }
 
     #[test]

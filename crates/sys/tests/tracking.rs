@@ -327,6 +327,32 @@ mod tests {
     }
 
     #[test]
+    fn joined_and_locked_pages_can_be_missing_one_by_one() {
+        if !has_missing_faults() {
+            return;
+        }
+        let options = |huge_pages, locked| RegionOptions { bytes: 4 << 20, huge_pages, locked };
+        for options in [options(HugePages::Thp, false), options(HugePages::None, true)] {
+            let region = match Region::new(&options) {
+                Ok(region) => region,
+                Err(error) => {
+                    eprintln!("skipped: {error}");
+                    continue;
+                }
+            };
+            region.prealloc(1, &AtomicU64::new(0)).unwrap();
+            region.keep_pages_small().unwrap();
+            (3..5).for_each(|page| region.discard(page, 1).unwrap());
+            region.uffd().unwrap().register(Mode::Missing).unwrap();
+            let first_byte = |page: usize| region.page(page)[0].load(Relaxed) as u8;
+            let served = while_served(&region, || {
+                assert_eq!([2, 3, 4, 5].map(first_byte), [0, 3, 4, 0], "{options:?}");
+            });
+            assert_eq!(served, 2);
+        }
+    }
+
+    #[test]
     fn placing_twice_is_harmless() {
         if !has_missing_faults() {
             return;

@@ -7,6 +7,7 @@
 mod conditions;
 mod costs;
 mod dirty;
+mod fault_service;
 mod first_pass;
 pub mod guest_cost;
 mod limits;
@@ -68,6 +69,8 @@ enum Part {
     Sync,
     /// What watching costs the guest
     GuestCost,
+    /// How long a guest in post-copy waits for a page
+    FaultService,
     /// Pages per second, against mig_mon and stress-ng, and of two workers against one
     Peers,
     /// Whole pages against memset
@@ -129,6 +132,9 @@ fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     }
     if wants(Part::GuestCost) {
         guest_cost::run(options, &flights)?;
+    }
+    if wants(Part::FaultService) {
+        fault_service::run(options, &flights)?;
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use sterna_remote::{Address, Ssh};
 
+use super::run::token_file_arg;
+
 /// Where both sides run, and how ssh is called.
 #[derive(Clone, Debug, Default)]
 pub struct Machines {
@@ -14,8 +16,10 @@ pub struct Machines {
     pub destination: Option<Address>,
     /// How ssh is called.
     pub ssh: Ssh,
-    /// Where the destination listens for the guest's memory.
+    /// Where the destination listens for the guest's memory: an address of its machine, or the name of an interface there.
     pub address: Option<String>,
+    /// A file with the secret of hosts that listen.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The flags.
@@ -25,16 +29,18 @@ pub fn args() -> Vec<Arg> {
     };
     let args = [
         address("source").help("Where the guest runs first [default: here]").long_help(
-            "Where the guest runs first, as ssh://user@host or ssh://user@host:port: it is started there by ssh, with a copy of this program that is removed afterwards [default: here]",
+            "Where the guest runs first. As ssh://user@host or ssh://user@host:port it is started there by ssh, with a copy of this program that is removed afterwards; as sterna://host:port (or sterna:///path of a Unix socket) it is served by a `sterna host --listen` [default: here]",
         ),
         address("destination").help("Where the guest goes [default: here]").long_help(
-            "Where the guest goes, as ssh://user@host or ssh://user@host:port: it is started there by ssh, with a copy of this program that is removed afterwards. The guest's memory travels directly from machine to machine, not through ssh [default: here]",
+            "Where the guest goes. As ssh://user@host or ssh://user@host:port it is started there by ssh, with a copy of this program that is removed afterwards; as sterna://host:port (or sterna:///path of a Unix socket) it is served by a `sterna host --listen`. The guest's memory travels directly from machine to machine, not through ssh [default: here]",
         ),
         Arg::new("migration-address")
             .long("migration-address")
             .value_name("IP")
-            .value_parser(ip_address)
-            .help("Where the destination listens for the guest's memory, an address of its machine [default: the one by which ssh comes in]"),
+            .value_parser(data_address)
+            .help("Where the destination listens for the guest's memory: an address of its machine, or on the emulator an interface there [default: the address by which the run comes in]"),
+        token_file_arg()
+            .help("A file that holds the secret of the `sterna host` at sterna:// [default: STERNA_HOST_TOKEN]"),
         Arg::new("ssh-option")
             .long("ssh-option")
             .value_name("NAME=VALUE")
@@ -62,14 +68,18 @@ pub fn options(matches: &ArgMatches) -> Machines {
             ..Ssh::default()
         },
         address: matches.get_one::<String>("migration-address").cloned(),
+        token_file: matches.get_one::<PathBuf>("token-file").cloned(),
     }
 }
 
-/// A name could mean another address there than here. A zone is the machine's own affair.
-fn ip_address(text: &str) -> Result<String, String> {
+/// A name could mean another address there than here, but an interface is the machine's own affair, as a zone is.
+fn data_address(text: &str) -> Result<String, String> {
     let address = text.split('%').next().unwrap_or_default();
+    let is_interface = (1..16).contains(&text.len()) && !text.contains([':', '/', '.', '%', ' ']);
     match address.parse::<std::net::IpAddr>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("it must be an IP address, such as 10.0.0.2 or fd00::2".to_owned()),
+        Err(_) if !is_interface => {
+            Err("it must be an IP address, such as 10.0.0.2 or fd00::2, or an interface".to_owned())
+        }
+        _ => Ok(text.to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod dirty;
+mod host;
 mod machines;
 mod qemu;
 mod run;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 
 pub use batch::BatchOptions;
 pub use dirty::{Buckets, DirtyOptions, Telling};
+pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
@@ -38,8 +40,10 @@ pub enum Action {
     Suites(Option<String>),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
-    /// Serve a control connection on standard input.
-    Host,
+    /// Be one side of a migration.
+    Host(HostCommand),
+    /// Make certificates.
+    Certs(CertsCommand),
     /// Look after a QEMU for a run on another machine.
     KeepQemu,
     /// Say what this machine can do.
@@ -139,11 +143,8 @@ pub fn command() -> Command {
                     .help("Write one page for each subcommand to this directory"),
             ),
         )
-        .subcommand(
-            Command::new("host")
-                .about("Serve one end of a migration; started by `sterna run`")
-                .hide(true),
-        )
+        .subcommand(host::command())
+        .subcommand(host::certs_command())
         .subcommand(
             Command::new(sterna_qemu::keeper::SUBCOMMAND)
                 .about("Look after a QEMU for a run on another machine; started by `sterna run`")
@@ -157,7 +158,8 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
         Some(("suites", matches)) => Action::Suites(matches.get_one::<String>("show").cloned()),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
-        Some(("host", _)) => Action::Host,
+        Some(("host", matches)) => Action::Host(host::options(matches)),
+        Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
         Some(("completions", matches)) => {

@@ -172,6 +172,14 @@ pub fn tls_dir_arg() -> Arg {
         .hide_env_values(true)
 }
 
+/// `--token-file`, the same wherever there is one.
+pub fn token_file_arg() -> Arg {
+    Arg::new("token-file")
+        .long("token-file")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+}
+
 /// `--format`, the same wherever there is one.
 pub fn format_arg() -> Arg {
     Arg::new("format")

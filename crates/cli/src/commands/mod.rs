@@ -1,6 +1,7 @@
 //! One file for each subcommand.
 
 mod batch;
+mod certs;
 mod completions;
 mod dirty;
 mod doctor;
@@ -29,12 +30,28 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Batch(options) => batch::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Dirty(options) => dirty::run(*options, output),
-        Action::Host => host::run(),
+        Action::Host(options) => host::run(options, output),
+        Action::Certs(options) => certs::run(&options, output),
         Action::KeepQemu => keep_qemu::run(),
         Action::Doctor { format } => doctor::run(format, output),
         Action::Schema(document) => schema::run(document, output),
         Action::Completions(shell) => completions::run(shell, output),
         Action::Man { directory } => man::run(directory.as_deref(), output),
+    }
+}
+
+/// The secret of hosts that listen: from a file, or from the environment; never from the command line, which everybody can read.
+fn token(file: Option<&Path>) -> Result<Option<String>> {
+    let Some(file) = file else {
+        let token = std::env::var("STERNA_HOST_TOKEN").ok();
+        return Ok(token.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()));
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        usage(anyhow!("--token-file {} cannot be read: {error}", file.display()))
+    })?;
+    match text.trim() {
+        "" => Err(usage(anyhow!("--token-file {} is empty", file.display()))),
+        token => Ok(Some(token.to_owned())),
     }
 }
 

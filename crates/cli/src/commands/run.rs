@@ -5,13 +5,14 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use sterna_emulator::{Emulator, EmulatorOptions};
+use sterna_emulator::{Emulator, EmulatorOptions, Place, Places};
 use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
 use sterna_remote::Address;
 use sterna_report::Report;
 use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
+use sterna_wire::control::Endpoint;
 
 use crate::args::{EngineKind, Format, Machines, RunOptions};
 use crate::output::Output;
@@ -111,18 +112,39 @@ fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
         let remotes = remotes(&options.machines)?;
         return Ok(Box::new(Qemu::new(QemuOptions { remotes, ..options.qemu.clone() })));
     }
-    if options.machines.source.is_some() || options.machines.destination.is_some() {
-        return Err(usage(anyhow!(
-            "--source and --destination: the emulator runs on this machine only; drop them, or use `--engine qemu`"
-        )));
-    }
     let program = std::env::current_exe().context("Cannot find my own program file")?;
     Ok(Box::new(Emulator::new(EmulatorOptions {
         host_command: vec![program.into_os_string(), OsString::from("host")],
         tracker: options.tracker.clone(),
+        places: places(&options.machines)?,
         tls_directory: options.tls_directory.clone(),
         breakage: options.breakage.clone(),
     })))
+}
+
+/// The emulator's hosts are started by ssh, or listen already.
+fn places(machines: &Machines) -> Result<Places> {
+    let place = |address: &Option<Address>| match address {
+        None => Place::Here,
+        Some(Address::Ssh(target)) => Place::Ssh(target.clone()),
+        Some(address @ Address::Listening { host, .. }) => {
+            let text = address.to_string();
+            let text = text.strip_prefix("sterna://").unwrap_or(&text);
+            Place::Listening { endpoint: Endpoint::Tcp(text.to_owned()), name: host.clone() }
+        }
+        Some(Address::Socket(path)) => Place::Listening {
+            endpoint: Endpoint::Unix(path.to_string_lossy().into_owned()),
+            name: "localhost".to_owned(),
+        },
+    };
+    let Machines { source, destination, ssh, address, token_file } = machines;
+    Ok(Places {
+        source: place(source),
+        destination: place(destination),
+        token: super::token(token_file.as_deref())?.unwrap_or_default(),
+        ssh: ssh.clone(),
+        address: address.clone(),
+    })
 }
 
 /// QEMU is looked after by a program that ssh starts.
@@ -133,7 +155,17 @@ fn remotes(machines: &Machines) -> Result<Remotes> {
         Some(address @ Address::Listening { host, .. }) => Err(usage(anyhow!(
             "{flag} {address}: the engine QEMU goes to other machines by ssh; write ssh://{host}"
         ))),
+        Some(address @ Address::Socket(_)) => Err(usage(anyhow!(
+            "{flag} {address}: the engine QEMU goes to other machines by ssh; write ssh://user@host"
+        ))),
     };
+    if let Some(name) = machines.address.as_deref()
+        && !name.contains([':', '.'])
+    {
+        return Err(usage(anyhow!(
+            "--migration-address {name}: the engine QEMU needs an IP address, not an interface"
+        )));
+    }
     Ok(Remotes {
         source: target("--source", &machines.source)?,
         destination: target("--destination", &machines.destination)?,

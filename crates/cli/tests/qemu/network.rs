@@ -69,7 +69,7 @@ fn own_network(script: &str) -> Option<Command> {
     for flags in ["-n", "-rn"] {
         let mut command = Command::new("unshare");
         command.args([flags, "sh", "-c"]);
-        let made = "ip link add br0 type bridge && ip link set br0 up";
+        let made = "ip link set lo up && ip link add br0 type bridge && ip link set br0 up";
         let mut trial = Command::new("unshare");
         trial.args([flags, "sh", "-c", &format!("{made} && ip tuntap add t0 mode tap")]);
         if trial.output().is_ok_and(|it| it.status.success()) {

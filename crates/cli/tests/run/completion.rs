@@ -1,11 +1,10 @@
 //! Runs that complete, and what their reports claim.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Run, public_copy};
+use crate::harness::{Run, unprivileged};
 
 #[test]
 fn the_default_run_makes_passes_completes_verifies_and_reports() {
@@ -30,30 +29,12 @@ fn the_default_run_makes_passes_completes_verifies_and_reports() {
 
 #[test]
 fn an_unprivileged_user_can_run_it_with_kernel_tracking() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can become another user; the other tests ran unprivileged");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let mut nobody = Command::new("setpriv");
-    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
-    nobody.arg(public_copy(&directory));
     let arguments = ["--memory", "32MiB", "--warmup", "100ms", "--cooldown", "100ms"];
-    let run = Run::of(nobody, &arguments);
-    // The report goes where only root may write, so the user gets a directory of its own.
-    open_to_all(&run);
-    let outcome = run.outcome();
+    let Some(outcome) = unprivileged(&arguments) else { return };
     outcome.assert_ended(0, "completed", "verified");
     let here = sterna_sys::tracking::probe().map(|it| it.wp_async);
     if here.is_ok_and(|wp_async| wp_async) {
         assert_eq!(outcome.report()["engine"]["tracker"], "wp-async");
-    }
-}
-
-fn open_to_all(run: &Run) {
-    use std::os::unix::fs::PermissionsExt;
-    for path in [run.directory(), run.directory().join("tmp")] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
 }
 

@@ -222,6 +222,29 @@ pub fn public_copy(directory: &TempDir) -> PathBuf {
     copy
 }
 
+/// A run by a user without any privilege; `None`, with a printed reason, where nobody can become one.
+pub fn unprivileged(arguments: &[&str]) -> Option<Outcome> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user; the other tests ran unprivileged");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+    nobody.arg(public_copy(&directory));
+    let run = Run::of(nobody, arguments);
+    // The report goes where only root may write, so the user gets a directory of its own.
+    open_to_all(&run);
+    Some(run.outcome())
+}
+
+fn open_to_all(run: &Run) {
+    use std::os::unix::fs::PermissionsExt;
+    for path in [run.directory(), run.directory().join("tmp")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+}
+
 /// Runs another subcommand.
 pub fn sterna(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sterna"))

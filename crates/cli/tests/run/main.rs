@@ -9,3 +9,4 @@ mod injected;
 mod interrupts;
 mod limits;
 mod parallel;
+mod postcopy;

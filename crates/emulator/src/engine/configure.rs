@@ -1,7 +1,7 @@
 //! From a scenario to what a host is told.
 
 use sterna_scenario::{IdSet, Migration, Placement, Scenario, ZeroPage};
-use sterna_wire::control::{HostConfig, MultifdConfig, Request, Side};
+use sterna_wire::control::{HostConfig, MultifdConfig, PostcopyConfig, Request, Side};
 
 use super::{DEVICE_STATE_BYTES, EmulatorOptions};
 
@@ -38,6 +38,10 @@ pub fn prepare(
         downtime_limit_ns: migration.first_downtime_limit().0.as_nanos() as u64,
         zero_page: migration.zero_page == ZeroPage::Main,
         multifd: multifd(migration),
+        postcopy: migration.postcopy.as_ref().map(|it| PostcopyConfig {
+            preempt: it.preempt,
+            max_bandwidth_bytes_per_second: it.max_bandwidth.map(|it| it.bytes_per_second()),
+        }),
         device_state_bytes: DEVICE_STATE_BYTES,
         link_latency_ns: link.as_ref().map_or(0, |it| it.latency.0.as_nanos() as u64),
         link_bytes_per_second: link

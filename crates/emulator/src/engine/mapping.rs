@@ -80,10 +80,11 @@ fn state(phase: Phase) -> State {
         Phase::Active => State::Active,
         Phase::Switchover => State::Switchover,
         Phase::Committed => State::Committed,
+        Phase::Postcopy => State::Postcopy,
         Phase::Completed => State::Completed,
         Phase::Cancelled => State::Cancelled,
         Phase::Failed => State::Failed,
-        Phase::Undecided => State::Undecided,
+        Phase::Undecided | Phase::Incomplete => State::Undecided,
     }
 }
 

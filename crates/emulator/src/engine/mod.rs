@@ -3,6 +3,8 @@
 mod configure;
 mod mapping;
 mod parallel;
+pub mod places;
+mod postcopy;
 mod unsupported;
 
 use std::collections::BTreeMap;
@@ -18,17 +20,17 @@ use sterna_pilot::{
 use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
 use sterna_scenario::{Scenario, TlsMode, Transport};
 use sterna_sys::clock::monotonic_ns;
-use sterna_units::human_bytes;
 use sterna_wire::clock::Offset;
 use sterna_wire::control::{self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request};
 use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
-use crate::probe::available_bytes;
 use configure::{multifd, prepare};
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 use parallel::Parallel;
+use places::{Places, Start, check_memory, clear_warning, data_endpoint};
+use postcopy::{Evidence, check_destination, incomplete};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
@@ -42,9 +44,6 @@ const SETTLE_NS: u64 = 5_000_000_000;
 /// How long certificates made for one run are valid: longer than any run.
 const OWN_CERTIFICATES: Duration = Duration::from_secs(30 * 86_400);
 
-/// The name of a host on this machine.
-const OWN_NAME: &str = "localhost";
-
 /// How to run the emulator.
 #[derive(Clone, Debug)]
 pub struct EmulatorOptions {
@@ -52,6 +51,8 @@ pub struct EmulatorOptions {
     pub host_command: Vec<OsString>,
     /// Which dirty tracker: auto, wp-async or cooperative.
     pub tracker: String,
+    /// Where both sides run.
+    pub places: Places,
     /// Certificates, as [`sterna_wire::tls`] names them; `None` makes some for the run where they are needed.
     pub tls_directory: Option<PathBuf>,
     /// A defect to commit on purpose; see [`crate::migration::breakage`].
@@ -63,13 +64,16 @@ pub struct Emulator {
     options: EmulatorOptions,
     hosts: Option<Hosts>,
     prepared: Option<Prepared>,
-    clocks: Vec<ClockOffset>,
+    data: Option<Endpoint>,
+    is_encrypted: bool,
+    are_clocks_closed: bool,
     transport: Transport,
     runtime: Option<TempDir>,
     passes_seen: usize,
     gaps_lost: u64,
     is_switchover_told: bool,
     parallel: Parallel,
+    evidence: Evidence,
 }
 
 struct Hosts {
@@ -84,18 +88,21 @@ impl Emulator {
             options,
             hosts: None,
             prepared: None,
-            clocks: Vec::new(),
+            data: None,
+            is_encrypted: false,
+            are_clocks_closed: false,
             transport: Transport::Tcp,
             runtime: None,
             passes_seen: 0,
             gaps_lost: 0,
             is_switchover_told: false,
             parallel: Parallel::default(),
+            evidence: Evidence::default(),
         }
     }
 
     fn hosts(&mut self) -> Result<&mut Hosts, EngineError> {
-        self.hosts.as_mut().ok_or_else(|| EngineError::Failed("Nothing was booted".to_owned()))
+        self.hosts.as_mut().ok_or_else(nothing_booted)
     }
 
     fn host(&mut self, side: Side) -> Result<&mut HostProcess, EngineError> {
@@ -110,12 +117,16 @@ impl Emulator {
         let mut details =
             BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
         details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
+        details.extend(self.evidence.to_details());
         details
     }
 
     fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
         if self.transport == Transport::Tcp {
-            return Ok(Endpoint::Tcp("127.0.0.1:0".to_owned()));
+            let address = self.options.places.address.clone();
+            let hosts = self.hosts()?;
+            let (source, destination) = (hosts.source.welcome(), hosts.destination.welcome());
+            return Ok(data_endpoint(address.as_deref(), source, destination));
         }
         let path = self.runtime()?.join("migration").to_string_lossy().into_owned();
         Ok(Endpoint::Unix(path))
@@ -133,7 +144,10 @@ impl Emulator {
 
     /// Where the certificates of this run are, if its connections are encrypted.
     fn tls_directory(&mut self, scenario: &Scenario) -> Result<Option<PathBuf>, EngineError> {
-        if self.options.tls_directory.is_some() || scenario.migration.tls_mode() == TlsMode::Off {
+        if !self.places().are_here()
+            || self.options.tls_directory.is_some()
+            || scenario.migration.tls_mode() == TlsMode::Off
+        {
             return Ok(self.options.tls_directory.clone());
         }
         let directory = self.runtime()?.join("certificates");
@@ -142,17 +156,43 @@ impl Emulator {
         Ok(Some(directory))
     }
 
-    /// The source's status, and on completion what only the destination knows.
+    fn places(&self) -> &Places {
+        &self.options.places
+    }
+
+    /// The moments that matter lie just behind, so this is when to learn how far their stamps may be off.
+    fn close_clocks(&mut self) {
+        if let Some(hosts) = &mut self.hosts
+            && !self.are_clocks_closed
+        {
+            hosts.source.close_clock();
+            hosts.destination.close_clock();
+            self.are_clocks_closed = true;
+        }
+    }
+
+    /// The source's status, and once the guest runs there what only the destination knows.
     fn whole_status(&mut self) -> Result<(HostStatus, Moments), EngineError> {
         let passes_seen = self.passes_seen;
-        let hosts = self.hosts()?;
-        let status = status_of(&mut hosts.source, passes_seen)?;
+        let Some(hosts) = &mut self.hosts else { return Err(nothing_booted()) };
+        let mut status = hosts.source.status(passes_seen)?;
+        self.evidence.see_source(&status);
         let mut moments = source_moments(&status, &hosts.source);
         let mut loaded = None;
-        if status.phase == Phase::Completed {
-            let theirs = status_of(&mut hosts.destination, 0)?;
-            loaded.clone_from(&theirs.multifd);
-            add_destination(&mut moments, &theirs, &hosts.destination);
+        if matches!(status.phase, Phase::Completed | Phase::Postcopy) {
+            let theirs = hosts.destination.status(0);
+            if status.phase == Phase::Postcopy {
+                check_destination(&mut status, &theirs);
+            }
+            match theirs {
+                Ok(theirs) => {
+                    self.evidence.see_destination(&theirs);
+                    loaded.clone_from(&theirs.multifd);
+                    add_destination(&mut moments, &theirs, &hosts.destination);
+                }
+                Err(_) if status.phase == Phase::Undecided => {}
+                Err(error) => return Err(error),
+            }
         }
         self.parallel.note_source(&status.multifd);
         self.parallel.note_destination(&loaded);
@@ -163,8 +203,8 @@ impl Emulator {
     /// The gap of each worker across the switchover, which neither host can see alone.
     fn switchover_gaps(&mut self) -> Result<Vec<GapSpan>, EngineError> {
         let hosts = self.hosts()?;
-        let last = status_of(&mut hosts.source, usize::MAX)?.stamps;
-        let first = status_of(&mut hosts.destination, usize::MAX)?.stamps;
+        let last = hosts.source.status(usize::MAX)?.stamps;
+        let first = hosts.destination.status(usize::MAX)?.stamps;
         if first.resumed_ns.is_none() {
             return Ok(Vec::new());
         }
@@ -197,17 +237,23 @@ impl Hypervisor for Emulator {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        check_memory(scenario)?;
+        self.places().check(scenario, self.options.tls_directory.is_some())?;
         self.transport = scenario.migration.transport;
         self.parallel = Parallel::new(multifd(&scenario.migration));
         let directory = self.tls_directory(scenario)?;
-        let directory = directory.as_deref();
-        let start = |side| HostProcess::start(&self.options.host_command, side, directory);
-        let mut hosts = Hosts {
-            source: start(control::Side::Source)?,
-            destination: start(control::Side::Destination)?,
+        self.is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
+        let start = Start {
+            places: &self.options.places,
+            command: &self.options.host_command,
+            tls_directory: directory.as_deref(),
+            interrupt,
         };
-        let name = (scenario.migration.tls_mode() != TlsMode::Off).then(|| OWN_NAME.to_owned());
+        let mut hosts = Hosts {
+            source: start.host(control::Side::Source)?,
+            destination: start.host(control::Side::Destination)?,
+        };
+        check_memory(scenario, hosts.source.welcome(), hosts.destination.welcome())?;
+        let name = self.places().tls_name(scenario);
         // Both build their memory at the same time.
         for (host, side) in [
             (&mut hosts.source, control::Side::Source),
@@ -225,17 +271,15 @@ impl Hypervisor for Emulator {
             other => return Err(hosts.source.unexpected(&other)),
         };
         done(&mut hosts.source, &Request::Start)?;
-        self.clocks = vec![
-            clock_offset(Side::Source, &hosts.source),
-            clock_offset(Side::Destination, &hosts.destination),
-        ];
         self.hosts = Some(hosts);
         Ok(())
     }
 
     fn facts(&self) -> Engine {
         let prepared = self.prepared.as_ref();
-        let version = || prepared.map(|_| env!("CARGO_PKG_VERSION").to_owned());
+        let version = |host: fn(&Hosts) -> &HostProcess| {
+            self.hosts.as_ref().and_then(|it| host(it).welcome().release.clone())
+        };
         Engine {
             name: self.name().to_owned(),
             tracker: prepared.map(|it| match it.tracker.as_str() {
@@ -246,13 +290,20 @@ impl Hypervisor for Emulator {
             tracker_reason: prepared.map(|it| it.tracker_reason.clone()),
             tracking_page_bytes: prepared.map(|it| it.tracking_page_bytes),
             transport: Some(self.transport.to_string()),
-            peer_versions: PeerVersions { source: version(), destination: version() },
+            peer_versions: PeerVersions {
+                source: version(|it| &it.source),
+                destination: version(|it| &it.destination),
+            },
             details: self.details(),
         }
     }
 
     fn clocks(&self) -> Vec<ClockOffset> {
-        self.clocks.clone()
+        let Some(hosts) = &self.hosts else { return Vec::new() };
+        vec![
+            clock_offset(Side::Source, &hosts.source),
+            clock_offset(Side::Destination, &hosts.destination),
+        ]
     }
 
     fn migrate(&mut self) -> Result<u64, EngineError> {
@@ -265,14 +316,21 @@ impl Hypervisor for Emulator {
             Reply::Listening { endpoint } => endpoint,
             other => return Err(hosts.destination.unexpected(&other)),
         };
+        let data = Some(endpoint.clone());
         let at_ns = done(&mut hosts.source, &Request::Migrate { endpoint, session })?;
-        Ok(hosts.source.to_ours(at_ns))
+        let at_ns = hosts.source.to_ours(at_ns);
+        self.data = data;
+        Ok(at_ns)
     }
 
     fn status(&mut self) -> Result<Status, EngineError> {
         let (status, moments) = self.whole_status()?;
         let source = &self.hosts()?.source;
-        Ok(to_status(&status, moments, source))
+        let status = to_status(&status, moments, source);
+        if status.state.is_terminal() {
+            self.close_clocks();
+        }
+        Ok(status)
     }
 
     fn act(&mut self, action: Action) -> Result<(), EngineError> {
@@ -280,10 +338,8 @@ impl Hypervisor for Emulator {
             Action::Cancel => Act::Cancel,
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
-            // `unsupported` refuses such a scenario before anything starts.
-            Action::StartPostcopy => {
-                return Err(EngineError::Failed("The emulator has no post-copy".to_owned()));
-            }
+            Action::StartPostcopy => Act::StartPostcopy,
+            // `unsupported` refuses a scenario that wants it before anything starts.
             Action::Recover => {
                 let text = "The emulator does not make a lost link anew".to_owned();
                 return Err(EngineError::Failed(text));
@@ -297,10 +353,12 @@ impl Hypervisor for Emulator {
         let hosts = self.hosts()?;
         let deadline_ns = monotonic_ns() + SETTLE_NS;
         let reason = loop {
-            match status_of(&mut hosts.destination, 0) {
+            match hosts.destination.status(0) {
                 Ok(status) if status.phase == Phase::Completed => {
                     // A source that is gone by now has told its moments before.
-                    let mut moments = status_of(&mut hosts.source, usize::MAX)
+                    let mut moments = hosts
+                        .source
+                        .status(usize::MAX)
                         .map(|source| source_moments(&source, &hosts.source))
                         .unwrap_or_default();
                     add_destination(&mut moments, &status, &hosts.destination);
@@ -310,6 +368,7 @@ impl Hypervisor for Emulator {
                     let words = status.error.unwrap_or_default();
                     break format!("the destination never ran the guest: {words}");
                 }
+                Ok(status) if status.phase == Phase::Incomplete => break incomplete(&status),
                 Ok(_) if monotonic_ns() < deadline_ns => {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }
@@ -364,7 +423,8 @@ impl Hypervisor for Emulator {
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<Warning> =
+            clear_warning(self.data.as_ref(), self.is_encrypted).into_iter().collect();
         let mut warn = |code: &str, text: String, advice: Option<&str>| {
             warnings.push(Warning {
                 code: code.to_owned(),
@@ -416,21 +476,8 @@ impl Hypervisor for Emulator {
     }
 }
 
-/// Both sides take their memory here at the same time, so each alone would find enough, and the kernel's OOM killer would end one of them.
-fn check_memory(scenario: &Scenario) -> Result<(), EngineError> {
-    let needed = scenario.guest.memory.0.saturating_mul(2);
-    match available_bytes() {
-        Some(available) if scenario.guest.prealloc && needed > available => {
-            Err(EngineError::Unsupported(format!(
-                "guest.memory = {}: both sides on this machine need {}, and {} are available; choose at most {}, or guest.prealloc = false",
-                scenario.guest.memory,
-                human_bytes(needed as f64),
-                human_bytes(available as f64),
-                human_bytes(available as f64 / 2.0),
-            )))
-        }
-        _ => Ok(()),
-    }
+fn nothing_booted() -> EngineError {
+    EngineError::Failed("Nothing was booted".to_owned())
 }
 
 fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {
@@ -441,13 +488,6 @@ fn clock_offset(side: Side, host: &HostProcess) -> ClockOffset {
 fn done(host: &mut HostProcess, request: &Request) -> Result<u64, EngineError> {
     match host.ask(request)? {
         Reply::Done { at_ns } => Ok(at_ns),
-        other => Err(host.unexpected(&other)),
-    }
-}
-
-fn status_of(host: &mut HostProcess, passes_seen: usize) -> Result<HostStatus, EngineError> {
-    match host.ask(&Request::Status { passes_seen })? {
-        Reply::Status(status) => Ok(*status),
         other => Err(host.unexpected(&other)),
     }
 }

@@ -1,7 +1,7 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{Compression, LimitAction, Scenario, TlsMode, Transport};
+use sterna_scenario::{Compression, HugePages, Scenario, TlsMode, Transport};
 use sterna_wire::stream;
 
 use crate::migration::multifd::MAX_CHANNELS;
@@ -46,7 +46,17 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.compress",
             "the emulator has no threads that compress one page each; use migration.multifd.compression = \"zlib\" or \"zstd\"",
         ),
-        (migration.postcopy.is_some(), "migration.postcopy", later),
+        (
+            migration.postcopy.is_some()
+                && matches!(scenario.guest.huge_pages, HugePages::Size2Mib | HugePages::Size1Gib),
+            "guest.huge-pages",
+            "reserved huge pages cannot be fetched page by page in post-copy here; use \"none\" or \"thp\", or remove [migration.postcopy]",
+        ),
+        (
+            migration.postcopy.is_some() && migration.multifd.is_some(),
+            "migration.multifd",
+            "there is no switch from parallel connections to post-copy here; remove this or [migration.postcopy]",
+        ),
         (migration.auto_converge.is_some(), "migration.auto-converge", later),
         (migration.dirty_limit.is_some(), "migration.dirty-limit", later),
         (
@@ -70,11 +80,6 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             migration.zero_copy && migration.transport == Transport::Unix,
             "migration.zero-copy",
             "Unix sockets always copy; use migration.transport = \"tcp\", or drop the field",
-        ),
-        (
-            scenario.limits.then == LimitAction::Postcopy,
-            "limits.then",
-            "there is no post-copy on the emulator in this version; use \"cancel\" or \"pause\"",
         ),
         (
             scenario.workload.workers != scenario.guest.vcpus,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sterna_sys::clock::Cycles;
 use sterna_sys::region::{HugePages, Region, RegionError, RegionOptions};
-use sterna_sys::tracking::{TrackingError, WpTracker};
+use sterna_sys::tracking::{TrackingError, WpTracker, probe_missing_faults};
 use sterna_sys::{PAGE_BYTES, cpu, numa};
 use sterna_wire::control::{HostConfig, Side};
 use sterna_workload::{
@@ -75,6 +75,11 @@ pub enum GuestError {
     /// The workers.
     #[error("The workload cannot start: {0}")]
     Crew(#[from] CrewError),
+    /// Missing pages.
+    #[error(
+        "migration.postcopy: page faults cannot be served here ({0}); remove [migration.postcopy], or use a kernel that allows userfaultfd"
+    )]
+    Faults(#[source] TrackingError),
     /// The tracker.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
@@ -96,6 +101,9 @@ impl Guest {
         progress: &mut dyn FnMut(&str, u64, u64),
     ) -> Result<(Guest, TrackerFacts), GuestError> {
         let spec: Spec = config.workload.parse()?;
+        if config.postcopy.is_some() && config.side == Side::Destination {
+            probe_missing_faults().map_err(GuestError::Faults)?;
+        }
         // Takes some 15 ms once, which must not fall into a downtime.
         Cycles::calibrated();
         let region = allocate(config)?;

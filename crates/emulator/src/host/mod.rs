@@ -3,25 +3,36 @@
 //! The control connection is served by one thread, a question at a time.
 //! Workers, the sampler and the migration run in threads of their own, so that an answer never waits for memory to move.
 //! When the control connection ends, the host ends.
+//!
+//! A guest that lacks memory after a broken post-copy cannot be ended: its workers wait in the kernel.
+//! [`serve`] leaves them behind, so the process must end when it returns.
 
+mod greeting;
 pub mod guest;
 mod sampler;
-mod session;
+pub mod server;
+pub(crate) mod session;
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use sterna_wire::control::{self, ControlError, Reply, Request, VERSION};
+use sterna_wire::control::{self, ControlError, Reply, Request, Welcome};
 
+use greeting::greet;
 use session::Session;
+
+pub use crate::host_process::token as new_token;
+pub use greeting::machine;
 
 /// What a host is given when it is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostOptions {
-    /// The secret that a pilot has to know.
-    pub token: String,
+    /// The secret that a pilot has to know; `None` where whoever reaches the control connection is the one.
+    pub token: Option<String>,
     /// Certificates for the migration's connections, as [`sterna_wire::tls`] names them; `None` where they will not be encrypted.
     pub tls_directory: Option<PathBuf>,
+    /// This host's address and the pilot's, where the control connection came over a network that this process does not see.
+    pub addresses: Option<(String, String)>,
 }
 
 /// Serves one control connection until the pilot says goodbye or is gone.
@@ -44,10 +55,10 @@ pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<()
         };
         let is_last = request == Request::Shutdown;
         let reply = match request {
-            Request::Hello { version, token: theirs } => {
-                let reply = welcome(version, &theirs, &options.token);
-                is_welcome = matches!(reply, Reply::Welcome { .. });
-                reply
+            Request::Hello { version, oldest_version, token } => {
+                let reply = greet((oldest_version, version), &token, options.token.as_deref());
+                is_welcome = matches!(reply, Reply::Welcome(_));
+                with_addresses(reply, options.addresses.clone())
             }
             _ if !is_welcome => Reply::Refused {
                 error: "The first request must be `hello`".to_owned(),
@@ -65,17 +76,14 @@ pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<()
     }
 }
 
-fn welcome(version: u16, theirs: &str, token: &str) -> Reply {
-    let error = if version != VERSION {
-        format!(
-            "The pilot speaks control version {version}, this host {VERSION}; use the same release on both"
-        )
-    } else if theirs != token {
-        "The token is wrong".to_owned()
-    } else {
-        return Reply::Welcome { version: VERSION, pid: std::process::id() };
-    };
-    Reply::Refused { error, unsupported: false }
+fn with_addresses(reply: Reply, addresses: Option<(String, String)>) -> Reply {
+    match (reply, addresses) {
+        (Reply::Welcome(welcome), Some((ours, theirs))) => {
+            let (address, pilot_address) = (Some(ours), Some(theirs));
+            Reply::Welcome(Welcome { address, pilot_address, ..welcome })
+        }
+        (reply, _) => reply,
+    }
 }
 
 fn refused(error: &dyn std::error::Error) -> Reply {
@@ -92,6 +100,7 @@ fn refused(error: &dyn std::error::Error) -> Reply {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
+    use sterna_wire::control::VERSION;
 
     fn ask(stream: &mut UnixStream, request: &Request) -> Reply {
         control::send(stream, request).unwrap();
@@ -102,18 +111,29 @@ mod tests {
     fn nothing_is_answered_before_the_right_token() {
         let (mut pilot, host) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
-            serve(host, &HostOptions { token: "secret".to_owned(), tls_directory: None })
+            serve(
+                host,
+                &HostOptions {
+                    token: Some("secret".to_owned()),
+                    tls_directory: None,
+                    addresses: None,
+                },
+            )
         });
         let refused = |reply| match reply {
             Reply::Refused { error, .. } => error,
             other => panic!("{other:?}"),
         };
-        let hello = |version, token: &str| Request::Hello { version, token: token.to_owned() };
+        let hello = |version, token: &str| Request::Hello {
+            version,
+            oldest_version: 0,
+            token: token.to_owned(),
+        };
         assert!(refused(ask(&mut pilot, &Request::Clock)).contains("first request"));
         assert!(refused(ask(&mut pilot, &hello(VERSION, "guess"))).contains("token"));
         assert!(refused(ask(&mut pilot, &hello(VERSION + 1, "secret"))).contains("version"));
         assert!(refused(ask(&mut pilot, &Request::Clock)).contains("first request"));
-        assert!(matches!(ask(&mut pilot, &hello(VERSION, "secret")), Reply::Welcome { .. }));
+        assert!(matches!(ask(&mut pilot, &hello(VERSION, "secret")), Reply::Welcome(_)));
         assert!(matches!(ask(&mut pilot, &Request::Clock), Reply::Clock { .. }));
         pilot.write_all(b"\x03\0\0\0{?}").unwrap();
         assert!(refused(control::receive(&mut pilot).unwrap()).contains("cannot be understood"));

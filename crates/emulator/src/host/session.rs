@@ -28,6 +28,12 @@ use crate::transport::{Listener, Protection, Socket, Target};
 /// The name of threads that move memory, and of their class in CPU figures.
 pub const MIGRATION_THREAD: &str = "migration";
 
+/// The name of the thread that reads page faults; the kernel keeps 15 bytes.
+pub const FAULT_THREAD: &str = "migration-fault";
+
+/// The name of threads that move pages which the guest waits for; the kernel keeps 15 bytes.
+pub const URGENT_THREAD: &str = "migration-urg";
+
 /// How long a cancelled migration may take to notice before its connection is cut.
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 
@@ -182,6 +188,10 @@ impl Drop for Session {
             if let Some(migration) = built.migration.take() {
                 let _ = migration.join();
             }
+            if built.lacks_memory() {
+                // Its workers wait for pages that will never come, so they cannot be ended, and what they wait on must outlive them.
+                std::mem::forget(Arc::clone(&built.guest));
+            }
         }
     }
 }
@@ -244,12 +254,24 @@ impl Built {
         match act {
             Act::Cancel => self.cancel()?,
             Act::Pause => self.gate.order_pause(),
+            Act::StartPostcopy => self.start_postcopy()?,
             Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
             Act::SetMaxBandwidth { bytes_per_second } => {
                 self.gate.set_max_bytes_per_second(*bytes_per_second);
             }
         }
         Ok(Reply::Done { at_ns: monotonic_ns() })
+    }
+
+    fn start_postcopy(&self) -> Result<(), Refusal> {
+        if self.config.postcopy.is_none() {
+            return Err(Refusal::Other("The hosts were not prepared for post-copy".to_owned()));
+        }
+        if self.gate.is_committed() {
+            return Err(Refusal::Committed);
+        }
+        self.gate.order_postcopy();
+        Ok(())
     }
 
     fn cancel(&self) -> Result<(), Refusal> {
@@ -296,7 +318,17 @@ impl Built {
         }
     }
 
+    /// Whether the guest runs here and lacks memory.
+    fn lacks_memory(&self) -> bool {
+        self.config.side == Side::Destination
+            && matches!(self.progress.phase(), Phase::Postcopy | Phase::Incomplete)
+    }
+
     fn verify(&self) -> Result<Reply, Refusal> {
+        if self.lacks_memory() {
+            let text = "Memory cannot be compared before all of it has arrived";
+            return Err(Refusal::Other(text.to_owned()));
+        }
         let found = self.guest.verify().ok_or_else(no_guest)?;
         Ok(Reply::Verified(Verified {
             pages_checked: found.pages_checked,
@@ -352,6 +384,7 @@ impl Refusal {
                 GuestError::Memory(_)
                     | GuestError::NotEnough { .. }
                     | GuestError::Numa { .. }
+                    | GuestError::Faults(_)
                     | GuestError::Crew(CrewError::Pin { .. })
                     | GuestError::Tracker(TrackerError::Unavailable(_))
             )

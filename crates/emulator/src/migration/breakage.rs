@@ -24,6 +24,10 @@ pub struct Breakage {
 pub enum Defect {
     /// One pending page is forgotten at the stop.
     LosePage,
+    /// One page is announced for after the switch to post-copy, and never sent.
+    WithholdPage,
+    /// One page sent after the switch to post-copy has another content than the guest left there.
+    WrongPage,
     /// The synchronisation at the stop is left out.
     SkipFinalSync,
     /// The destination runs the guest this much later than it could.
@@ -59,6 +63,8 @@ pub enum Moment {
     Ready,
     /// After GO was received, before the guest runs.
     Go,
+    /// After the first pages of a post-copy.
+    Postcopy,
 }
 
 /// Text that names no defect.
@@ -85,6 +91,8 @@ fn parse(text: &str) -> Option<Breakage> {
     };
     let defect = match defect.split_once('=').unwrap_or((defect, "")) {
         ("lose-page", "") => Defect::LosePage,
+        ("withhold-page", "") => Defect::WithholdPage,
+        ("wrong-page", "") => Defect::WrongPage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
         ("corrupt-packet", "") => Defect::CorruptPacket,
@@ -106,6 +114,7 @@ fn parse_moment(text: &str) -> Option<Moment> {
     match text {
         "ready" => Some(Moment::Ready),
         "go" => Some(Moment::Go),
+        "postcopy" => Some(Moment::Postcopy),
         pass => pass.strip_prefix("pass")?.parse().ok().map(Moment::Pass),
     }
 }
@@ -118,6 +127,8 @@ impl fmt::Display for Breakage {
         };
         match self.defect {
             Defect::LosePage => write!(f, "{side}:lose-page"),
+            Defect::WithholdPage => write!(f, "{side}:withhold-page"),
+            Defect::WrongPage => write!(f, "{side}:wrong-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
             Defect::CorruptPacket => write!(f, "{side}:corrupt-packet"),
@@ -140,6 +151,7 @@ impl fmt::Display for Moment {
             Moment::Pass(number) => write!(f, "pass{number}"),
             Moment::Ready => write!(f, "ready"),
             Moment::Go => write!(f, "go"),
+            Moment::Postcopy => write!(f, "postcopy"),
         }
     }
 }
@@ -178,6 +190,9 @@ mod tests {
             "destination:die=pass2",
             "source:disconnect=ready",
             "destination:hang=go",
+            "source:hang=postcopy",
+            "source:withhold-page",
+            "source:wrong-page",
             "source:late-go=1s",
             "source:no-wp-async",
             "source:corrupt-packet",

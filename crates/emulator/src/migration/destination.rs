@@ -5,7 +5,12 @@
 //!     └────────────── any error: tell the source, never run the guest ──┘
 //! ```
 //!
+//! At a switch to post-copy `Listen` stands in the place of `Finished`, and between RUNNING and completed the rest is fetched; see [`postcopy`].
+//!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
+
+mod fetch;
+mod postcopy;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,6 +20,7 @@ use std::time::{Duration, Instant};
 use sterna_scenario::{FaultAction, FaultError};
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::crc32c;
+use sterna_sys::tracking::TrackingError;
 use sterna_wire::control::{HostConfig, Phase, Side};
 use sterna_wire::stream::{
     FrameError, HEADER_BYTES, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
@@ -22,6 +28,8 @@ use sterna_wire::stream::{
     decode_runs, negotiate,
 };
 use sterna_workload::{CrewError, CrewState};
+
+use postcopy::Lacking;
 
 use super::breakage::{Defect, Moment, strike};
 use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
@@ -42,7 +50,7 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
 const CHANNELS_LOOK: Duration = Duration::from_millis(20);
 
 /// What this destination can do beyond the first connection's pages.
-const CAPABILITIES: u32 = capability::MULTIFD;
+const CAPABILITIES: u32 = capability::MULTIFD | capability::URGENT;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -88,6 +96,10 @@ enum LoadError {
     Faults(#[from] FaultError),
     #[error("Sending failed: {0}")]
     Io(#[from] std::io::Error),
+    #[error("Memory cannot be prepared for post-copy: {0}")]
+    Discard(#[source] std::io::Error),
+    #[error("Missing pages cannot be served: {0}")]
+    Register(#[from] TrackingError),
 }
 
 impl From<FrameError> for LoadError {
@@ -119,6 +131,8 @@ impl Destination {
         if let Err(error) = load.phases() {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
+        } else if load.lacking.is_some() {
+            load.fetch_rest();
         }
         load.socket.shut_down();
     }
@@ -151,6 +165,10 @@ struct Load<'a> {
     closing: &'a AtomicBool,
     pass: u32,
     taken_bytes: u64,
+    /// What the source has told to forget, since it comes after a switch to post-copy.
+    lacking: Option<Lacking>,
+    /// The connection for pages that the guest waits for.
+    urgent: Option<Further>,
 }
 
 impl<'a> Load<'a> {
@@ -186,6 +204,8 @@ impl<'a> Load<'a> {
             closing,
             pass: 1,
             taken_bytes: 0,
+            lacking: None,
+            urgent: None,
         })
     }
 
@@ -269,8 +289,9 @@ impl<'a> Load<'a> {
                 (self.on_connect)(socket);
             }
         })?;
-        let (multifd, _others): (Vec<Further>, Vec<Further>) =
+        let (multifd, mut others): (Vec<Further>, Vec<Further>) =
             connections.into_iter().partition(|it| it.channel.role == Role::Multifd);
+        self.urgent = others.pop();
         if !multifd.is_empty() {
             let delay = self.defects.iter().find_map(|it| match it {
                 Defect::LatePacket(delay) => Some(*delay),
@@ -324,7 +345,9 @@ impl<'a> Load<'a> {
                     }
                     Message::Flush(number) => self.flush(number)?,
                     Message::State(it) => state = Some(it),
-                    Message::Finished => break,
+                    Message::Discard(runs) => self.discard(&runs)?,
+                    Message::Finished if self.lacking.is_none() => break,
+                    Message::Listen => break self.expect_faults()?,
                     Message::Abort(text) => return Err(LoadError::Aborted(text)),
                     other => return Err(unexpected(other.kind(), "memory")),
                 },
@@ -436,11 +459,13 @@ impl<'a> Load<'a> {
         }
         let Some(crew) = self.guest.crew() else { return };
         let resumed_ns = crew.resume();
+        let is_whole = self.lacking.is_none();
         self.progress.stamp(|it, now_ns| {
             it.resumed_ns = Some(resumed_ns);
-            it.ended_ns = Some(now_ns);
+            it.ended_ns = Some(now_ns).filter(|_| is_whole);
         });
-        self.progress.update(|it| it.phase = Phase::Completed);
+        let phase = if is_whole { Phase::Completed } else { Phase::Postcopy };
+        self.progress.update(|it| it.phase = phase);
         let _ = self.send(&Message::Running { resumed_ns });
     }
 

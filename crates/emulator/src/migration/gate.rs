@@ -13,6 +13,7 @@ pub struct Gate {
     state: Mutex<State>,
     cancel_seen: AtomicBool,
     pause: AtomicBool,
+    postcopy: AtomicBool,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
 }
@@ -33,6 +34,7 @@ impl Gate {
             state: Mutex::default(),
             cancel_seen: AtomicBool::new(false),
             pause: AtomicBool::new(false),
+            postcopy: AtomicBool::new(false),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
         }
@@ -77,6 +79,16 @@ impl Gate {
     /// Whether the guest shall be stopped whatever is pending.
     pub fn wants_pause(&self) -> bool {
         self.pause.load(Ordering::Acquire)
+    }
+
+    /// Orders the guest to be stopped and to go on at the destination before its memory is there.
+    pub fn order_postcopy(&self) {
+        self.postcopy.store(true, Ordering::Release);
+    }
+
+    /// Whether the migration shall be finished by post-copy.
+    pub fn wants_postcopy(&self) -> bool {
+        self.postcopy.load(Ordering::Acquire)
     }
 
     /// Changes the downtime limit.

@@ -11,6 +11,7 @@ pub mod multifd;
 pub mod pacer;
 pub mod page_set;
 pub mod pass;
+pub mod postcopy;
 pub mod progress;
 pub mod ram;
 pub mod replies;

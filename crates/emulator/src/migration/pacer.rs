@@ -63,6 +63,11 @@ impl Pacer {
         quantum(&buckets.limit).min(quantum(&buckets.wire))
     }
 
+    /// How long the emulated wire is busy with what has left already.
+    pub fn wire_wait(&self) -> Duration {
+        Duration::from_nanos(self.lock().wire.wait_ns(monotonic_ns()))
+    }
+
     /// Waits until bytes may leave.
     pub fn wait(&self) -> Result<(), Cancelled> {
         self.admit(&mut self.lock())

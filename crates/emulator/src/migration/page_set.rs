@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use sterna_wire::stream::PageRun;
+
 /// One bit a page, owned by one thread.
 ///
 /// The sender walks it in ever the same direction, as a hypervisor scans its RAM, so finding the next page must not depend on how many lie in between: whole empty words are skipped.
@@ -70,6 +72,24 @@ impl PageSet {
         self.find(from..self.pages).or_else(|| self.find(0..from))
     }
 
+    /// The set as runs of adjacent pages in ascending order, each at most as long as a [`PageRun`] can be.
+    pub fn runs(&self) -> Vec<PageRun> {
+        let mut runs: Vec<PageRun> = Vec::new();
+        let mut next = self.find(0..self.pages);
+        while let Some(page) = next {
+            match runs.last_mut() {
+                Some(run)
+                    if run.first + u64::from(run.count) == page as u64 && run.count < u16::MAX =>
+                {
+                    run.count += 1;
+                }
+                _ => runs.push(PageRun { first: page as u64, count: 1 }),
+            }
+            next = self.find(page + 1..self.pages);
+        }
+        runs
+    }
+
     fn find(&self, range: Range<usize>) -> Option<usize> {
         let mut page = range.start;
         while page < range.end {
@@ -105,6 +125,18 @@ mod tests {
         assert_eq!(set.next_from(12), Some(700));
         assert_eq!(set.next_from(701), Some(10));
         assert_eq!(PageSet::new(5).next_from(3), None);
+    }
+
+    #[test]
+    fn runs_are_joined_and_none_is_longer_than_a_run_can_be() {
+        let mut set = PageSet::new(100_000);
+        set.insert_range(3..5);
+        set.insert(7);
+        set.insert_range(10_000..80_000);
+        let run = |first, count| PageRun { first, count };
+        let expected = [run(3, 2), run(7, 1), run(10_000, u16::MAX), run(75_535, 4465)];
+        assert_eq!(set.runs(), expected);
+        assert_eq!(PageSet::new(0).runs(), []);
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
 use super::pacer::Pacer;
+use super::postcopy::{Backlog, FaultBook};
 
 /// The status of a migration, written by its thread and read by the control connection.
 ///
@@ -21,6 +22,8 @@ struct Inner {
     status: HostStatus,
     passes: Vec<PassRecord>,
     events: Vec<HostEvent>,
+    backlog: Option<Arc<Backlog>>,
+    page_faults: Option<Arc<FaultBook>>,
 }
 
 impl Progress {
@@ -55,6 +58,16 @@ impl Progress {
         std::mem::take(&mut self.lock().events)
     }
 
+    /// From now on the status tells what was sent of these pages.
+    pub fn watch_backlog(&self, backlog: Arc<Backlog>) {
+        self.lock().backlog = Some(backlog);
+    }
+
+    /// From now on the status tells of these faults.
+    pub fn watch_faults(&self, book: Arc<FaultBook>) {
+        self.lock().page_faults = Some(book);
+    }
+
     /// The phase alone.
     pub fn phase(&self) -> Phase {
         self.lock().status.phase
@@ -64,7 +77,12 @@ impl Progress {
     pub fn read(&self, passes_seen: usize) -> HostStatus {
         let inner = self.lock();
         let passes = inner.passes.get(passes_seen..).unwrap_or_default().to_vec();
-        let mut status = HostStatus { passes, ..inner.status.clone() };
+        let mut status = HostStatus {
+            passes,
+            served: inner.backlog.as_ref().map(|it| it.served()),
+            page_faults: inner.page_faults.as_ref().map(|it| it.told()),
+            ..inner.status.clone()
+        };
         if let Some(pacer) = self.pacer.get() {
             status.transferred_bytes = pacer.sent_bytes();
         }

@@ -72,10 +72,16 @@ impl RamSender {
     /// A sender with all of the region pending.
     pub fn new(region: Arc<Region>, detect_zero: bool) -> RamSender {
         let pages = region.pages();
-        let mut pending = PageSet::new(pages);
-        pending.insert_range(0..pages);
+        let mut sender = RamSender::idle(region, detect_zero);
+        sender.add(0, pages);
+        sender
+    }
+
+    /// A sender with nothing pending.
+    pub fn idle(region: Arc<Region>, detect_zero: bool) -> RamSender {
+        let pages = region.pages();
         RamSender {
-            pending,
+            pending: PageSet::new(pages),
             sent_before: PageSet::new(pages),
             cursor: 0,
             detect_zero,
@@ -93,6 +99,12 @@ impl RamSender {
     /// Marks a run of pages as to be sent (again).
     pub fn add(&mut self, first: usize, count: usize) {
         self.pending.insert_range(first..first + count);
+    }
+
+    /// Hands over what is pending, and where the scan would go on.
+    pub fn take_pending(&mut self) -> (PageSet, usize) {
+        let none = PageSet::new(self.region.pages());
+        (std::mem::replace(&mut self.pending, none), self.cursor)
     }
 
     /// Forgets one pending page: a defect committed on purpose, so that a test sees the verification fail. Prefers a page that was sent before, whose old content is then wrong.

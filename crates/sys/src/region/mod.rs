@@ -1,5 +1,6 @@
 //! Guest memory: one anonymous mapping that many threads read and write at the same time.
 
+mod discard;
 mod error;
 mod huge;
 mod map;
@@ -8,7 +9,6 @@ mod receive;
 mod send;
 
 use std::{
-    io,
     ops::Range,
     slice,
     sync::{Arc, atomic::AtomicU64},
@@ -199,20 +199,6 @@ impl Region {
         // SAFETY: `&mut Region` means that no other borrow exists, in this or another thread, and
         // the borrow of the result keeps it so.
         Some(unsafe { slice::from_raw_parts_mut(start, region.mapping.bytes()) })
-    }
-
-    /// Gives the memory of pages back to the kernel; they read as zero afterwards.
-    ///
-    /// # Errors
-    /// A range that does not start and end at the region's own page size, or a locked region.
-    pub fn discard(&self, first: usize, pages: usize) -> io::Result<()> {
-        let words = self.range(first, pages);
-        let start = words.as_ptr().cast_mut().cast();
-        // SAFETY: the range lies within the mapping; its words change to zero as by atomic stores,
-        // which every holder of a shared reference expects anyway.
-        Ok(unsafe {
-            rustix::mm::madvise(start, size_of_val(words), rustix::mm::Advice::LinuxDontNeed)
-        }?)
     }
 
     pub(crate) fn uffd_slot(&self) -> &UffdSlot {

@@ -20,17 +20,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod multifd;
+mod postcopy;
 mod request;
 mod samples;
 mod status;
 
 pub use multifd::{ChannelStatus, MultifdConfig, MultifdStatus};
-pub use request::{Act, Endpoint, HostConfig, Prepared, Reply, Request, Side};
+pub use postcopy::{FaultLatency, PageFaults, Served};
+pub use request::{
+    Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side, Welcome,
+};
 pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 
 /// The control version this build speaks.
 pub const VERSION: u16 = 1;
+
+/// The oldest control version this build still understands.
+pub const OLDEST_VERSION: u16 = 1;
+
+/// Longest first request: whoever has not said yet who it is may claim no more.
+pub const MAX_HELLO_BYTES: usize = 4096;
 
 /// Longest control frame; samples of an hour at 10 Hz with 64 workers stay far below.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
@@ -120,8 +130,18 @@ mod tests {
             assert_eq!(receive::<T>(&mut bytes.as_slice()).unwrap(), value);
         }
         check(
-            Request::Hello { version: 1, token: "t".to_owned() },
+            Request::Hello { version: 1, oldest_version: 0, token: "t".to_owned() },
             r#"{"request":"hello","version":1,"token":"t"}"#,
+        );
+        check(
+            Request::Hello { version: 2, oldest_version: 1, token: "t".to_owned() },
+            r#"{"request":"hello","version":2,"oldest_version":1,"token":"t"}"#,
+        );
+        check(Reply::Gone { reason: "r".to_owned() }, r#"{"reply":"gone","reason":"r"}"#);
+        let welcome = Welcome { version: 1, pid: 7, ..Welcome::default() };
+        assert_eq!(
+            decode::<Reply>(br#"{"reply":"welcome","version":1,"pid":7}"#).unwrap(),
+            Reply::Welcome(welcome)
         );
         check(Request::Act(Act::Cancel), r#"{"request":"act","act":"cancel"}"#);
         check(

@@ -20,8 +20,11 @@ pub enum Side {
 pub enum Request {
     /// Opens the connection; refused when the token or the version does not fit.
     Hello {
-        /// Control version of the pilot.
+        /// Newest control version of the pilot.
         version: u16,
+        /// Oldest control version of the pilot; 0 where it speaks one alone.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        oldest_version: u16,
         /// The secret that the host was started with.
         token: String,
     },
@@ -65,12 +68,7 @@ pub enum Request {
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub enum Reply {
     /// Answer to `Hello`.
-    Welcome {
-        /// Control version of the host.
-        version: u16,
-        /// Process id on its machine.
-        pid: u32,
-    },
+    Welcome(Welcome),
     /// Answer to `Clock`.
     Clock {
         /// Nanoseconds of the host's `CLOCK_MONOTONIC`.
@@ -103,6 +101,11 @@ pub enum Reply {
     Samples(HostSamples),
     /// Answer to `Verify`.
     Verified(Verified),
+    /// In place of any answer: the host process has died, and this is how. The last on its connection.
+    Gone {
+        /// For people.
+        reason: String,
+    },
     /// The request cannot be met; the text says why.
     Refused {
         /// Why, for people.
@@ -110,6 +113,24 @@ pub enum Reply {
         /// Whether this machine lacks something, so that the scenario is unsupported here rather than wrong.
         unsupported: bool,
     },
+}
+
+/// Who a host is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Welcome {
+    /// The control version that both speak from here on.
+    pub version: u16,
+    /// Process id on its machine.
+    pub pid: u32,
+    /// The release of Sterna.
+    pub release: Option<String>,
+    /// What tells running machines apart; hosts on the same one share its memory and its clock.
+    pub machine: Option<String>,
+    /// The host's own address on the connection by which the pilot came; `None` when it did not come over a network.
+    pub address: Option<String>,
+    /// The pilot's address on that connection.
+    pub pilot_address: Option<String>,
 }
 
 /// A place to connect to.
@@ -159,6 +180,9 @@ pub struct HostConfig {
     /// Parallel connections; `None` sends everything on one.
     #[serde(default)]
     pub multifd: Option<MultifdConfig>,
+    /// What both sides need to know for a switch to post-copy; `None` when none is prepared for.
+    #[serde(default)]
+    pub postcopy: Option<PostcopyConfig>,
     /// Bytes of stand-in device state.
     pub device_state_bytes: u64,
     /// Emulated wire: one-way delay.
@@ -172,6 +196,16 @@ pub struct HostConfig {
     pub tls_name: Option<String>,
     /// A defect to commit on purpose, so that a test sees the claim fail.
     pub breakage: Option<String>,
+}
+
+/// How a migration goes on after a switch to post-copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PostcopyConfig {
+    /// Whether requested pages travel on a connection of their own.
+    pub preempt: bool,
+    /// Most bytes per second of pages that nobody waits for; `None` for no limit.
+    pub max_bandwidth_bytes_per_second: Option<u64>,
 }
 
 /// What a host built.
@@ -196,6 +230,8 @@ pub enum Act {
     Cancel,
     /// Stop the guest now and finish.
     Pause,
+    /// Stop the guest now and let it go on at the destination before its memory is there.
+    StartPostcopy,
     /// Change the downtime limit.
     SetDowntimeLimit {
         /// The new limit.
@@ -206,4 +242,8 @@ pub enum Act {
         /// The new limit; `None` for no limit.
         bytes_per_second: Option<u64>,
     },
+}
+
+fn is_zero(version: &u16) -> bool {
+    *version == 0
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MultifdStatus;
+use super::{MultifdStatus, PageFaults, Served};
 
 /// Where a migration stands, as its host sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum Phase {
     Switchover,
     /// GO was sent, no answer yet: the source will never run the guest again.
     Committed,
+    /// The guest runs on the destination, and the rest of its memory follows.
+    Postcopy,
     /// The guest runs on the destination.
     Completed,
     /// Given up on request; the guest runs on the source.
@@ -27,6 +29,8 @@ pub enum Phase {
     Failed,
     /// GO was sent and the connection broke before an answer: only the destination can tell.
     Undecided,
+    /// The guest runs here, lacks memory, and will never get it: the source is gone, or does not keep to the protocol.
+    Incomplete,
 }
 
 /// The state of a migration.
@@ -65,6 +69,10 @@ pub struct HostStatus {
     pub multifd: Option<MultifdStatus>,
     /// The stamps of the switchover.
     pub stamps: Stamps,
+    /// What the source has sent since a switch to post-copy.
+    pub served: Option<Served>,
+    /// What the destination has met since a switch to post-copy.
+    pub page_faults: Option<PageFaults>,
 }
 
 /// One pass, or the final phase after the stop.

@@ -2,7 +2,9 @@
 
 use sterna_sys::crc32c;
 
-use super::{MAX_PAGES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES, RUN_BYTES};
+use super::{
+    MAX_LIST_RUNS, MAX_PAGES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES, RUN_BYTES,
+};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -51,11 +53,19 @@ pub enum Kind {
     Sync = 25,
     /// On the first connection: the place in it where all parallel ones have their `Sync`.
     Flush = 26,
+    /// Runs of pages that the destination must forget: they follow after the switch to post-copy.
+    Discard = 15,
+    /// Takes the place of `Finished` at a switch to post-copy: the guest can run, and the discarded pages follow.
+    Listen = 16,
+    /// The destination's guest waits for these pages.
+    Request = 17,
+    /// After a switch to post-copy: all of the guest's memory has arrived.
+    Loaded = 18,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -73,6 +83,10 @@ impl Kind {
         Kind::Packet,
         Kind::Sync,
         Kind::Flush,
+        Kind::Discard,
+        Kind::Listen,
+        Kind::Request,
+        Kind::Loaded,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -87,6 +101,7 @@ impl Kind {
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
             Kind::State => MAX_STATE_BYTES,
+            Kind::Discard | Kind::Request => MAX_LIST_RUNS * RUN_BYTES,
             Kind::PassEnd
             | Kind::Finished
             | Kind::Ready
@@ -94,7 +109,9 @@ impl Kind {
             | Kind::Running
             | Kind::ChannelAck
             | Kind::Sync
-            | Kind::Flush => 16,
+            | Kind::Flush
+            | Kind::Listen
+            | Kind::Loaded => 16,
             Kind::Packet => PACKET_HEAD_BYTES + PACKET_PAGES * (RUN_BYTES + PAGE_BYTES),
         }
     }

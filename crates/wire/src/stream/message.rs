@@ -1,7 +1,8 @@
 //! Every frame but those that carry pages, as a value.
 
 use super::frame::MAX_TEXT_BYTES;
-use super::{Channel, FrameError, Hello, HelloAck, Kind, State};
+use super::runs::{decode_list, encode_runs};
+use super::{Channel, FrameError, Hello, HelloAck, Kind, PageRun, RUN_BYTES, State};
 
 /// A frame without page runs, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,14 @@ pub enum Message {
     Sync(u32),
     /// See [`Kind::Flush`]; the number of the synchronisation, from 1.
     Flush(u32),
+    /// See [`Kind::Discard`]; whether the guest has such pages is the receiver's to check.
+    Discard(Vec<PageRun>),
+    /// See [`Kind::Listen`].
+    Listen,
+    /// See [`Kind::Request`]; whether the guest has such pages is the receiver's to check.
+    Request(Vec<PageRun>),
+    /// See [`Kind::Loaded`].
+    Loaded,
 }
 
 impl Message {
@@ -57,6 +66,10 @@ impl Message {
             Message::ChannelAck => Kind::ChannelAck,
             Message::Sync(_) => Kind::Sync,
             Message::Flush(_) => Kind::Flush,
+            Message::Discard(_) => Kind::Discard,
+            Message::Listen => Kind::Listen,
+            Message::Request(_) => Kind::Request,
+            Message::Loaded => Kind::Loaded,
         }
     }
 
@@ -72,7 +85,17 @@ impl Message {
             }
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
             Message::Channel(channel) => channel.encode(),
-            Message::Finished | Message::Ready | Message::Go | Message::ChannelAck => Vec::new(),
+            Message::Discard(runs) | Message::Request(runs) => {
+                let mut bytes = Vec::with_capacity(runs.len() * RUN_BYTES);
+                encode_runs(runs, &mut bytes);
+                bytes
+            }
+            Message::Finished
+            | Message::Ready
+            | Message::Go
+            | Message::ChannelAck
+            | Message::Listen
+            | Message::Loaded => Vec::new(),
         }
     }
 
@@ -95,6 +118,10 @@ impl Message {
             Kind::ChannelAck => exact::<0>(kind, body).map(|_| Message::ChannelAck)?,
             Kind::Sync => Message::Sync(u32::from_le_bytes(exact(kind, body)?)),
             Kind::Flush => Message::Flush(u32::from_le_bytes(exact(kind, body)?)),
+            Kind::Discard => Message::Discard(decode_list(kind, body)?),
+            Kind::Request => Message::Request(decode_list(kind, body)?),
+            Kind::Listen => exact::<0>(kind, body).map(|_| Message::Listen)?,
+            Kind::Loaded => exact::<0>(kind, body).map(|_| Message::Loaded)?,
             Kind::Pages | Kind::Zero | Kind::Packet => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
@@ -141,8 +168,28 @@ mod tests {
         check(Message::ChannelAck, b"");
         check(Message::Sync(0x0102), b"\x02\x01\0\0");
         check(Message::Flush(3), b"\x03\0\0\0");
+        check(Message::Listen, b"");
+        check(Message::Loaded, b"");
+        let runs = vec![PageRun { first: 0x0102, count: 3 }, PageRun { first: 9, count: 1 }];
+        let golden = b"\x02\x01\0\0\0\0\x03\0\x09\0\0\0\0\0\x01\0";
+        check(Message::Discard(runs.clone()), golden);
+        check(Message::Request(runs), golden);
         check(Message::Running { resumed_ns: 5 }, b"\x05\0\0\0\0\0\0\0");
         check(Message::HelloAck(HelloAck { version: 1, capabilities: 2 }), b"\x01\0\0\0\x02\0\0\0");
+    }
+
+    #[test]
+    fn lists_of_pages_that_lie_are_refused() {
+        #[track_caller]
+        fn check(body: &[u8], expected: &str) {
+            for kind in [Kind::Discard, Kind::Request] {
+                let error = Message::decode(kind, body).unwrap_err().to_string();
+                assert!(error.contains(expected), "{error}");
+            }
+        }
+        check(b"", "names no page");
+        check(&[1; 9], "no whole number of runs");
+        check(&[0; 8], "no page at page 0");
     }
 
     #[test]

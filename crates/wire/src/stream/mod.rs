@@ -23,6 +23,31 @@
 //!    │ ◄───────────────────────────────────── │
 //! ```
 //!
+//! At a switch to post-copy the guest goes on before its memory is there:
+//!
+//! ```text
+//!  source                                destination
+//!    │            (source stops its workers)  │
+//!    │  Discard …, State, Listen              │
+//!    │ ─────────────────────────────────────► │  forgets what it has of these pages, and is ready for faults
+//!    │                         Ready | Error  │
+//!    │ ◄───────────────────────────────────── │
+//!    │  Go          ── the commit point ──    │
+//!    │ ─────────────────────────────────────► │
+//!    │                               Running  │  the guest runs and waits for each page that it lacks
+//!    │ ◄───────────────────────────────────── │
+//!    │                         Request …      │  pages that it waits for, while
+//!    │ ◄───────────────────────────────────── │
+//!    │  Pages, Zero …                         │  these come first, and the others in between
+//!    │ ─────────────────────────────────────► │
+//!    │  Finished                              │  every discarded page was sent
+//!    │ ─────────────────────────────────────► │
+//!    │                        Loaded | Error  │  every discarded page has arrived
+//!    │ ◄───────────────────────────────────── │
+//! ```
+//!
+//! A request for a page that is on its way already is answered by that page alone.
+//!
 //! `Error` may come from the destination in place of any answer, `Abort` from the source in place of any frame before `Go`.
 //!
 //! # Further connections
@@ -60,7 +85,7 @@ pub use frame::{FrameCounter, FrameError, HEADER_BYTES, Header, Kind};
 pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
 pub use packet::{Compression, PACKET_HEAD_BYTES, PACKET_PAGES, PacketHead, PacketPages};
-pub use runs::{MAX_RUNS, PageRun, RUN_BYTES, decode_runs, encode_runs};
+pub use runs::{MAX_LIST_RUNS, MAX_RUNS, PageRun, RUN_BYTES, check_runs, decode_runs, encode_runs};
 pub use state::State;
 pub use transport::{MessageReader, MessageWriter, ReadError};
 

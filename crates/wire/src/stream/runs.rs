@@ -8,6 +8,9 @@ pub const RUN_BYTES: usize = 8;
 /// Most runs in one frame.
 pub const MAX_RUNS: usize = 256;
 
+/// Most runs in a frame that is a list of pages.
+pub const MAX_LIST_RUNS: usize = 8192;
+
 /// Consecutive pages, at most 65,535 of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRun {
@@ -33,31 +36,56 @@ pub fn decode_runs(
     to: &mut Vec<PageRun>,
 ) -> Result<u64, FrameError> {
     let malformed = |detail| FrameError::Malformed { kind, detail };
-    let (chunks, rest) = bytes.as_chunks::<RUN_BYTES>();
-    if !rest.is_empty() {
-        return Err(malformed(format!("{} bytes are no whole number of runs", bytes.len())));
-    }
     to.clear();
-    let mut pages = 0;
-    for chunk in chunks {
-        let [a, b, c, d, e, f, low, high] = *chunk;
-        let run = PageRun {
-            first: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
-            count: u16::from_le_bytes([low, high]),
-        };
-        if run.count == 0 || run.first + u64::from(run.count) > ram_pages {
-            return Err(malformed(format!(
-                "run of {} pages at page {} lies outside the guest's {ram_pages} pages",
-                run.count, run.first
-            )));
-        }
-        pages += u64::from(run.count);
-        to.push(run);
-    }
+    decode_all(kind, bytes, to)?;
+    let pages = check_runs(kind, to, ram_pages)?;
     if kind == Kind::Pages && pages > MAX_PAGES as u64 {
         return Err(malformed(format!("{pages} pages, at most {MAX_PAGES} are allowed")));
     }
     Ok(pages)
+}
+
+/// Checks that runs lie within `ram_pages`; returns how many pages they are.
+pub fn check_runs(kind: Kind, runs: &[PageRun], ram_pages: u64) -> Result<u64, FrameError> {
+    let mut pages = 0;
+    for run in runs {
+        if run.count == 0 || run.first + u64::from(run.count) > ram_pages {
+            let detail = format!(
+                "run of {} pages at page {} lies outside the guest's {ram_pages} pages",
+                run.count, run.first
+            );
+            return Err(FrameError::Malformed { kind, detail });
+        }
+        pages += u64::from(run.count);
+    }
+    Ok(pages)
+}
+
+/// Decodes a body that is a list of runs and nothing else.
+pub(super) fn decode_list(kind: Kind, bytes: &[u8]) -> Result<Vec<PageRun>, FrameError> {
+    let mut runs = Vec::with_capacity(bytes.len() / RUN_BYTES);
+    decode_all(kind, bytes, &mut runs)?;
+    let malformed = |detail| FrameError::Malformed { kind, detail };
+    if runs.is_empty() {
+        return Err(malformed("it names no page".to_owned()));
+    }
+    match runs.iter().find(|it| it.count == 0) {
+        Some(run) => Err(malformed(format!("a run has no page at page {}", run.first))),
+        None => Ok(runs),
+    }
+}
+
+fn decode_all(kind: Kind, bytes: &[u8], to: &mut Vec<PageRun>) -> Result<(), FrameError> {
+    let (chunks, rest) = bytes.as_chunks::<RUN_BYTES>();
+    if !rest.is_empty() {
+        let detail = format!("{} bytes are no whole number of runs", bytes.len());
+        return Err(FrameError::Malformed { kind, detail });
+    }
+    to.extend(chunks.iter().map(|&[a, b, c, d, e, f, low, high]| PageRun {
+        first: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+        count: u16::from_le_bytes([low, high]),
+    }));
+    Ok(())
 }
 
 #[cfg(test)]

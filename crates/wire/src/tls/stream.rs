@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::Connection;
 
@@ -13,6 +13,9 @@ const INCOMING_BYTES: usize = 256 << 10;
 
 /// Plain bytes encrypted at once; the other direction waits that long.
 const OUTGOING_BYTES: usize = 128 << 10;
+
+/// How long a peer that is not believed is listened to, so that it hears why; a silent one, as long as the socket's own timeout.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// An encrypted connection over `S`.
 ///
@@ -103,6 +106,7 @@ where
             if let Err(error) = incoming.feed(&mut state) {
                 // The peer is told what is wrong with it, as far as it still listens.
                 let _ = flush(&socket, &mut state);
+                incoming.waste(&socket);
                 return Err(error);
             }
         }
@@ -205,6 +209,15 @@ impl Incoming {
             }
         };
         Ok(self.end)
+    }
+
+    /// Swallows what still comes for a moment: closing before would be a reset, which overtakes what the peer was told.
+    fn waste<S>(&mut self, socket: &S)
+    where
+        for<'a> &'a S: Read,
+    {
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && self.fill(socket).is_ok_and(|it| it > 0) {}
     }
 
     /// Decrypts at most a record.

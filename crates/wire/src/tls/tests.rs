@@ -32,10 +32,17 @@ fn meet(
     server: &Credentials,
 ) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
     let (near, far) = UnixStream::pair().unwrap();
-    std::thread::scope(|scope| {
+    for it in [&near, &far] {
+        it.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    }
+    let (client, server) = std::thread::scope(|scope| {
         let server = scope.spawn(|| Stream::accept(far, server, soon()));
         (Stream::connect(near, client, name, soon()), server.join().unwrap())
-    })
+    });
+    for it in [&client, &server].into_iter().flatten() {
+        it.socket().set_read_timeout(None).unwrap();
+    }
+    (client, server)
 }
 
 #[test]
@@ -133,6 +140,7 @@ fn what_is_no_handshake_ends_it() {
     let (_directory, credentials) = certificates(&[], YEAR);
     let (mut near, far) = UnixStream::pair().unwrap();
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let error = Stream::accept(far, &credentials, soon()).unwrap_err();
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
 

@@ -68,6 +68,23 @@ impl Connection {
         self.writer.send(&mut self.socket, message)
     }
 
+    /// Where frames are written, and their numbers.
+    pub(super) fn outlet(&mut self) -> (&mut Socket, &mut MessageWriter) {
+        (&mut self.socket, &mut self.writer)
+    }
+
+    /// The next message, if one comes within `limit`.
+    pub(super) fn next(&self, limit: Duration) -> Result<Option<Message>, Stop> {
+        let Some(replies) = &self.replies else { return Err(lost(ReadError::Closed)) };
+        let message = if limit.is_zero() { replies.poll() } else { replies.wait(limit) };
+        match message {
+            Some(Ok(Message::Error(text))) => Err(Stop::Failed(format!("Destination: {text}"))),
+            Some(Err(error)) => Err(lost(error)),
+            Some(Ok(message)) => Ok(Some(message)),
+            None => Ok(None),
+        }
+    }
+
     /// An error the destination has sent by now.
     pub(super) fn check(&self) -> Result<(), Stop> {
         match self.replies.as_ref().and_then(Replies::poll) {

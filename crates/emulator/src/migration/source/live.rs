@@ -21,6 +21,7 @@ impl Run<'_> {
     pub(super) fn send_live(&mut self) -> Result<PassMeter, Stop> {
         self.greet()?;
         self.open_channels()?;
+        self.open_urgent()?;
         let first = self.arm()?;
         self.iterate(first)
     }
@@ -51,10 +52,12 @@ impl Run<'_> {
         }
     }
 
+    /// What the scenario needs of the stream.
     fn capabilities(&self) -> u32 {
-        match &self.config.multifd {
-            Some(_) => capability::MULTIFD,
-            None => 0,
+        let multifd = self.config.multifd.as_ref().map_or(0, |_| capability::MULTIFD);
+        match &self.config.postcopy {
+            Some(postcopy) if postcopy.preempt => multifd | capability::URGENT,
+            _ => multifd,
         }
     }
 
@@ -73,7 +76,7 @@ impl Run<'_> {
         Ok(PassMeter::begin(1, false, opening))
     }
 
-    /// Passes, until so little is pending that the guest may be stopped, or a pause is ordered.
+    /// Passes, until so little is pending that the guest may be stopped, or a pause or post-copy is ordered.
     fn iterate(&mut self, first: PassMeter) -> Result<PassMeter, Stop> {
         let mut pass = first;
         let mut next_sync_ns = 0;
@@ -84,7 +87,7 @@ impl Run<'_> {
             if self.ram.pending_bytes() == 0 {
                 self.suffer(pass.number())?;
             }
-            if self.gate.wants_pause() {
+            if self.gate.wants_pause() || self.gate.wants_postcopy() {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());

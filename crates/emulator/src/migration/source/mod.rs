@@ -8,14 +8,18 @@
 //!            restore: Abort to the peer, tracker off, workers on                 └─ error: undecided
 //! ```
 //!
+//! At a switch to post-copy a map of what is missing takes the place of "the rest", and after RUNNING it is served: see [`super::postcopy`].
+//!
 //! Before GO every error leads to one place, [`Source::run`], which puts the world back: the workers run on with their memory as it was.
 //! After GO nothing leads back.
 
 mod connection;
 mod live;
 mod parallel;
+mod postcopy;
 mod run;
 mod switchover;
+mod urgent;
 
 use std::io;
 use std::sync::Arc;
@@ -124,6 +128,8 @@ impl Source {
             connection: &mut connection,
             dialer: &dialer,
             pool: None,
+            backlog: None,
+            urgent: None,
             booked: BatchCount::default(),
             guest: &guest,
             crew,

@@ -14,12 +14,14 @@ use super::Stop;
 use super::connection::{Connection, Dialer, SLICE};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
+use crate::migration::channels::Further;
 use crate::migration::decision::Decision;
 use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
 use crate::migration::multifd::Pool;
 use crate::migration::pacer::Pacer;
 use crate::migration::pass::{Opening, PassMeter};
+use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::{BatchCount, RamSender};
 
@@ -33,6 +35,10 @@ pub(super) struct Run<'a> {
     pub(super) dialer: &'a Dialer<'a>,
     pub(super) pacer: Arc<Pacer>,
     pub(super) decision: Decision,
+    /// What follows after a switch to post-copy.
+    pub(super) backlog: Option<Arc<Backlog>>,
+    /// The connection for pages that were asked for.
+    pub(super) urgent: Option<Further>,
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
     pub(super) crew: &'a Crew,
@@ -51,7 +57,8 @@ impl Run<'_> {
         self.send_rest(rest).map_err(|stop| self.connection.explain(stop))?;
         self.await_ready()?;
         self.commit()?;
-        self.await_running()
+        self.await_running()?;
+        self.serve()
     }
 
     pub(super) fn open_pass(

@@ -13,7 +13,7 @@ use crate::migration::breakage::{Defect, Moment};
 use crate::migration::pass::PassMeter;
 
 impl Run<'_> {
-    /// Stops the guest and sends all that is left.
+    /// Stops the guest and sends all that is left, or at a switch to post-copy what there is to know of it.
     pub(super) fn send_rest(&mut self, mut last: PassMeter) -> Result<(), Stop> {
         if self.defects.contains(&Defect::SkipFinalSync) {
             // Long enough for writes that the missing synchronisation would have found.
@@ -40,6 +40,9 @@ impl Run<'_> {
             self.ram.lose_one_page();
         }
         let mut pass = PassMeter::begin(number, true, opening);
+        if self.gate.wants_postcopy() {
+            self.send_discards(&mut pass)?;
+        }
         while self.ram.pending_bytes() > 0 {
             self.check_cancel()?;
             self.connection.check()?;
@@ -56,8 +59,8 @@ impl Run<'_> {
     fn send_state(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
         let device = vec![0xd5; self.config.device_state_bytes as usize];
         let state = State { counts: self.crew.state().counts, device };
-        let bytes = self.connection.send(&Message::State(state))?
-            + self.connection.send(&Message::Finished)?;
+        let last = if self.backlog.is_some() { Message::Listen } else { Message::Finished };
+        let bytes = self.connection.send(&Message::State(state))? + self.connection.send(&last)?;
         pass.count_bytes(bytes);
         self.pacer.take(bytes);
         self.tell();

@@ -1,19 +1,25 @@
 //! A host process as the pilot holds it.
 
+mod life;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::{EngineError, Interrupt, Progress};
+use sterna_remote::Session;
 use sterna_sys::clock::monotonic_ns;
-use sterna_sys::process;
-use sterna_wire::clock::{Exchange, Offset};
-use sterna_wire::control::{self, ControlError, Reply, Request, Side, VERSION};
+use sterna_wire::clock::{Alignment, Exchange, Offset};
+use sterna_wire::control::{
+    self, ControlError, HostStatus, OLDEST_VERSION, Reply, Request, Side, VERSION, Welcome,
+};
+
+use crate::transport::Socket;
+use life::Life;
+
+pub use life::{Meeting, describe, spawn, token};
 
 /// Longest wait for an answer that needs no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,22 +33,23 @@ const SLICE: Duration = Duration::from_millis(50);
 /// Round trips from which the clock offset is taken.
 const CLOCK_EXCHANGES: usize = 16;
 
-/// How long a host may take to end by itself.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The same at the end, where somebody waits for the result.
+const CLOSING_EXCHANGES: usize = 8;
 
 /// One running host and the control connection to it.
 #[derive(Debug)]
 pub struct HostProcess {
     side: Side,
-    child: Child,
-    control: UnixStream,
-    offset: Offset,
+    life: Life,
+    control: Socket,
+    welcome: Welcome,
+    alignment: Alignment,
     /// Set after an answer failed to come, so that nobody waits for another one.
     is_lost: bool,
 }
 
 impl HostProcess {
-    /// Starts a host and opens the control connection; it dies with the calling thread.
+    /// Starts a host here and opens the control connection; it dies with the calling thread.
     ///
     /// `command` is a program and its arguments that serve a control connection on standard input; the token is in its environment, where other users cannot read it.
     pub fn start(
@@ -50,42 +57,39 @@ impl HostProcess {
         side: Side,
         tls_directory: Option<&Path>,
     ) -> Result<HostProcess, EngineError> {
-        let name = side_name(side);
-        let failed = |text: String| EngineError::SideGone { side: name, reason: text };
-        let [program, arguments @ ..] = command else {
-            return Err(failed("No host program is known".to_owned()));
-        };
-        let token = token().map_err(|error| failed(format!("No randomness: {error}")))?;
-        let mut command = Command::new(program);
-        command.args(arguments).env("STERNA_HOST_TOKEN", &token).stdout(Stdio::null());
-        if let Some(directory) = tls_directory {
-            command.env("STERNA_TLS_DIR", directory);
-        }
-        // A Ctrl-C at the terminal is for the pilot alone, which then ends its hosts in good order.
-        command.process_group(0);
-        process::die_with_parent(&mut command);
-        let control = process::socket_as_stdin(&mut command);
-        let control =
-            control.map_err(|error| failed(format!("No socket pair can be had: {error}")))?;
-        let child = command
-            .spawn()
-            .map_err(|error| failed(format!("{} cannot be started: {error}", program.display())))?;
-        // The command holds the child's end of the socket pair.
-        drop(command);
-        let offset = Offset { offset_ns: 0, uncertainty_ns: 0 };
-        let mut host = HostProcess { side, child, control, offset, is_lost: false };
-        host.greet(token)?;
-        Ok(host)
+        let fail = |reason| EngineError::SideGone { side: side_name(side), reason };
+        let token = life::token().map_err(fail)?;
+        let begun = Life::begin(command, &token, tls_directory).map_err(fail)?;
+        HostProcess::greet(side, begun, token)
+    }
+
+    /// Connects to a host that listens.
+    pub fn meet(meeting: &Meeting, side: Side, token: String) -> Result<HostProcess, EngineError> {
+        let met = Life::meet(meeting)
+            .map_err(|text| EngineError::Failed(format!("{} host: {text}", side_name(side))))?;
+        HostProcess::greet(side, met, token)
+    }
+
+    /// Takes over a host that ssh has started.
+    pub fn begun(session: Session, side: Side) -> Result<HostProcess, EngineError> {
+        let begun = Life::session(session)
+            .map_err(|reason| EngineError::SideGone { side: side_name(side), reason })?;
+        HostProcess::greet(side, begun, String::new())
+    }
+
+    /// Who the host is.
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
     }
 
     /// How the host's clock relates to ours.
     pub fn offset(&self) -> Offset {
-        self.offset
+        self.alignment.offset()
     }
 
     /// A stamp of the host's clock on ours.
     pub fn to_ours(&self, theirs_ns: u64) -> u64 {
-        self.offset.to_ours(theirs_ns)
+        self.alignment.to_ours(theirs_ns)
     }
 
     /// Asks something that is answered at once.
@@ -124,35 +128,66 @@ impl HostProcess {
 
     /// Ends the host: asks it to, and kills it when it does not.
     pub fn end(mut self) {
-        if !self.is_lost && control::send(&mut self.control, &Request::Shutdown).is_ok() {
-            let deadline = Instant::now() + GOODBYE;
-            while Instant::now() < deadline {
-                if let Ok(Some(_)) = self.child.try_wait() {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
+        let asked = !self.is_lost && control::send(&mut self.control, &Request::Shutdown).is_ok();
+        if !asked || !self.life.wait(&mut self.control) {
+            self.kill();
         }
-        self.kill();
     }
 
     /// Kills the host and waits until it is gone.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.life.kill(&self.control);
         self.is_lost = true;
     }
 
-    fn greet(&mut self, token: String) -> Result<(), EngineError> {
-        match self.ask(&Request::Hello { version: VERSION, token })? {
-            Reply::Welcome { .. } => self.align_clocks(),
+    /// Measures the clock once more, to know how far stamps may be off; a host that is gone leaves it at what is known.
+    pub fn close_clock(&mut self) {
+        if let Ok(last) = self.measure_clock(CLOSING_EXCHANGES) {
+            self.alignment.close(last);
+        }
+    }
+
+    /// The state of the migration; the answer tells the host's time, so the clock is followed on the way.
+    pub fn status(&mut self, passes_seen: usize) -> Result<HostStatus, EngineError> {
+        let asked_ns = monotonic_ns();
+        match self.ask(&Request::Status { passes_seen })? {
+            Reply::Status(status) => {
+                let answered_ns = status.at_ns;
+                let received_ns = monotonic_ns();
+                self.alignment.observe(Exchange { asked_ns, answered_ns, received_ns });
+                Ok(*status)
+            }
             other => Err(self.unexpected(&other)),
         }
     }
 
-    fn align_clocks(&mut self) -> Result<(), EngineError> {
-        let mut exchanges = Vec::with_capacity(CLOCK_EXCHANGES);
-        for _ in 0..CLOCK_EXCHANGES {
+    fn greet(
+        side: Side,
+        (life, control): (Life, Socket),
+        token: String,
+    ) -> Result<HostProcess, EngineError> {
+        let unknown = Offset { offset_ns: 0, uncertainty_ns: 0 };
+        let welcome = Welcome::default();
+        let alignment = Alignment::new(unknown);
+        let mut host = HostProcess { side, life, control, welcome, alignment, is_lost: false };
+        let hello = Request::Hello { version: VERSION, oldest_version: OLDEST_VERSION, token };
+        let reply = host.ask(&hello).map_err(|error| match error {
+            EngineError::Failed(text) => {
+                EngineError::Failed(format!("{} host: {text}", side_name(side)))
+            }
+            other => other,
+        });
+        host.welcome = match reply? {
+            Reply::Welcome(welcome) => welcome,
+            other => return Err(host.unexpected(&other)),
+        };
+        host.alignment = Alignment::new(host.measure_clock(CLOCK_EXCHANGES)?);
+        Ok(host)
+    }
+
+    fn measure_clock(&mut self, count: usize) -> Result<Offset, EngineError> {
+        let mut exchanges = Vec::with_capacity(count);
+        for _ in 0..count {
             let asked_ns = monotonic_ns();
             match self.ask(&Request::Clock)? {
                 Reply::Clock { now_ns } => exchanges.push(Exchange {
@@ -163,10 +198,8 @@ impl HostProcess {
                 other => return Err(self.unexpected(&other)),
             }
         }
-        if let Some(offset) = Offset::from_exchanges(&exchanges) {
-            self.offset = offset;
-        }
-        Ok(())
+        let offset = Offset::from_exchanges(&exchanges);
+        Ok(offset.unwrap_or(Offset { offset_ns: 0, uncertainty_ns: u64::MAX }))
     }
 
     /// Waits for the answer, past any progress; a refusal becomes an error.
@@ -192,6 +225,10 @@ impl HostProcess {
                 Reply::Refused { error, unsupported: false } => {
                     return Err(EngineError::Failed(error));
                 }
+                Reply::Gone { reason } => {
+                    self.is_lost = true;
+                    return Err(EngineError::SideGone { side: side_name(self.side), reason });
+                }
                 reply => return Ok(reply),
             }
         }
@@ -205,6 +242,9 @@ impl HostProcess {
         let deadline = Instant::now() + limit;
         let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
         loop {
+            if self.control.has_received() {
+                return Ok(());
+            }
             let control = self.control.as_fd();
             let mut fds = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
             match poll(&mut fds, Some(&slice)) {
@@ -228,22 +268,11 @@ impl HostProcess {
     fn gone(&mut self, error: ControlError) -> EngineError {
         self.is_lost = true;
         let reason = match error {
-            ControlError::Closed => self.obituary(),
+            ControlError::Closed => self.life.obituary(),
+            ControlError::Io(error) => format!("The control connection failed: {error}"),
             other => other.to_string(),
         };
         EngineError::SideGone { side: side_name(self.side), reason }
-    }
-
-    /// How the process ended; it may take a moment until the kernel tells.
-    fn obituary(&mut self) -> String {
-        for _ in 0..50 {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return describe(status),
-                Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-                Err(_) => break,
-            }
-        }
-        "The control connection was closed".to_owned()
     }
 
     /// An answer that does not belong to the question.
@@ -255,32 +284,10 @@ impl HostProcess {
     }
 }
 
-impl Drop for HostProcess {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            self.kill();
-        }
-    }
-}
-
 /// The side's name in messages.
 pub fn side_name(side: Side) -> &'static str {
     match side {
         Side::Source => "source",
         Side::Destination => "destination",
     }
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("The process was killed by signal {signal}"),
-        (None, Some(code)) => format!("The process ended with exit code {code}"),
-        (None, None) => "The process ended".to_owned(),
-    }
-}
-
-fn token() -> rustix::io::Result<String> {
-    let mut bytes = [0u8; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -4,6 +4,10 @@
 //! The answer was taken somewhere in the round trip, so the offset is known to within half of it; the shortest of several round trips tells most.
 //! (The method is NTP's, RFC 5905 section 8, without its filters.)
 
+mod alignment;
+
+pub use alignment::Alignment;
+
 /// One question and answer, in nanoseconds of the two monotonic clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchange {

@@ -1,5 +1,8 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
+mod dice;
+mod techniques;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -8,6 +11,7 @@ use sterna_report::{Integrity, Verdict};
 
 use crate::flight::{Flights, Landed, flags};
 use crate::release;
+use dice::Dice;
 
 #[derive(Args)]
 pub struct Options {
@@ -29,6 +33,8 @@ pub struct Options {
 enum What {
     /// Migrations with random sizes, rates, patterns, methods, trackers and transports: all must verify and leave nothing
     Migrations,
+    /// Migrations with random techniques, faults and cut-offs: no wrong byte, no hang, nothing left
+    Techniques,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
 }
@@ -39,6 +45,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let count = |full| options.count.unwrap_or(if options.short { 4 } else { full });
     match options.what {
         What::Migrations => migrations(&flights, options.seed, count(50)),
+        What::Techniques => {
+            let short = if options.short { 12 } else { 1000 };
+            techniques::run(&flights, options.seed, options.count.unwrap_or(short))?;
+            Ok(ExitCode::SUCCESS)
+        }
         What::Downtime => downtime(&flights, options.seed, count(20)),
     }
 }
@@ -85,18 +96,10 @@ fn downtime(flights: &Flights, first_seed: u64, count: u32) -> Result<ExitCode> 
 
 /// Choices that follow from the seed alone, so that a failure can be shown again.
 fn random_flags(seed: u64) -> Vec<String> {
-    let mut state = seed;
-    let mut pick = |below: usize| {
-        // SplitMix64, the usual way to spread a small seed.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % below as u64) as usize
-    };
-    let vcpus = (1 + pick(3)).to_string();
-    let memory_mib = 16 + pick(241);
-    let mut one_of = |choices: &[&str]| choices[pick(choices.len())].to_owned();
+    let mut dice = Dice::new(seed);
+    let vcpus = (1 + dice.pick(3)).to_string();
+    let memory_mib = 16 + dice.pick(241);
+    let mut one_of = |choices: &[&str]| dice.one_of(choices).to_owned();
     flags([
         ("seed", seed.to_string()),
         ("memory", format!("{memory_mib}MiB")),

@@ -1,0 +1,220 @@
+//! Post-copy: the guest runs before its memory is there, and nothing leads back.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Outcome, Run, unprivileged};
+
+/// Dirties faster than the limit lets pass, so that it never completes by itself.
+const HARD: [&str; 8] = [
+    "--rate",
+    "unlimited",
+    "--max-bandwidth",
+    "40MB/s",
+    "--downtime-limit",
+    "1ms",
+    "--max-time",
+    "30s",
+];
+
+/// Memory that nobody touches comes by the background stream alone, so post-copy takes its time.
+const SLOW: [&str; 6] =
+    ["--ballast", "20MiB", "--postcopy-after-passes", "0", "--postcopy-max-bandwidth", "6MB/s"];
+
+fn switched(arguments: &[&str]) -> Outcome {
+    Run::small(&[&HARD[..], arguments].concat()).outcome()
+}
+
+/// A switch after one pass.
+fn broken(defects: &str, arguments: &[&str]) -> Outcome {
+    switched(&[&["--x-break", defects, "--postcopy-after-passes", "1"], arguments].concat())
+}
+
+#[track_caller]
+fn detail(outcome: &Outcome, path: &str) -> f64 {
+    let value = outcome.report()["engine"]["details"].pointer(path).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("no detail {path}"))
+}
+
+#[track_caller]
+fn assert_served(outcome: &Outcome) {
+    let discarded = detail(outcome, "/destination_counters/postcopy_discarded_pages");
+    let by_request = detail(outcome, "/source_counters/postcopy_pages_by_request");
+    let by_background = detail(outcome, "/source_counters/postcopy_pages_by_background");
+    assert_eq!(by_request + by_background, discarded);
+    assert!(discarded > 0.0);
+    assert_eq!(detail(outcome, "/destination_counters/postcopy_missing_pages"), 0.0);
+    assert!(detail(outcome, "/source_counters/postcopy_bytes") > 0.0);
+}
+
+#[test]
+fn a_guest_that_does_not_converge_completes_by_post_copy() {
+    let outcome = switched(&["--postcopy-after-passes", "2", "--postcopy-max-bandwidth", "20MB/s"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(outcome.summary("passes").as_u64().unwrap() >= 2);
+    assert_served(&outcome);
+    // Both workers went on at once, and waited for pages.
+    assert!(detail(&outcome, "/destination_counters/postcopy_faults") >= 2.0);
+    assert!(detail(&outcome, "/source_counters/postcopy_requests") >= 2.0);
+    let latency =
+        |name| detail(&outcome, &format!("/destination_counters/postcopy_latency_ns/{name}"));
+    assert!(latency("p50") > 0.0 && latency("p50") <= latency("max"));
+    let blocked = &outcome.report()["engine"]["details"]["destination_counters"];
+    let workers = blocked["postcopy_vcpu_blocktime"].as_array().unwrap();
+    assert_eq!(workers.len(), 2);
+    assert!(workers.iter().all(|it| it.as_f64().unwrap() > 0.0));
+    // Downtime is over before memory has arrived.
+    let total = outcome.summary("total_time_seconds").as_f64().unwrap();
+    assert!(outcome.summary("downtime_seconds").as_f64().unwrap() < total);
+}
+
+#[test]
+fn a_switch_at_once_or_after_a_time_completes() {
+    for trigger in [["--postcopy-after-passes", "0"], ["--postcopy-after", "700ms"]] {
+        for more in [["--transport", "unix"], ["--tracker", "cooperative"]] {
+            let outcome = switched(&[trigger, more].concat());
+            outcome.assert_ended(0, "completed", "verified");
+            assert_served(&outcome);
+        }
+    }
+}
+
+#[test]
+fn transparent_huge_and_locked_pages_are_fetched_one_by_one() {
+    for more in [["--huge-pages=thp"], ["--prealloc=false"], ["--locked=true"]] {
+        let outcome = switched(&[&["--postcopy-after-passes", "1"][..], &more].concat());
+        if outcome.code == Some(5) {
+            eprintln!("skipped: {}", outcome.summary("verdict_reason"));
+            continue;
+        }
+        outcome.assert_ended(0, "completed", "verified");
+        assert_served(&outcome);
+    }
+}
+
+#[test]
+fn reserved_huge_pages_are_refused() {
+    let outcome = Run::small(&["--huge-pages", "2MiB", "--postcopy-after-passes", "1"]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("guest.huge-pages");
+}
+
+#[test]
+fn an_unprivileged_user_can_use_it() {
+    let arguments = ["--memory", "32MiB", "--postcopy-after-passes", "1", "--cooldown", "100ms"];
+    let Some(outcome) = unprivileged(&[&HARD[..], &arguments].concat()) else { return };
+    outcome.assert_ended(0, "completed", "verified");
+    assert_served(&outcome);
+}
+
+#[test]
+fn a_guest_that_converges_first_needs_no_post_copy() {
+    let outcome = Run::small(&["--postcopy-after", "20s"]).outcome();
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(outcome.report()["engine"]["details"]["source_counters"].is_null());
+}
+
+#[test]
+fn a_limit_may_switch_to_post_copy() {
+    let outcome = Run::small(
+        &[
+            &HARD[..6],
+            &["--max-time", "1s", "--limits-then", "postcopy", "--postcopy-preempt=false"],
+        ]
+        .concat(),
+    )
+    .outcome();
+    outcome.assert_ended(0, "completed-forced", "verified");
+    outcome.assert_reason_has("limits.max-time");
+    assert_served(&outcome);
+}
+
+#[test]
+fn the_background_keeps_to_its_own_limit() {
+    let outcome = switched(&["--postcopy-after-passes", "0", "--postcopy-max-bandwidth", "8MB/s"]);
+    outcome.assert_ended(0, "completed", "verified");
+    let events = outcome.report()["events"].as_array().unwrap();
+    let resumed = events.iter().find(|it| it["kind"] == "resumed").unwrap()["t_seconds"].as_f64();
+    let seconds = outcome.summary("total_time_seconds").as_f64().unwrap() - resumed.unwrap();
+    let bytes = detail(&outcome, "/source_counters/postcopy_bytes");
+    let urgent = detail(&outcome, "/source_counters/postcopy_pages_by_request") * 4200.0;
+    // The bucket may be ahead by a burst.
+    assert!(bytes - urgent <= 8e6 * seconds + 400e3, "{bytes} in {seconds} s, {urgent} urgent");
+}
+
+#[test]
+fn a_lost_page_is_corruption_and_so_is_a_wrong_one() {
+    for defect in ["source:lose-page", "source:wrong-page"] {
+        let outcome = broken(defect, &[]);
+        outcome.assert_ended(4, "completed", "corrupt");
+        assert_eq!(outcome.summary("integrity_detail")["corrupt_pages"], 1, "{defect}");
+    }
+}
+
+#[test]
+fn a_page_that_never_comes_is_a_lost_guest() {
+    let outcome = broken("source:withhold-page", &[]);
+    outcome.assert_ended(3, "lost", "unchecked");
+    outcome.assert_reason_has("1 pages never came");
+}
+
+#[test]
+fn whatever_breaks_in_post_copy_the_guest_is_lost_and_never_runs_at_the_source() {
+    for defect in [
+        "source:disconnect=postcopy",
+        "destination:disconnect=postcopy",
+        "source:die=postcopy",
+        "destination:die=postcopy",
+        "source:hang=postcopy",
+    ] {
+        // Slow enough for the break to come in the middle.
+        let outcome = broken(defect, &["--postcopy-max-bandwidth", "4MB/s"]);
+        outcome.assert_ended(3, "lost", "unchecked");
+        outcome.assert_reason_has("no side can run the guest");
+        let report = outcome.report();
+        let restored =
+            report["events"].as_array().unwrap().iter().any(|it| it["kind"] == "restored");
+        assert!(!restored, "{defect}: the source ran the guest again");
+    }
+}
+
+#[test]
+fn faults_may_strike_in_post_copy() {
+    for (fault, reason) in [
+        ("at-postcopy=100ms,action=drop", "onnection"),
+        ("at-postcopy=100ms,action=corrupt", "Checksum mismatch"),
+        ("at-postcopy=100ms,side=destination,action=kill", "killed by signal"),
+    ] {
+        let outcome = switched(&[&SLOW[..], &["--faults", fault]].concat());
+        outcome.assert_ended(3, "lost", "unchecked");
+        outcome.assert_reason_has(reason);
+    }
+}
+
+#[test]
+fn encrypted_connections_carry_it() {
+    let outcome = switched(&["--postcopy-after-passes", "1", "--tls-mode=x509"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_served(&outcome);
+}
+
+#[test]
+fn an_interrupt_waits_for_the_end() {
+    let mut run = Run::small(&[&HARD[..], &SLOW, &["--progress", "plain"]].concat()).start();
+    run.wait_for("s  postcopy");
+    run.signal(Signal::INT);
+    let outcome = run.outcome();
+    outcome.assert_ended(130, "interrupted", "verified");
+    assert_eq!(outcome.summary("integrity_detail")["side"], "destination");
+    outcome.assert_reason_has("completed");
+}
+
+#[test]
+fn two_interrupts_in_post_copy_leave_nothing_behind() {
+    let mut run = Run::small(&[&HARD[..], &SLOW, &["--progress", "plain"]].concat()).start();
+    run.wait_for("s  postcopy");
+    run.signal(Signal::INT);
+    run.signal(Signal::INT);
+    let outcome = run.outcome();
+    assert_eq!(outcome.code, Some(130));
+}

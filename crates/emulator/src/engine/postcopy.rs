@@ -1,0 +1,105 @@
+//! What the two hosts tell of a post-copy, put together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sterna_pilot::EngineError;
+use sterna_wire::control::{HostStatus, PageFaults, Phase, Served};
+
+/// Takes in what the destination says while the source believes in a post-copy: only there it can be seen that it will never end.
+pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, EngineError>) {
+    let words = match theirs {
+        Ok(theirs) if theirs.phase == Phase::Incomplete => incomplete(theirs),
+        Ok(_) => return,
+        Err(error) => format!("{error}"),
+    };
+    status.phase = Phase::Undecided;
+    status.error = Some(format!("Post-copy cannot go on: {words}"));
+}
+
+/// Why a destination that runs the guest can never have all of it.
+pub fn incomplete(theirs: &HostStatus) -> String {
+    let words = theirs.error.clone().unwrap_or_default();
+    format!("the destination runs the guest, but lacks memory that it will never get: {words}")
+}
+
+/// What both sides have counted; the names are those under which QEMU's counters stand in a report.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    precopy_bytes: Option<u64>,
+    downtime_bytes: Option<u64>,
+    served: Option<Served>,
+    faults: Option<PageFaults>,
+}
+
+impl Evidence {
+    /// Takes in a status of the source.
+    pub fn see_source(&mut self, status: &HostStatus) {
+        let Some(served) = &status.served else { return };
+        if let Some(last) = status.passes.iter().find(|it| it.is_final) {
+            self.downtime_bytes = Some(last.wire_bytes);
+        }
+        let before = status.transferred_bytes.saturating_sub(served.wire_bytes);
+        self.precopy_bytes = self.downtime_bytes.map(|it| before.saturating_sub(it));
+        self.served = Some(served.clone());
+    }
+
+    /// Takes in a status of the destination.
+    pub fn see_destination(&mut self, status: &HostStatus) {
+        if status.page_faults.is_some() {
+            self.faults.clone_from(&status.page_faults);
+        }
+    }
+
+    /// For the report.
+    pub fn to_details(&self) -> BTreeMap<String, Value> {
+        let mut details = BTreeMap::new();
+        if let Some(served) = &self.served {
+            details.insert("source_counters".to_owned(), self.source_counters(served));
+        }
+        if let Some(faults) = &self.faults {
+            details.insert("destination_counters".to_owned(), destination_counters(faults));
+        }
+        details
+    }
+
+    fn source_counters(&self, served: &Served) -> Value {
+        json!({
+            "precopy_bytes": self.precopy_bytes,
+            "downtime_bytes": self.downtime_bytes,
+            "postcopy_bytes": served.wire_bytes,
+            "postcopy_requests": served.requests,
+            "postcopy_pages_by_request": served.pages_by_request,
+            "postcopy_pages_by_background": served.pages_by_background,
+        })
+    }
+}
+
+fn destination_counters(faults: &PageFaults) -> Value {
+    let milliseconds = |ns: u64| ns as f64 / 1e6;
+    let blocked: Vec<f64> = faults.blocked_ns.iter().map(|it| milliseconds(*it)).collect();
+    let mut counters = Map::new();
+    let mut put = |name: &str, value: Value| counters.insert(name.to_owned(), value);
+    put("postcopy_blocktime", milliseconds(faults.all_blocked_ns).into());
+    put("postcopy_vcpu_blocktime", blocked.into());
+    put("postcopy_discarded_pages", faults.discarded_pages.into());
+    put("postcopy_discard_milliseconds", milliseconds(faults.discard_ns).into());
+    put("postcopy_missing_pages", faults.missing_pages.into());
+    put("postcopy_faults", faults.faults.into());
+    put("postcopy_duplicate_pages", faults.duplicates.into());
+    if let Some(latency) = faults.latency {
+        // As QEMU: the mean, in nanoseconds.
+        put("postcopy_latency", latency.mean_ns.into());
+        put(
+            "postcopy_latency_ns",
+            json!({
+                "p50": latency.p50_ns,
+                "p90": latency.p90_ns,
+                "p99": latency.p99_ns,
+                "p999": latency.p999_ns,
+                "max": latency.max_ns,
+            }),
+        );
+    }
+    counters.into()
+}
