@@ -120,6 +120,8 @@ pub enum Action {
     SetDowntimeLimit(u64),
     /// Let the guest go on at the destination, which fetches what it lacks.
     StartPostcopy,
+    /// Make anew a link that was lost in post-copy. Asked again a little later when it is refused.
+    Recover,
 }
 
 /// Where a migration stands.
@@ -136,6 +138,8 @@ pub enum State {
     Committed,
     /// Past the commit point: the guest runs on the destination, and the rest of its memory follows.
     Postcopy,
+    /// In post-copy the link is lost: the guest runs on the destination as far as its memory goes, and both sides wait for a new link.
+    PostcopyPaused,
     /// The guest runs on the destination.
     Completed,
     /// Given up on request; the guest runs on the source.
@@ -161,6 +165,7 @@ impl State {
             State::Switchover => "switchover",
             State::Committed => "committed",
             State::Postcopy => "postcopy",
+            State::PostcopyPaused => "postcopy-paused",
             State::Completed => "completed",
             State::Cancelled => "cancelled",
             State::Failed => "failed",

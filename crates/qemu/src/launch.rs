@@ -129,7 +129,7 @@ fn image(plan: &Plan) -> Result<GuestImage, EngineError> {
         config: &config.to_string(),
         directory: plan.directory,
     };
-    guest_image::build(&options).map_err(|error| EngineError::Unsupported(error.to_string()))
+    guest_image::build(&options).map_err(|error| EngineError::Unsupported(with_causes(&error)))
 }
 
 /// The image as each side finds it.
@@ -223,7 +223,8 @@ fn attempt(
 
     let limit = if accelerator.name == "kvm" { BOOT_TIMEOUT_KVM } else { BOOT_TIMEOUT };
     let console = Console { place: here.clone(), path: files.console };
-    let hello = await_hello(&mut guest, &mut source, &console, limit, plan, progress)?;
+    let hello =
+        await_hello(&mut guest, [&mut source, &mut destination], &console, limit, plan, progress)?;
     guest.align(Duration::from_secs(2));
     let footprints = [&source, &destination].map(|it| it.local_pid().map(Footprint::of));
     let footprints = footprints.map(Option::unwrap_or_default);
@@ -291,7 +292,7 @@ fn prepare(
 
 fn await_hello(
     guest: &mut Guest,
-    source: &mut QemuProcess,
+    [source, destination]: [&mut QemuProcess; 2],
     console: &Console,
     limit: Duration,
     plan: &Plan,
@@ -312,6 +313,11 @@ fn await_hello(
         if let Some(end) = source.is_gone() {
             let words = console.last_words();
             return Err(EngineError::Failed(format!("The guest did not boot; {end}{words}")));
+        }
+        if destination.has_hung_up()
+            && let Some(end) = destination.is_gone()
+        {
+            return Err(EngineError::Failed(format!("The destination is gone: {end}")));
         }
         if began.elapsed() >= limit {
             let (seconds, words) = (limit.as_secs(), console.last_words());
@@ -391,6 +397,12 @@ fn machines(side: Side, place: &Place, program: &Path) -> Result<Vec<String>, En
 
 fn version_of(name: &str) -> Vec<u32> {
     name.split('.').filter_map(|it| it.parse().ok()).collect()
+}
+
+/// An error with everything that it came from.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, it| format!("{text}: {it}"))
 }
 
 fn no_line(error: std::io::Error) -> EngineError {

@@ -27,6 +27,7 @@ pub(crate) struct Trace {
     rows_told: usize,
     is_final_told: bool,
     has_postcopy_begun: bool,
+    is_destination_done: bool,
     page_bytes: u64,
     total_pages: u64,
     downtime_limit_ns: u64,
@@ -70,6 +71,11 @@ impl Trace {
         self.has_postcopy_begun
     }
 
+    /// Whether the destination has said that it lacks nothing.
+    pub fn is_destination_done(&self) -> bool {
+        self.is_destination_done
+    }
+
     /// The downtime limit from now on.
     pub fn set_downtime_limit(&mut self, ns: u64) {
         self.downtime_limit_ns = ns;
@@ -102,6 +108,9 @@ impl Trace {
     pub fn destination_event(&mut self, event: &Event) {
         if event.name == "RESUME" {
             self.moments.resumed_ns.get_or_insert(event.at_ns);
+        }
+        if event.name == "MIGRATION" {
+            self.is_destination_done = event.data["status"] == "completed";
         }
     }
 
@@ -137,6 +146,7 @@ impl Trace {
             "completed" => State::Completed,
             "cancelled" => State::Cancelled,
             "failed" => State::Failed,
+            "postcopy-paused" => State::PostcopyPaused,
             _ if self.has_postcopy_begun => State::Postcopy,
             _ if self.moments.stopped_ns.is_some() && self.moments.restored_ns.is_none() => {
                 State::Switchover

@@ -105,6 +105,7 @@ mod tests {
                     "downtime": null,
                     "postcopy": {
                         "after-passes": null, "after": "1s", "preempt": true, "max-bandwidth": null,
+                        "recover": false,
                     },
                     "pause": null, "auto-converge": null, "dirty-limit": null, "multifd": null,
                     "xbzrle": null, "tls": null, "hold": null,

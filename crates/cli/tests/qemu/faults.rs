@@ -1,8 +1,12 @@
 //! Whatever goes wrong is said clearly, and nothing is left running.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::harness::Run;
+use super::harness::{Run, Running, marked, public_copy};
 use super::{Bench, NEVER_ENDING};
 
 #[test]
@@ -38,6 +42,48 @@ fn a_kernel_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_kernel_that_cannot_be_read_is_named() {
+    let outcome = Run::new(&["--engine", "qemu", "--kernel", "/etc"]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("/etc");
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user, who may not read a kernel");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let copy = public_copy(&directory);
+    let kernel = directory.path().join("vmlinuz-secret");
+    std::fs::write(&kernel, "x").unwrap();
+    std::fs::set_permissions(&kernel, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+    nobody.arg(copy);
+    let run = Run::of(nobody, &["--engine", "qemu", "--kernel", kernel.to_str().unwrap()]);
+    for path in [run.directory(), run.directory().join("tmp")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let outcome = run.outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("vmlinuz-secret");
+    outcome.assert_reason_has("Permission denied");
+}
+
+#[test]
+fn a_destination_that_rejects_the_stream_leaves_the_guest_on_the_source() {
+    let Some(bench) = Bench::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let other = directory.path().join("qemu");
+    // It expects a guest with one processor.
+    let script = format!("#!/bin/sh\nexec {} \"$@\" -smp 1\n", bench.program.display());
+    std::fs::write(&other, script).unwrap();
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = bench.outcome(&["--qemu-destination", other.to_str().unwrap()]);
+    outcome.assert_ended(3, "failed", "verified");
+    outcome.assert_reason_has("destination: ");
+    assert!(outcome.report()["passes"].as_array().is_some_and(|it| !it.is_empty()));
+}
+
+#[test]
 fn an_argument_that_qemu_does_not_take_fails_in_its_words() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&["--qemu-arg=-bios", "--qemu-arg=/nonexistent/bios"]);
@@ -53,18 +99,31 @@ fn a_guest_that_panics_has_its_last_words_in_the_report() {
     outcome.assert_reason_has("Kernel panic");
 }
 
+/// Kills one of the two.
+pub fn kill_side(running: &Running, side: &str) {
+    let name = format!("sterna-{side},");
+    let is_named = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&name)
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let pid = loop {
+        // A process that was just made has another's name until it runs its program.
+        match marked(&running.mark()).into_iter().find(is_named) {
+            Some(pid) => break Pid::from_raw(pid.cast_signed()).unwrap(),
+            None => assert!(Instant::now() < deadline, "there is no {side}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    kill_process(pid, Signal::KILL).unwrap();
+}
+
 /// Kills one of the two in the middle of a migration.
 fn killed(bench: &Bench, side: &str, more: &[&str]) -> super::Outcome {
     let slow = [&NEVER_ENDING[..], &["--progress", "plain"], more].concat();
     let mut running = bench.run(&slow).start();
     running.wait_for("active");
-    let name = format!("sterna-{side},");
-    let pid = running.wait_for_hosts().into_iter().find(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).contains(&name)
-    });
-    let pid = Pid::from_raw(pid.unwrap().cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    kill_side(&running, side);
     running.outcome()
 }
 

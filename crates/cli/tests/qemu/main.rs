@@ -8,12 +8,15 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod lost_link;
 mod network;
+mod phases;
 mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
 mod tls;
+mod together;
 mod transports;
 mod two_machines;
 mod versions;

@@ -363,6 +363,11 @@ impl Hypervisor for Emulator {
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
             Action::StartPostcopy => Act::StartPostcopy,
+            // `unsupported` refuses a scenario that wants it before anything starts.
+            Action::Recover => {
+                let text = "The emulator does not make a lost link anew".to_owned();
+                return Err(EngineError::Failed(text));
+            }
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }

@@ -25,6 +25,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.transport",
             "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
         ),
+        (
+            migration.postcopy.as_ref().is_some_and(|it| it.recover),
+            "migration.postcopy.recover",
+            qemu_alone,
+        ),
         (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
         (migration.direct_io, "migration.direct-io", qemu_alone),
         (

@@ -11,7 +11,7 @@
 
 use sterna_report::{Side, Verdict};
 
-use super::watch::CANCEL_TIMEOUT_NS;
+use super::watch::{CANCEL_TIMEOUT_NS, RECOVERY_TIMEOUT_NS};
 use super::{Flight, Stop};
 use crate::{Action, EngineError, Phase, Settled, State};
 
@@ -27,8 +27,21 @@ impl Flight<'_> {
             State::Completed => self.completed(),
             State::Cancelled => self.ended_at_source(Verdict::Cancelled, None, words),
             State::Failed => self.ended_at_source(Verdict::Failed, words, None),
+            State::PostcopyPaused => self.stranded(words),
             _ => self.ask_destination(words),
         }
+    }
+
+    /// Each side has a part of the guest's memory, and there is no way between them.
+    fn stranded(&mut self, words: Option<String>) {
+        let words = words.map(|it| format!(" ({it})")).unwrap_or_default();
+        let why = if self.recovers() {
+            let seconds = RECOVERY_TIMEOUT_NS / 1_000_000_000;
+            format!("it did not come back within {seconds} s")
+        } else {
+            "the scenario does not recover it (migration.postcopy.recover)".to_owned()
+        };
+        self.ask_destination(Some(format!("The link was lost in post-copy{words}, and {why}")));
     }
 
     fn completed(&mut self) {
@@ -151,7 +164,12 @@ impl Flight<'_> {
         self.end_of_migration();
         match ended {
             Ok(_) if self.pilot.interrupt.urgent() => return self.end_interrupted(),
-            Ok(state) if state.is_terminal() || state == State::Committed => self.settle(),
+            Ok(state)
+                if state.is_terminal()
+                    || matches!(state, State::Committed | State::PostcopyPaused) =>
+            {
+                self.settle();
+            }
             Ok(_) => return self.end_stuck(&format!("{text}; the migration does not end")),
             Err(_) => return self.ask_destination_and_check(text),
         }

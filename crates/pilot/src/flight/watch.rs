@@ -13,6 +13,15 @@ pub(super) const CANCEL_TIMEOUT_NS: u64 = 15_000_000_000;
 /// How long an engine may wait for an answer past the commit point; then the destination is asked.
 const COMMIT_TIMEOUT_NS: u64 = 30_000_000_000;
 
+/// How long a link that was lost in post-copy may stay away.
+pub(super) const RECOVERY_TIMEOUT_NS: u64 = 30_000_000_000;
+
+/// How long a new link may take before yet another is asked for.
+const RECOVERY_PATIENCE_NS: u64 = 2_000_000_000;
+
+/// Time between two attempts to make it anew, as long as they are refused.
+const RECOVERY_INTERVAL_NS: u64 = 300_000_000;
+
 /// The state of watching one migration.
 struct Watch {
     policy: Policy,
@@ -21,6 +30,10 @@ struct Watch {
     next_poll_ns: u64,
     next_fetch_ns: u64,
     last_state: Option<State>,
+    /// Since when the link has been lost, in post-copy.
+    lost_ns: Option<u64>,
+    next_recovery_ns: u64,
+    recoveries: u32,
 }
 
 impl Flight<'_> {
@@ -36,10 +49,14 @@ impl Flight<'_> {
             next_poll_ns: self.now_ns(),
             next_fetch_ns: 0,
             last_state: None,
+            lost_ns: None,
+            next_recovery_ns: 0,
+            recoveries: 0,
         };
         loop {
             let state = self.poll(&mut watch)?;
-            if state.is_terminal() || self.is_silent(&mut watch, state) {
+            let is_stranded = self.is_stranded(&mut watch, state);
+            if state.is_terminal() || is_stranded || self.is_silent(&mut watch, state) {
                 self.end_of_migration();
                 return Ok(());
             }
@@ -102,12 +119,55 @@ impl Flight<'_> {
         is_silent
     }
 
+    /// Whether the link was lost in post-copy and will not come back.
+    fn is_stranded(&mut self, watch: &mut Watch, state: State) -> bool {
+        if state != State::PostcopyPaused {
+            watch.lost_ns = None;
+            return false;
+        }
+        let now_ns = self.now_ns();
+        if watch.lost_ns.is_none() {
+            self.note(now_ns, "link-lost", "The link was lost in post-copy".to_owned());
+        }
+        let since_ns = *watch.lost_ns.get_or_insert(now_ns);
+        !self.recovers() || now_ns - since_ns > RECOVERY_TIMEOUT_NS
+    }
+
+    /// Whether the scenario wants a lost link to be made anew.
+    pub(super) fn recovers(&self) -> bool {
+        self.pilot.scenario.migration.postcopy.as_ref().is_some_and(|it| it.recover)
+    }
+
+    /// Asks for a new link until there is one. A refusal is no end: the other side may not have noticed yet.
+    fn recover(&mut self, watch: &mut Watch) -> Result<(), Stop> {
+        let now_ns = self.now_ns();
+        if now_ns < watch.next_recovery_ns {
+            return Ok(());
+        }
+        watch.next_recovery_ns = now_ns + RECOVERY_INTERVAL_NS;
+        match self.pilot.hypervisor.act(Action::Recover) {
+            Ok(()) => {
+                watch.recoveries += 1;
+                watch.next_recovery_ns = now_ns + RECOVERY_PATIENCE_NS;
+                let text =
+                    format!("Recovery {} began (migration.postcopy.recover)", watch.recoveries);
+                self.note(now_ns, "recover", text);
+                Ok(())
+            }
+            Err(EngineError::Failed(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Interrupts, limits, and what the scenario wants in the middle of a migration.
     fn steer(&mut self, watch: &mut Watch, state: State) -> Result<(), Stop> {
         if self.pilot.interrupt.urgent() {
             return Err(Stop::Interrupted);
         }
         let now_ns = self.now_ns();
+        if state == State::PostcopyPaused {
+            return self.recover(watch);
+        }
         if let Some(since_ns) = self.cancelled_ns {
             // A cancel that came too late is no cancel, and the silence past the commit point has its own limit.
             let is_committed = matches!(state, State::Committed | State::Postcopy);
@@ -155,7 +215,7 @@ impl Flight<'_> {
             Action::Pause => self.record.forced_ns = Some(now_ns),
             // What the scenario itself asked for is no force; what a limit brought about is.
             Action::StartPostcopy if kind == "limit" => self.record.forced_ns = Some(now_ns),
-            Action::StartPostcopy | Action::SetDowntimeLimit(_) => return Ok(()),
+            Action::StartPostcopy | Action::SetDowntimeLimit(_) | Action::Recover => return Ok(()),
         }
         self.record.reason = Some(text);
         Ok(())

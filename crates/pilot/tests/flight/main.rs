@@ -8,4 +8,5 @@ mod errors;
 mod flown;
 mod interrupts;
 mod limits;
+mod lost_link;
 mod scripted;

@@ -41,6 +41,8 @@ pub struct Script {
     /// How long each status takes.
     pub status_takes: u64,
     pub corrupt_pages: u64,
+    /// The link is lost once the guest runs on the destination; so many calls for another are refused, `None` for all.
+    pub lost_link: Option<Option<u32>>,
 }
 
 /// What comes after GO.
@@ -80,6 +82,7 @@ impl Default for Script {
             fault: None,
             status_takes: 0,
             corrupt_pages: 0,
+            lost_link: None,
         }
     }
 }
@@ -236,6 +239,14 @@ impl Scripted {
         }
     }
 
+    fn is_link_lost(&self) -> bool {
+        let asked = self.calls.iter().filter(|it| it.1 == Call::Act(Action::Recover)).count();
+        match self.script.lost_link {
+            None => false,
+            Some(refused) => refused.is_none_or(|it| asked <= it as usize),
+        }
+    }
+
     fn has_committed(&self, at_ns: u64) -> bool {
         self.go_ns().is_some_and(|it| it <= at_ns)
     }
@@ -247,6 +258,7 @@ impl Scripted {
         }
         if since(self.go_ns().map(|it| it + RESUME_NS)) {
             return match self.script.commit {
+                _ if self.is_link_lost() => State::PostcopyPaused,
                 Commit::Answered => State::Completed,
                 Commit::BrokenButRuns | Commit::BrokenAndLost => State::Undecided,
                 Commit::Silent => State::Committed,
@@ -418,7 +430,10 @@ impl Hypervisor for Scripted {
             Action::StartPostcopy => {
                 return Err(EngineError::Failed("This engine has no post-copy".to_owned()));
             }
-            Action::Cancel | Action::SetDowntimeLimit(_) => {}
+            Action::Recover if self.is_link_lost() => {
+                return Err(EngineError::Failed("The other side has not noticed yet".to_owned()));
+            }
+            Action::Cancel | Action::SetDowntimeLimit(_) | Action::Recover => {}
         }
         Ok(())
     }
@@ -426,7 +441,8 @@ impl Hypervisor for Scripted {
     fn settle(&mut self) -> Result<Settled, EngineError> {
         self.called(Call::Settle)?;
         let moments = self.moments(self.now());
-        if self.is_alive(Side::Destination) && moments.resumed_ns.is_some() {
+        if self.is_alive(Side::Destination) && !self.is_link_lost() && moments.resumed_ns.is_some()
+        {
             return Ok(Settled::Running(Box::new(moments)));
         }
         self.is_destination_killed = true;

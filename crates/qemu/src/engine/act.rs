@@ -5,6 +5,7 @@ use sterna_pilot::{Action, EngineError};
 use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
+use super::mishaps::Mishaps;
 use crate::hold::Hold;
 use crate::launch::Launched;
 use crate::settings;
@@ -23,15 +24,44 @@ impl Qemu {
         if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
             hold.begin(&mut sides.source)?;
         }
+        if self.is_broken("stay-in-switchover") {
+            let capability = json!({ "capability": "pause-before-switchover", "state": true });
+            let arguments = json!({ "capabilities": [capability] });
+            self.source()?.execute("migrate-set-capabilities", arguments)?;
+        }
         let asked_ns = monotonic_ns();
         let Launched { source, destination, way, .. } = self.sides()?;
-        let uri = transport::begin(way, source, destination)?;
+        let begun = transport::begin(way, source, destination);
+        let uri = begun.map_err(|error| match (error, destination.is_gone()) {
+            (EngineError::Failed(words), Some(end)) => {
+                EngineError::Failed(format!("{words}; destination: {end}"))
+            }
+            (error, _) => error,
+        })?;
         let accepted_ns = asked_ns.midpoint(monotonic_ns());
         self.has_migration_begun = true;
         self.accepted_ns = accepted_ns;
         self.stream_uri = Some(uri);
+        self.mishaps = Mishaps::new(&self.scenario, accepted_ns);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)
+    }
+
+    /// Lets the destination listen where it did before, and the source dial again.
+    ///
+    /// The destination is not asked for its port, since its main thread may itself wait for memory that is not there; only what goes past that thread is sure to be answered.
+    fn recover(&mut self) -> Result<(), EngineError> {
+        let uri = self.stream_uri.clone().unwrap_or_default();
+        let Launched { source, destination, .. } = self.sides()?;
+        let arguments = json!({ "uri": uri });
+        match destination.execute_out_of_band("migrate-recover", arguments) {
+            // An attempt before this one had come so far.
+            Err(EngineError::Failed(words)) if words.contains("already") => {}
+            other => other.map(|_| ())?,
+        }
+        source.execute("migrate", json!({ "uri": uri, "resume": true }))?;
+        self.recoveries += 1;
+        Ok(())
     }
 
     /// Does what the pilot wants done.
@@ -57,6 +87,7 @@ impl Qemu {
                 let arguments = json!({ "downtime-limit": limit });
                 self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
             }
+            Action::Recover => self.recover(),
             Action::StartPostcopy => {
                 self.source()?.execute("migrate-start-postcopy", Value::Null).map(|_| ())
             }

@@ -20,6 +20,9 @@ const RESUME_TIMEOUT_NS: u64 = 10_000_000_000;
 /// How long a destination may take to run the guest once the source is gone.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a destination may take to say that it lacks nothing, once the source is gone.
+const LAST_PAGE_TIMEOUT: Duration = Duration::from_millis(300);
+
 impl Qemu {
     /// The source is gone, and the guest with it, unless the destination runs it by now.
     pub(super) fn without_source(&mut self, error: EngineError) -> Result<Status, EngineError> {
@@ -113,26 +116,44 @@ impl Qemu {
         Ok(())
     }
 
-    /// A source does not notice that the other machine is gone before TCP does, which takes a quarter of an hour.
-    pub(super) fn miss_machine(&mut self, status: &mut Status) -> Result<(), EngineError> {
-        if !self.trace.has_postcopy_begun()
-            && self.lost_machine.is_none()
-            && matches!(status.state, State::Setup | State::Active | State::Switchover)
-            && let Some(Place::There(keeper)) = self.places.get(Side::Destination as usize)
-            && let Some(reason) = keeper.is_lost()
-        {
-            self.lost_machine = Some(reason);
-            // A migration that has ended meanwhile has nothing to cancel.
-            match self.source()?.execute("migrate_cancel", Value::Null) {
-                Ok(_) | Err(EngineError::Failed(_)) => {}
-                Err(error) => return Err(error),
+    /// Ends a migration whose destination is gone.
+    ///
+    /// A source may not notice: not before TCP does when the other machine is out of reach, which takes a quarter of an hour, and not at all while it waits for an order.
+    pub(super) fn miss_destination(&mut self, status: &mut Status) -> Result<(), EngineError> {
+        let is_under_way = matches!(status.state, State::Setup | State::Active | State::Switchover);
+        if is_under_way && self.lost_destination.is_none() && !self.trace.has_postcopy_begun() {
+            self.lost_destination = self.is_destination_gone();
+            if self.lost_destination.is_some() {
+                // A migration that has ended meanwhile has nothing to cancel.
+                match self.source()?.execute("migrate_cancel", Value::Null) {
+                    Ok(_) | Err(EngineError::Failed(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
-        if let (State::Cancelled, Some(reason)) = (status.state, &self.lost_machine) {
+        // The source may have met it by itself in the meantime; then its words come first.
+        if let (State::Cancelled | State::Failed, Some(reason)) =
+            (status.state, &self.lost_destination)
+        {
+            let words = status.reason.take().map(|it| format!("{it}; ")).unwrap_or_default();
+            status.reason = Some(format!("{words}{reason}"));
             status.state = State::Failed;
-            status.reason = Some(format!("The destination's machine is out of reach: {reason}"));
         }
         Ok(())
+    }
+
+    /// How the destination ended, if it has; it is asked only when there is reason to.
+    fn is_destination_gone(&mut self) -> Option<String> {
+        if let Some(Place::There(keeper)) = self.places.get(Side::Destination as usize)
+            && let Some(reason) = keeper.is_lost()
+        {
+            return Some(format!("The destination's machine is out of reach: {reason}"));
+        }
+        let destination = &mut self.sides.as_mut()?.destination;
+        if !destination.has_hung_up() {
+            return None;
+        }
+        destination.is_gone().map(|end| format!("The destination is gone: {end}"))
     }
 
     /// Adds what the destination knows, and makes sure that the guest runs on.
@@ -141,6 +162,9 @@ impl Qemu {
             let reason = status.reason.clone().unwrap_or_default();
             *status = self.undecided(reason);
             return Ok(());
+        }
+        if self.lost_destination.is_some() {
+            return self.run_source();
         }
         let sides = self.sides()?;
         let end = sides.destination.is_gone().or_else(|| error_of(&mut sides.destination));
@@ -164,25 +188,52 @@ impl Qemu {
 
     /// The destination alone can tell. If it does not run the guest, it is killed: a guest that might run is worse than one that is lost for certain.
     pub(super) fn settle_both(&mut self) -> Result<Settled, EngineError> {
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
-        let reason = loop {
-            self.drain_events();
-            let has_begun = self.trace.has_postcopy_begun();
-            let sides = self.sides()?;
-            let answer = sides.destination.execute("query-status", Value::Null);
-            match answer {
-                // In post-copy a running destination still lacks memory that only the source has.
-                Ok(answer) if answer["running"] == true && !has_begun => {
-                    return Ok(Settled::Running(Box::new(self.trace.moments().clone())));
-                }
-                Ok(_) if has_begun => break "post-copy cannot go on".to_owned(),
-                Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
-                Ok(_) => break "the destination does not run the guest and was killed".to_owned(),
-                Err(error) => break error.to_string(),
-            }
+        let reason = match self.trace.has_postcopy_begun() {
+            true => self.await_last_page(),
+            false => self.await_guest(),
         };
-        self.sides()?.destination.kill();
-        Ok(Settled::Lost(format!("no side can run the guest: {reason}")))
+        match reason {
+            None => Ok(Settled::Running(Box::new(self.trace.moments().clone()))),
+            Some(reason) => {
+                self.sides()?.destination.kill();
+                Ok(Settled::Lost(format!("no side can run the guest: {reason}")))
+            }
+        }
+    }
+
+    /// In post-copy a destination that runs still lacks memory that only the source has, unless it has said that it lacks nothing. It is not asked, for it might wait for that memory itself.
+    fn await_last_page(&mut self) -> Option<String> {
+        let deadline = Instant::now() + LAST_PAGE_TIMEOUT;
+        loop {
+            self.drain_events();
+            if self.trace.is_destination_done() {
+                return None;
+            }
+            if Instant::now() >= deadline {
+                return Some(
+                    "the rest of its memory can no longer reach the destination".to_owned(),
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn await_guest(&mut self) -> Option<String> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            self.drain_events();
+            let sides = self.sides.as_mut()?;
+            match sides.destination.execute("query-status", Value::Null) {
+                Ok(answer) if answer["running"] == true => return None,
+                Ok(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                Ok(_) => {
+                    return Some(
+                        "the destination does not run the guest and was killed".to_owned(),
+                    );
+                }
+                Err(error) => return Some(error.to_string()),
+            }
+        }
     }
 }
 

@@ -101,6 +101,9 @@ impl Qemu {
         if let Some(uri) = &self.stream_uri {
             add("stream_uri", uri.clone().into());
         }
+        if self.recoveries > 0 {
+            add("postcopy_recoveries", self.recoveries.into());
+        }
         if let (Some(tls), Some(seen)) = (&self.scenario.migration.tls, self.encryption()) {
             add("tls", seen.to_details(tls));
         }

@@ -54,13 +54,13 @@ impl Qemu {
         self.evidence.see_source(&answer);
         self.polls.add(at_ns, &answer);
         let mut status = self.trace.poll(at_ns, &answer);
-        self.miss_machine(&mut status)?;
+        self.miss_destination(&mut status)?;
         match status.state {
             State::Committed => match self.file() {
                 Some(path) => self.await_load(&path, &mut status)?,
                 None => self.await_resume(&mut status)?,
             },
-            State::Postcopy => self.check_postcopy(&mut status)?,
+            State::Postcopy | State::PostcopyPaused => self.check_postcopy(&mut status)?,
             State::Failed => self.explain_failure(&mut status)?,
             _ => {}
         }

@@ -1,12 +1,13 @@
 //! QEMU as the pilot flies it.
 //!
-//! The files follow the flight: [`boot`], [`follow`], [`act`], [`ending`]; [`facts`] is what the report gets.
+//! The files follow the flight: [`boot`], [`follow`], [`act`], [`mishaps`], [`ending`]; [`facts`] is what the report gets.
 
 mod act;
 mod boot;
 mod ending;
 mod facts;
 mod follow;
+mod mishaps;
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use sterna_report::{Engine, IntegrityDetail, Side, Warning};
 use sterna_scenario::{Scenario, TlsMode};
 use sterna_sys::clock::monotonic_ns;
 use tempfile::TempDir;
+
+use mishaps::Mishaps;
 
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
@@ -68,8 +71,10 @@ pub struct Qemu {
     is_file_loading: bool,
     stream_uri: Option<String>,
     completed_since_ns: Option<u64>,
-    /// Why the destination's machine does not answer any more.
-    lost_machine: Option<String>,
+    /// Why the destination does not answer any more.
+    lost_destination: Option<String>,
+    recoveries: u32,
+    mishaps: Mishaps,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
 }
@@ -103,7 +108,9 @@ impl Qemu {
             is_file_loading: false,
             stream_uri: None,
             completed_since_ns: None,
-            lost_machine: None,
+            lost_destination: None,
+            recoveries: 0,
+            mishaps: Mishaps::default(),
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
@@ -187,11 +194,13 @@ impl Hypervisor for Qemu {
 
     fn status(&mut self) -> Result<Status, EngineError> {
         let status = self.poll_and_hold()?;
+        self.strike(&status)?;
         if status.at_ns >= self.next_ping_ns {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();
         }
-        if status.state.is_terminal() {
+        // One that lacks memory might never answer.
+        if status.state.is_terminal() && status.state != State::Undecided {
             let destination = &mut self.sides()?.destination;
             if let Ok(answer) = destination.execute("query-migrate", Value::Null) {
                 self.evidence.see_destination(&answer);

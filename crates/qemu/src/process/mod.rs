@@ -84,6 +84,21 @@ impl QemuProcess {
         self.qmp.execute(command, arguments)
     }
 
+    /// Gives a command past QEMU's main thread, which may be busy or wait for memory.
+    pub fn execute_out_of_band(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Value, EngineError> {
+        let outcome = self.qmp.execute_out_of_band(command, arguments);
+        outcome.map_err(|error| self.explain(error))
+    }
+
+    /// Whether QEMU has hung up, as far as that is known by now; nothing is asked for it.
+    pub fn has_hung_up(&self) -> bool {
+        self.qmp.has_ended()
+    }
+
     /// Hands QEMU an open file, which it then knows by this name; that works on this machine only.
     pub fn give_descriptor(
         &mut self,

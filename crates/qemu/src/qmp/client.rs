@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +30,7 @@ pub struct Client {
     socket: UnixStream,
     incoming: Receiver<Message>,
     events: Arc<Mutex<VecDeque<Event>>>,
+    has_ended: Arc<AtomicBool>,
     greeting: Greeting,
     has_oob: bool,
     next_id: u64,
@@ -56,10 +58,14 @@ impl Client {
         let reading = socket.try_clone().map_err(|_| QmpError::Closed)?;
         let (sender, incoming) = channel();
         let events = Arc::new(Mutex::new(VecDeque::new()));
-        let theirs = Arc::clone(&events);
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let (theirs, ended) = (Arc::clone(&events), Arc::clone(&has_ended));
         std::thread::Builder::new()
             .name("qmp".to_owned())
-            .spawn(move || read_all(reading, &sender, &theirs, &stamps))
+            .spawn(move || {
+                read_all(reading, &sender, &theirs, &stamps);
+                ended.store(true, Ordering::Relaxed);
+            })
             .map_err(|_| QmpError::Closed)?;
         let greeting = match incoming.recv_timeout(timeout) {
             Ok(Message::Greeting(greeting)) => greeting,
@@ -73,8 +79,16 @@ impl Client {
             }
         };
         let has_oob = greeting.capabilities.iter().any(|it| it == "oob");
-        let mut client =
-            Client { socket, incoming, events, greeting, has_oob, next_id: 1, end: None };
+        let mut client = Client {
+            socket,
+            incoming,
+            events,
+            has_ended,
+            greeting,
+            has_oob,
+            next_id: 1,
+            end: None,
+        };
         let enable: &[&str] = if has_oob { &["oob"] } else { &[] };
         client.execute("qmp_capabilities", json!({ "enable": enable }))?;
         Ok(client)
@@ -117,6 +131,11 @@ impl Client {
     ) -> Result<Value, QmpError> {
         let how = if self.has_oob { "exec-oob" } else { "execute" };
         self.order(how, command, arguments, None)
+    }
+
+    /// Whether QEMU has closed the connection, as far as that is known by now.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
     }
 
     /// The events read since the last time, oldest first.

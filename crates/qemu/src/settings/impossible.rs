@@ -1,7 +1,7 @@
 //! What no QEMU can do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{Scenario, SwitchoverDecision, TlsMode, Transport};
+use sterna_scenario::{FaultAction, Scenario, SwitchoverDecision, TlsMode, Transport};
 
 /// What no QEMU can do; nothing has been started yet.
 pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
@@ -16,9 +16,15 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
         ),
         (
-            scenario.faults.is_some(),
+            scenario.faults.as_ref().is_some_and(|it| !it.0.iter().all(|it| can_strike(it.action))),
             "faults",
-            "only the engine emulator lets things go wrong on purpose in this version; drop the [[fault]] tables",
+            "with QEMU a link can drop and a side can be killed, but nothing be stalled, corrupted or delayed; use drop and kill alone, or the emulator",
+        ),
+        (
+            migration.postcopy.as_ref().is_some_and(|it| it.recover)
+                && !matches!(migration.transport, Transport::Tcp | Transport::Unix),
+            "migration.postcopy.recover",
+            "a link can be made anew with transport tcp and unix alone; use one of these",
         ),
         (
             migration.limit_in_switchover,
@@ -45,6 +51,10 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
         .collect()
 }
 
+fn can_strike(action: FaultAction) -> bool {
+    matches!(action, FaultAction::Drop | FaultAction::Kill)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +71,17 @@ mod tests {
         let found = impossible(&scenario("[migration]\nswitchover-decision = \"effective\""));
         assert_eq!(found[0].field, "migration.switchover-decision");
         assert!(impossible(&scenario("[migration]\nswitchover-decision = \"qemu\"")).is_empty());
+    }
+
+    #[test]
+    fn faults_are_what_can_happen_to_a_process_and_a_link() {
+        let stalls = "faults = \"at=1s,action=drop;at=2s,action=stall\"";
+        assert_eq!(impossible(&scenario(stalls))[0].field, "faults");
+        assert!(impossible(&scenario("faults = \"at=1s,action=kill\"")).is_empty());
+    }
+
+    #[test]
+    fn certificates_need_a_name_to_be_checked_against() {
         let theirs = "mode = \"x509\"\ncredentials = \"/certs\"";
         let over_unix = format!("[migration]\ntransport = \"unix\"\n[migration.tls]\n{theirs}");
         assert_eq!(impossible(&scenario(&over_unix))[0].field, "migration.tls.hostname");

@@ -169,6 +169,7 @@ mod tests {
             ("migration.downtime.steps", "5"),
             ("migration.downtime.every", "5s"),
             ("migration.postcopy.preempt", "true"),
+            ("migration.postcopy.recover", "false"),
             ("migration.auto-converge.initial", "20"),
             ("migration.auto-converge.increment", "10"),
             ("migration.auto-converge.max", "99"),

@@ -278,6 +278,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "unlimited",
         "What the background stream may use after the switch, or unlimited"
     ),
+    technique!(
+        "migration.postcopy.recover",
+        postcopy.recover,
+        "Whether a link that is lost after the switch is made anew; otherwise the guest is lost with it"
+    ),
     row!(
         "migration.pause.after-passes",
         Some("5"),

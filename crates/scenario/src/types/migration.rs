@@ -105,6 +105,8 @@ pub struct Postcopy {
     /// What the background stream may use after the switch; requested pages may exceed it. `None` for as much as
     /// there is.
     pub max_bandwidth: Option<Rate>,
+    /// Whether a link that is lost after the switch is made anew. Otherwise the guest is lost with it.
+    pub recover: bool,
 }
 
 /// Stop the guest, so that the rest can be sent.
@@ -264,7 +266,7 @@ impl Default for DowntimeSteps {
 
 impl Default for Postcopy {
     fn default() -> Postcopy {
-        Postcopy { trigger: None, preempt: true, max_bandwidth: None }
+        Postcopy { trigger: None, preempt: true, max_bandwidth: None, recover: false }
     }
 }
 

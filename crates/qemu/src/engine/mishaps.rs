@@ -1,0 +1,125 @@
+//! What goes wrong on purpose, as far as it can be done to a QEMU: its connections break, or it dies.
+
+use serde_json::{Value, json};
+use sterna_pilot::{EngineError, RecordedEvent, Status};
+use sterna_report::EventSide;
+use sterna_scenario::{Fault, FaultAction, FaultMoment, FaultSide, Scenario};
+use sterna_sys::clock::monotonic_ns;
+
+use super::Qemu;
+use crate::launch::Launched;
+
+/// The faults that have not struck yet.
+#[derive(Debug, Default)]
+pub(super) struct Mishaps {
+    waiting: Vec<Fault>,
+    accepted_ns: u64,
+    postcopy_ns: Option<u64>,
+}
+
+impl Mishaps {
+    /// Those of a migration that was accepted at this moment.
+    pub fn new(scenario: &Scenario, accepted_ns: u64) -> Mishaps {
+        let waiting = scenario.faults.as_ref().map(|it| it.0.clone()).unwrap_or_default();
+        Mishaps { waiting, accepted_ns, postcopy_ns: None }
+    }
+
+    /// Takes the faults that are due, in the order in which they were written.
+    fn due(&mut self, status: &Status, is_postcopy: bool) -> Vec<Fault> {
+        if is_postcopy {
+            self.postcopy_ns.get_or_insert(status.at_ns);
+        }
+        let is_over = |from_ns: u64, span: std::time::Duration| {
+            u128::from(status.at_ns.saturating_sub(from_ns)) >= span.as_nanos()
+        };
+        let is_due = |fault: &Fault| match fault.moment {
+            FaultMoment::Pass(number) => status.pass.is_some_and(|it| it >= u64::from(number)),
+            FaultMoment::Bytes(bytes) => status.transferred_bytes.is_some_and(|it| it >= bytes.0),
+            FaultMoment::Time(span) => is_over(self.accepted_ns, span.0),
+            FaultMoment::Postcopy(span) => self.postcopy_ns.is_some_and(|it| is_over(it, span.0)),
+        };
+        let (due, waiting) = self.waiting.iter().copied().partition(is_due);
+        self.waiting = waiting;
+        due
+    }
+}
+
+impl Qemu {
+    /// Strikes with the faults that are due; a poll sees the moment at most 50 ms late.
+    pub(super) fn strike(&mut self, status: &Status) -> Result<(), EngineError> {
+        if status.state.is_terminal() {
+            return Ok(());
+        }
+        let is_postcopy = self.trace.has_postcopy_begun();
+        for fault in self.mishaps.due(status, is_postcopy) {
+            let side = match fault.side {
+                FaultSide::Source => EventSide::Source,
+                FaultSide::Destination => EventSide::Destination,
+            };
+            let outcome = self.strike_with(fault, is_postcopy);
+            let result = match &outcome {
+                // QEMU may have nothing to break yet, or no longer.
+                Err(EngineError::Failed(words)) => format!(", which QEMU refused: {words}"),
+                _ => String::new(),
+            };
+            let text = format!("On purpose: {fault}{result}");
+            let (at_ns, kind) = (monotonic_ns(), "fault".to_owned());
+            self.events.push(RecordedEvent { at_ns, side, kind, text });
+            match outcome {
+                Err(error) if !matches!(error, EngineError::Failed(_)) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A link breaks past QEMU's main thread, as a network's would.
+    fn strike_with(&mut self, fault: Fault, is_postcopy: bool) -> Result<(), EngineError> {
+        let Launched { source, destination, .. } = self.sides()?;
+        let qemu = match fault.side {
+            FaultSide::Source => source,
+            FaultSide::Destination => destination,
+        };
+        let (command, arguments) = match (fault.action, is_postcopy) {
+            (FaultAction::Kill, _) => {
+                qemu.kill();
+                return Ok(());
+            }
+            (_, true) => ("migrate-pause", Value::Null),
+            (_, false) => ("yank", json!({ "instances": [{ "type": "migration" }] })),
+        };
+        qemu.execute_out_of_band(command, arguments).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn faults_strike_once_and_at_their_moment() {
+        let text = "faults = \"at=3s,action=drop;at-pass=2,action=kill;at-bytes=1MiB,action=drop;at-postcopy=1s,action=drop\"\n[migration.postcopy]\nafter = \"9s\"";
+        let scenario = Scenario::from_toml(text, "test.toml").unwrap();
+        let mut mishaps = Mishaps::new(&scenario, SECOND);
+        let mut look = |seconds: u64, pass, bytes, is_postcopy| {
+            let status = Status {
+                at_ns: SECOND + seconds * SECOND,
+                pass: Some(pass),
+                transferred_bytes: Some(bytes),
+                ..Status::default()
+            };
+            let due = mishaps.due(&status, is_postcopy);
+            let first = |it: &Fault| it.to_string().split(',').next().unwrap().to_owned();
+            due.iter().map(first).collect::<Vec<_>>()
+        };
+        let nothing: Vec<String> = Vec::new();
+        assert_eq!(look(1, 1, 9, false), nothing);
+        assert_eq!(look(2, 1, 1 << 20, false), ["at-bytes=1MiB"]);
+        assert_eq!(look(3, 2, 1 << 20, false), ["at=3s", "at-pass=2"]);
+        assert_eq!(look(5, 2, 1 << 20, true), nothing);
+        assert_eq!(look(6, 2, 1 << 20, true), ["at-postcopy=1s"]);
+        assert_eq!(look(9, 9, 1 << 30, true), nothing);
+    }
+}
