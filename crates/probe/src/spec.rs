@@ -32,7 +32,7 @@ pub enum Probes {
     /// What the engine finds useful: UDP every 10 ms where there is a network, else none.
     #[default]
     Default,
-    /// These, at most [`MOST_PROBES`]; nothing is probed without any.
+    /// These, at most `MOST_PROBES`; nothing is probed without any.
     These(Vec<Probe>),
 }
 

@@ -5,7 +5,7 @@
 //!     └────────────── any error: tell the source, never run the guest ──┘
 //! ```
 //!
-//! At a switch to post-copy `Listen` stands in the place of `Finished`, and between RUNNING and completed the rest is fetched; see [`postcopy`].
+//! At a switch to post-copy `Listen` stands in the place of `Finished`, and between RUNNING and completed the rest is fetched; see `postcopy`.
 //!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
