@@ -71,7 +71,11 @@ impl Qemu {
             Action::Cancel if has_begun => Err(EngineError::Failed(
                 "post-copy has begun, and the guest lives on both sides".to_owned(),
             )),
-            Action::Cancel => self.source()?.execute("migrate_cancel", Value::Null).map(|_| ()),
+            Action::Cancel => {
+                self.source()?.execute("migrate_cancel", Value::Null)?;
+                self.is_cancelled_by_us = true;
+                Ok(())
+            }
             Action::Pause => {
                 self.source()?.execute("stop", Value::Null)?;
                 self.is_paused_by_us = true;

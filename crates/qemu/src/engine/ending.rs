@@ -120,7 +120,8 @@ impl Qemu {
     ///
     /// A source may not notice: not before TCP does when the other machine is out of reach, which takes a quarter of an hour, and not at all while it waits for an order.
     pub(super) fn miss_destination(&mut self, status: &mut Status) -> Result<(), EngineError> {
-        let is_under_way = matches!(status.state, State::Setup | State::Active | State::Switchover);
+        let is_under_way = !self.is_cancelled_by_us
+            && matches!(status.state, State::Setup | State::Active | State::Switchover);
         if is_under_way && self.lost_destination.is_none() && !self.trace.has_postcopy_begun() {
             self.lost_destination = self.is_destination_gone();
             if self.lost_destination.is_some() {

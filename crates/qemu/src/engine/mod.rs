@@ -73,6 +73,8 @@ pub struct Qemu {
     completed_since_ns: Option<u64>,
     /// Why the destination does not answer any more.
     lost_destination: Option<String>,
+    /// A destination ends by itself when its stream does, also before the source says that it has been cancelled.
+    is_cancelled_by_us: bool,
     recoveries: u32,
     mishaps: Mishaps,
     next_ping_ns: u64,
@@ -109,6 +111,7 @@ impl Qemu {
             stream_uri: None,
             completed_since_ns: None,
             lost_destination: None,
+            is_cancelled_by_us: false,
             recoveries: 0,
             mishaps: Mishaps::default(),
             next_ping_ns: 0,
