@@ -145,7 +145,7 @@ fn our_own_death_leaves_nothing_there() {
 fn a_cable_that_is_cut_ends_both_ends() {
     let (Some(bench), Some(machine)) = (Bench::new(), Machine::new()) else { return };
     let there = machine.destination();
-    let quick = ["--ssh-option", "ServerAliveInterval=1", "--progress", "plain"];
+    let quick = ["--ssh-option", "ServerAliveInterval=2", "--progress", "plain"];
     let mut running = bench.run(&[&words(&there)[..], &NEVER_ENDING, &quick].concat()).start();
     running.wait_for("active");
     machine.cut();

@@ -150,6 +150,6 @@ fn completions_and_manual_are_made_from_the_same_tree() {
 #[test]
 fn a_host_started_by_hand_says_what_it_is_for() {
     let output = sterna(&["host"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("sterna run"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("give it an address by --listen"));
 }
