@@ -63,7 +63,7 @@ fn work(
         let left = (made > 0).then(|| began.elapsed() / made * (jobs.len() - index - 1) as u32);
         let left = left.map_or(String::new(), |it| format!(", about {} s left", it.as_secs()));
         let kept = if is_kept { "kept" } else { "ended" };
-        output.progress(&format!("[{}/{}] {} {kept}{left}", index + 1, jobs.len(), entry.line()));
+        output.progress(&format!("[{}/{}] {} {kept}{left}\n", index + 1, jobs.len(), entry.line()));
         let is_failure = entry.exit_code != 0;
         manifest.runs.push(entry);
         // After every run, so that whatever ends the batch leaves a true manifest.
