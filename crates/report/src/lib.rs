@@ -23,6 +23,7 @@ mod file;
 mod identity;
 mod integrity;
 mod probe;
+pub mod readers;
 mod report;
 mod schema;
 mod series;

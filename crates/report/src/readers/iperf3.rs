@@ -1,0 +1,216 @@
+//! What `iperf3 -J` prints: a stream over the link, often watched while a guest moved.
+//!
+//! It knows of no migration. Its intervals become the time line, intervals in which nothing arrived
+//! become outages of a probe, and what a migration would have besides stays unknown.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::foreign::{moment, report, set, warn, warn_of_unmapped};
+use crate::{Direction, Outage, Poll, Probe, Report, Verdict, statistics};
+
+type Rest = BTreeMap<String, Value>;
+
+#[derive(Deserialize)]
+struct File {
+    start: Start,
+    intervals: Vec<Interval>,
+    end: End,
+    error: Option<String>,
+    title: Option<String>,
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+#[derive(Default, Deserialize)]
+struct Start {
+    version: Option<String>,
+    system_info: Option<String>,
+    timestamp: Option<Timestamp>,
+    test_start: Option<Rest>,
+}
+
+#[derive(Deserialize)]
+struct Timestamp {
+    timesecs: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Interval {
+    sum: Option<Sum>,
+    sum_bidir_reverse: Option<Value>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Sum {
+    start: f64,
+    end: f64,
+    bytes: u64,
+    bits_per_second: f64,
+    #[serde(default)]
+    omitted: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct End {
+    sum: Option<Rest>,
+    sum_sent: Option<Rest>,
+    sum_received: Option<Rest>,
+    cpu_utilization_percent: Option<Value>,
+}
+
+/// Reads the result of a client or a server.
+pub(super) fn read(bytes: &[u8]) -> Result<Report, String> {
+    let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if file.intervals.is_empty() && file.error.is_none() {
+        return Err("its `intervals` are empty: nothing was measured".to_owned());
+    }
+    let version = file.start.version.as_deref().map(|it| it.trim_start_matches("iperf "));
+    let mut report = report("iperf3", version, "iperf3");
+    if let Some(epoch) = file.start.timestamp.as_ref().and_then(|it| it.timesecs) {
+        report.started_at = moment(epoch).unwrap_or(report.started_at);
+    }
+    if let Some(title) = &file.title {
+        set(&mut report.scenario, "name", title.as_str());
+    }
+    let sums: Vec<Sum> =
+        file.intervals.iter().filter_map(|it| it.sum.clone()).filter(|it| !it.omitted).collect();
+    report.timeline = timeline(&sums);
+    report.probes = probes(&file, &sums);
+    add_summary(&file, &sums, &mut report);
+    add_details(&file, &mut report);
+    warn_of_unmapped(&mut report, unmapped(&file));
+    Ok(report)
+}
+
+fn timeline(sums: &[Sum]) -> Vec<Poll> {
+    let mut transferred: u64 = 0;
+    let poll = |sum: &Sum| {
+        transferred = transferred.saturating_add(sum.bytes);
+        poll_at(sum.end, transferred, Some(sum.bits_per_second / 8.0))
+    };
+    let first = sums.first().map(|it| poll_at(it.start, 0, None));
+    first.into_iter().chain(sums.iter().map(poll)).collect()
+}
+
+fn poll_at(t_seconds: f64, transferred: u64, bandwidth: Option<f64>) -> Poll {
+    Poll {
+        t_seconds,
+        state: "active".to_owned(),
+        pass: None,
+        remaining_bytes: None,
+        transferred_bytes: Some(transferred),
+        bandwidth_bytes_per_second: bandwidth,
+        dirty_rate_bytes_per_second: None,
+        threshold_bytes: None,
+        expected_downtime_seconds: None,
+        throttle_percent: None,
+    }
+}
+
+/// The stream as an observer: neighbouring intervals without a byte are one outage.
+fn probes(file: &File, sums: &[Sum]) -> Vec<Probe> {
+    let mut outages: Vec<Outage> = Vec::new();
+    let mut is_silent = false;
+    for sum in sums {
+        let length = sum.end - sum.start;
+        match (sum.bytes == 0, is_silent, outages.last_mut()) {
+            (true, true, Some(last)) => last.length_seconds += length,
+            (true, _, _) => outages.push(Outage {
+                start_seconds: sum.start,
+                length_seconds: length,
+                has_ended: false,
+                lost: None,
+                direction: Direction::RoundTrip,
+            }),
+            (false, true, Some(last)) => last.has_ended = true,
+            (false, _, _) => {}
+        }
+        is_silent = sum.bytes == 0;
+    }
+    let datagrams = |name: &str| file.end.sum.as_ref()?.get(name)?.as_u64();
+    let lost = datagrams("lost_packets");
+    let sent = datagrams("packets");
+    let protocol = file.start.test_start.as_ref().and_then(|it| it.get("protocol"));
+    let is_udp = protocol.and_then(Value::as_str).is_some_and(|it| it.eq_ignore_ascii_case("udp"));
+    vec![Probe {
+        kind: format!("iperf3-{}", if is_udp { "udp" } else { "tcp" }),
+        interval_seconds: statistics::median(&lengths(sums)),
+        sent,
+        received: sent.zip(lost).map(|(sent, lost)| sent.saturating_sub(lost)),
+        duplicates: None,
+        round_trip: None,
+        late_seconds: None,
+        outages,
+    }]
+}
+
+fn lengths(sums: &[Sum]) -> Vec<f64> {
+    sums.iter().map(|it| it.end - it.start).collect()
+}
+
+fn add_summary(file: &File, sums: &[Sum], report: &mut Report) {
+    let number = |rest: &Option<Rest>, name: &str| rest.as_ref()?.get(name)?.as_f64();
+    let ends = [&file.end.sum_received, &file.end.sum_sent, &file.end.sum];
+    let first = |name: &str| ends.iter().find_map(|it| number(it, name).filter(|it| *it > 0.0));
+    let summary = &mut report.summary;
+    summary.verdict = Verdict::Interrupted;
+    summary.verdict_reason = Some(match &file.error {
+        Some(error) => format!("No migration, but a stream that iperf3 ended: {error}"),
+        None => {
+            "No migration, but a stream that iperf3 sent; how a migration ended it does not know"
+                .to_owned()
+        }
+    });
+    summary.wire_bytes = first("bytes").map(|it| it as u64);
+    summary.bandwidth_mean_bytes_per_second = first("bits_per_second").map(|it| it / 8.0);
+    let step = statistics::median(&lengths(sums));
+    let is_window = step.is_some_and(|it| {
+        (it - statistics::BANDWIDTH_WINDOW_SECONDS).abs()
+            < 0.1 * statistics::BANDWIDTH_WINDOW_SECONDS
+    });
+    if is_window {
+        let rates = || sums.iter().map(|it| it.bits_per_second / 8.0);
+        summary.bandwidth_min_bytes_per_second = rates().min_by(f64::total_cmp);
+        summary.bandwidth_max_bytes_per_second = rates().max_by(f64::total_cmp);
+    } else if let Some(step) = step {
+        let text = format!(
+            "Least and greatest bandwidth are those of windows of 100 ms, and the intervals are of {step:.1} s: see the time line (`iperf3 -i 0.1` would do)"
+        );
+        warn(report, "not-mapped", text);
+    }
+}
+
+fn add_details(file: &File, report: &mut Report) {
+    let details = &mut report.engine.details;
+    details.insert("read_from".to_owned(), json!("iperf3"));
+    let test = file.start.test_start.as_ref();
+    let protocol = test.and_then(|it| it.get("protocol")).and_then(Value::as_str);
+    report.engine.transport = protocol.map(str::to_lowercase);
+    let parts = [
+        ("system_info", json!(file.start.system_info)),
+        ("test_start", json!(test)),
+        ("sum_sent", json!(file.end.sum_sent)),
+        ("sum_received", json!(file.end.sum_received)),
+        ("sum", json!(file.end.sum)),
+        ("cpu_utilization_percent", json!(file.end.cpu_utilization_percent)),
+    ];
+    for (name, value) in parts {
+        if !value.is_null() {
+            details.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn unmapped(file: &File) -> Vec<String> {
+    let mut names: Vec<String> = file.rest.keys().cloned().collect();
+    if file.intervals.iter().any(|it| it.sum_bidir_reverse.is_some()) {
+        names.push("intervals.sum_bidir_reverse".to_owned());
+    }
+    if file.intervals.iter().any(|it| it.sum.is_none()) {
+        names.push("intervals without sum".to_owned());
+    }
+    names
+}
