@@ -202,12 +202,13 @@ fn json(path: &Path, bytes: &[u8]) -> Result<Found, AnyReadError> {
     let is_guestperf =
         header.progress_history.is_some() && header.hardware.is_some() && header.scenario.is_some();
     let is_iperf3 = header.start.is_some() && header.intervals.is_some() && header.end.is_some();
-    let (format, read): (_, fn(&[u8]) -> Result<Report, String>) = match () {
-        () if is_guestperf => (Format::Guestperf, guestperf::read),
-        () if is_iperf3 => (Format::Iperf3, iperf3::read),
-        () => return Err(unknown(path, "it is JSON without the fields of any known result")),
-    };
-    found(path, format, read(bytes))
+    if is_guestperf {
+        return found(path, Format::Guestperf, guestperf::read(bytes));
+    }
+    if is_iperf3 {
+        return found(path, Format::Iperf3, iperf3::read(bytes));
+    }
+    Err(unknown(path, "it is JSON without the fields of any known result"))
 }
 
 fn ours(path: &Path, bytes: &[u8]) -> Result<Found, AnyReadError> {
