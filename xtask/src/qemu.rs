@@ -28,8 +28,8 @@ exec "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/
 
 /// Fetches and unpacks, unless it was done before; prints the program.
 pub fn run() -> Result<()> {
+    let program = program()?;
     let cache = cache()?;
-    let program = cache.join("qemu-system-x86_64");
     if !program.exists() {
         fs::create_dir_all(&cache)?;
         let packages = fetch(&cache.join("apt"))?;
@@ -49,6 +49,11 @@ pub fn run() -> Result<()> {
     eprint!("{}", String::from_utf8_lossy(&version.stdout));
     println!("{}", program.display());
     Ok(())
+}
+
+/// The program, whether it has been fetched or not.
+pub fn program() -> Result<PathBuf> {
+    Ok(cache()?.join("qemu-system-x86_64"))
 }
 
 fn cache() -> Result<PathBuf> {

@@ -14,9 +14,11 @@ mod host_process;
 mod link;
 pub mod migration;
 mod probe;
+mod shared_link;
 mod tracker;
 mod transport;
 
 pub use engine::places::{Place, Places};
 pub use engine::{Emulator, EmulatorOptions};
 pub use probe::{DEFAULT_RUN, available_bytes, probe_host};
+pub use shared_link::SharedLink;

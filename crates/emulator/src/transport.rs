@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_sys::{interface, socket};
 use sterna_wire::control::Endpoint;
 use sterna_wire::tls::{Credentials, TlsError, TlsStream};
@@ -290,6 +291,14 @@ impl Socket {
     /// Whether bytes have been received that the descriptor no longer tells of.
     pub fn has_received(&self) -> bool {
         matches!(self, Socket::Tls(it) if it.has_received())
+    }
+
+    /// Whether either side has ended the connection, as far as the kernel knows without reading it.
+    pub fn has_ended(&self) -> bool {
+        let ends = PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP;
+        let mut found = [PollFd::new(self, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut found, Some(&at_once)).is_ok_and(|_| found[0].revents().intersects(ends))
     }
 
     /// The address of the peer; `None` for Unix sockets.

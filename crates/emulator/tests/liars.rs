@@ -30,11 +30,7 @@ impl Host {
     fn prepared(side: Side) -> Host {
         let (control, theirs) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
-            let options = HostOptions {
-                token: Some("token".to_owned()),
-                tls_directory: None,
-                addresses: None,
-            };
+            let options = HostOptions { token: Some("token".to_owned()), ..HostOptions::default() };
             host::serve(theirs, &options)
         });
         let mut host = Host { control, server: Some(server) };

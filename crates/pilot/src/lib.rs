@@ -8,6 +8,7 @@
 
 mod assemble;
 mod clock;
+mod fleet;
 mod flight;
 mod hypervisor;
 mod interrupt;
@@ -17,8 +18,9 @@ mod probe;
 mod record;
 mod warnings;
 
-pub use assemble::{Identity, assemble};
+pub use assemble::{Identity, assemble, assemble_fleet};
 pub use clock::{Clock, RealClock, SimulatedClock};
+pub use fleet::{Seat, fly_fleet};
 pub use flight::Pilot;
 pub use hypervisor::{
     Action, ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair,

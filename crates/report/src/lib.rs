@@ -20,6 +20,7 @@ pub mod dirty;
 pub mod doctor;
 mod document;
 mod file;
+mod fleet;
 mod identity;
 mod integrity;
 mod probe;
@@ -33,6 +34,7 @@ mod verdict;
 
 pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
+pub use fleet::{Fleet, FleetGuest, Spread};
 pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{CorruptPage, Integrity, IntegrityDetail, Word};
 pub use probe::{Direction, Outage, Probe, RoundTrip};

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Clock, CpuSample, Engine, Event, GuestSample, Host, Pass, Poll, Probe, Summary, Tool, Warning,
+    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary, Tool,
+    Warning,
 };
 
 /// What stands in the field `schema` of every report.
@@ -64,6 +65,12 @@ pub struct Report {
     /// Reasons to trust a number less, with advice.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// Several guests over one link; null for one guest. Passes, timeline, samples and events are
+    /// then those of each guest, and empty here; the summary is that of the whole: the worst ending,
+    /// the total time of all, the worst downtime and blackout, and sums of lost work, passes, pages
+    /// and bytes.
+    #[serde(default)]
+    pub fleet: Option<Fleet>,
 }
 
 impl Report {
@@ -93,6 +100,7 @@ impl Report {
             clocks: Vec::new(),
             probes: Vec::new(),
             warnings: Vec::new(),
+            fleet: None,
         }
     }
 

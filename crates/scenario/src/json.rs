@@ -111,6 +111,7 @@ mod tests {
                     "xbzrle": null, "tls": null, "hold": null,
                 },
                 "link": { "latency": "1ms", "bandwidth": null },
+                "fleet": null,
                 "limits": { "max-time": "5m", "max-passes": null, "then": "cancel" },
                 "timing": { "warmup": "2s", "cooldown": "2s", "sample-interval": "100ms" },
             })

@@ -42,9 +42,9 @@ pub use suite::{Suite, SuiteError, SuiteRun};
 pub use tables::{Table, tables};
 pub use types::{
     AutoConverge, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
-    FaultError, FaultMoment, FaultSide, Faults, Guest, Hold, HugePages, LimitAction, Limits, Link,
-    Migration, Multifd, Pause, Placement, Postcopy, Scenario, SwitchoverDecision, Timing, Tls,
-    TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
+    FaultChannel, FaultError, FaultMoment, FaultSide, Faults, Fleet, Guest, Hold, HugePages,
+    LimitAction, Limits, Link, Migration, Multifd, Pause, Placement, Postcopy, Scenario,
+    SwitchoverDecision, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

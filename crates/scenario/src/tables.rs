@@ -159,6 +159,15 @@ const TABLES: &[Table] = &[
         },
         |s| s.link = None
     ),
+    technique!(
+        "fleet",
+        "Several guests over one link, which [link] bandwidth is shared by",
+        |s| s.fleet.is_some(),
+        |s| {
+            s.fleet.get_or_insert_default();
+        },
+        |s| s.fleet = None
+    ),
     always(
         "limits",
         "When the migration has taken long enough; the limit that is reached first counts",

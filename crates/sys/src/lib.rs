@@ -16,6 +16,7 @@
 //! - [`diff_map`]: where two copies of a page differ.
 //! - [`page_write`]: whole pages written as programs write them.
 //! - [`interface`]: addresses of network interfaces.
+//! - [`shared`]: words that several processes share.
 //! - [`socket`]: the few socket options that `std` does not offer.
 
 pub mod clock;
@@ -25,6 +26,7 @@ mod kernel;
 pub mod numa;
 pub mod process;
 pub mod region;
+pub mod shared;
 pub mod socket;
 pub mod tracking;
 

@@ -118,6 +118,50 @@ fn set_int(
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Bytes that the peer of a TCP connection has acknowledged so far; the count only grows.
+///
+/// # Errors
+/// Not a TCP socket, or a kernel before 4.1, which does not count them.
+pub fn acknowledged_bytes(socket: impl AsFd) -> io::Result<u64> {
+    // From linux/tcp.h: `tcpi_bytes_acked`, behind 104 bytes that all kernels have and two rates.
+    const OFFSET: usize = 120;
+    let mut info = [0u8; 256];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most the given length to this address, which lives until the
+    // call returns, and any bytes are valid there.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let field =
+        info.get(OFFSET..(length as usize).min(OFFSET + 8)).and_then(|it| it.try_into().ok());
+    field.map(u64::from_ne_bytes).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Bytes that were sent and not taken yet: not read by the peer of a Unix socket, not acknowledged by that of a TCP connection.
+///
+/// # Errors
+/// Not a connected socket.
+pub fn unread_bytes(socket: impl AsFd) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: for this request the kernel writes one int to this address, which lives until the
+    // call returns. (SIOCOUTQ has the number of TIOCOUTQ.)
+    let done =
+        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ as _, &raw mut bytes) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
 /// Zero-copy sends that the kernel is done with, by their numbers: each successful send of at least
 /// a byte counts up from 0 on its socket, wrapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +239,7 @@ fn zero_copy_done(notice: &libc::sock_extended_err) -> io::Result<Option<ZeroCop
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Read,
+        io::{Read, Write},
         net::{TcpListener, TcpStream},
     };
 
@@ -296,6 +340,26 @@ mod tests {
     fn counts_of_zero_copy_sends_wrap() {
         let notice = ZeroCopyDone { first: u32::MAX, last: 1, copied: false };
         assert_eq!(notice.count(), 3);
+    }
+
+    #[test]
+    fn what_the_peer_has_taken_is_counted() {
+        let (mut client, mut server) = connected();
+        let before = acknowledged_bytes(&client).unwrap();
+        client.write_all(&[1; 5000]).unwrap();
+        server.read_exact(&mut [0; 5000]).unwrap();
+        while acknowledged_bytes(&client).unwrap() < before + 5000 {
+            std::thread::yield_now();
+        }
+        assert_eq!(unread_bytes(&client).unwrap(), 0);
+
+        let (mut near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(acknowledged_bytes(&near).is_err());
+        near.write_all(&[1; 5000]).unwrap();
+        // The kernel counts its own bytes around them as well.
+        assert!(unread_bytes(&near).unwrap() >= 5000);
+        far.read_exact(&mut [0; 5000]).unwrap();
+        assert_eq!(unread_bytes(&near).unwrap(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! down; the conditions are told before and after. Nothing here fails because a figure is bad: a
 //! figure depends on the machine, and a person has to look at it.
 
+mod against_qemu;
 mod conditions;
 mod costs;
 mod dirty;
@@ -64,6 +65,8 @@ enum Part {
     FirstPass,
     /// The first pass by one connection or several
     Ways,
+    /// The first pass against that of a real QEMU
+    Qemu,
     /// Whether max-bandwidth holds for one connection and for several
     Limits,
     /// Time of a synchronisation
@@ -126,6 +129,9 @@ fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     }
     if wants(Part::Ways) {
         ways::run(options, &flights)?;
+    }
+    if wants(Part::Qemu) {
+        against_qemu::run(options, &flights)?;
     }
     if wants(Part::Limits) {
         limits::run(options, &flights)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sterna_report::{Integrity, Report, Verdict};
 
 use super::dice::Dice;
@@ -36,6 +36,9 @@ const ENDINGS: &[&str] = &[
     "--downtime-from=5ms --downtime-to=200ms --downtime-every=200ms",
 ];
 
+/// Seconds after which a guest that was stopped for nothing must run again, on a busy machine.
+const LONGEST_STANDSTILL: f64 = 20.0;
+
 /// What a seed stands for.
 struct Chosen {
     flags: Vec<String>,
@@ -49,7 +52,9 @@ pub fn run(flights: &Flights, first_seed: u64, count: u32) -> Result<()> {
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     for seed in first_seed..first_seed + u64::from(count) {
         let chosen = choose(seed);
-        let Landed { exit_code, report } = flights.fly(&chosen.flags)?;
+        let Landed { exit_code, report } = flights
+            .fly(&chosen.flags)
+            .with_context(|| format!("seed {seed}: {}", chosen.flags.join(" ")))?;
         let summary = &report.summary;
         println!(
             "seed {seed}: {} {}, {}",
@@ -76,6 +81,12 @@ fn judge(chosen: &Chosen, exit_code: Option<i32>, report: &Report) -> Result<()>
     let summary = &report.summary;
     let verified = summary.integrity == Integrity::Verified;
     ensure!(exit_code == Some(i32::from(report.exit_code())), "exit code {exit_code:?}");
+    let frozen = summary.blackout_seconds.unwrap_or_default();
+    let is_home = matches!(summary.verdict, Verdict::Failed | Verdict::Cancelled);
+    ensure!(
+        !is_home || frozen < LONGEST_STANDSTILL,
+        "the guest stood still for {frozen:.1} s for nothing"
+    );
     match summary.verdict {
         Verdict::Completed | Verdict::CompletedForced => {
             ensure!(verified, "completed, not verified");
@@ -104,7 +115,7 @@ fn choose(seed: u64) -> Chosen {
         stream = "";
     }
     let ending = dice.one_of(ENDINGS);
-    let fault = fault(&mut dice, memory_mib);
+    let fault = fault(&mut dice, memory_mib, channels(stream, ending));
     let mut chosen = flags([
         ("seed", seed.to_string()),
         ("memory", format!("{memory_mib}MiB")),
@@ -132,8 +143,20 @@ fn choose(seed: u64) -> Chosen {
     Chosen { flags: chosen, has_fault: fault.is_some(), may_be_lost }
 }
 
+/// The connections of such a migration, with the one that exists always twice as often.
+fn channels(stream: &str, ending: &str) -> Vec<&'static str> {
+    let mut all = vec!["main", "main"];
+    if stream.contains("multifd") {
+        all.push("multifd-0");
+    }
+    if ending.contains("preempt=true") {
+        all.push("preempt");
+    }
+    all
+}
+
 /// In every second run something goes wrong.
-fn fault(dice: &mut Dice, memory_mib: usize) -> Option<String> {
+fn fault(dice: &mut Dice, memory_mib: usize, channels: Vec<&'static str>) -> Option<String> {
     if dice.pick(2) == 0 {
         return None;
     }
@@ -145,7 +168,15 @@ fn fault(dice: &mut Dice, memory_mib: usize) -> Option<String> {
     let side = dice.one_of(&["source", "destination"]);
     let action =
         dice.one_of(&["drop", "corrupt", "kill", "stall,for=200ms", "delay,for=2ms", "stall"]);
-    Some(format!("{moment},side={side},action={action}"))
+    let channel = match dice.one_of(&channels) {
+        // What dies has no connection left, and a destination says nothing on a parallel one.
+        "main" => "main",
+        _ if action == "kill" => "main",
+        "multifd-0" if action == "corrupt" && side == "destination" => "main",
+        other => other,
+    };
+    let on = if channel == "main" { String::new() } else { format!(",channel={channel}") };
+    Some(format!("{moment},side={side}{on},action={action}"))
 }
 
 #[cfg(test)]
@@ -161,9 +192,13 @@ mod tests {
     #[test]
     fn all_techniques_and_actions_are_met_within_a_few_hundred_seeds() {
         let all: Vec<String> = (0..400).map(|seed| choose(seed).flags.join(" ")).collect();
-        for word in
-            STREAMS.iter().chain(ENDINGS).chain(&["action=kill", "action=corrupt", "at-bytes"])
-        {
+        for word in STREAMS.iter().chain(ENDINGS).chain(&[
+            "action=kill",
+            "action=corrupt",
+            "at-bytes",
+            "channel=multifd-0",
+            "channel=preempt",
+        ]) {
             assert!(all.iter().any(|flags| flags.contains(word)), "{word}");
         }
     }

@@ -14,6 +14,8 @@ pub struct HostCommand {
     pub token_file: Option<PathBuf>,
     /// Certificates.
     pub tls_directory: Option<PathBuf>,
+    /// Where the wire is that several migrations of one run share.
+    pub shared_link: Option<PathBuf>,
 }
 
 /// What `sterna certs` was told.
@@ -48,6 +50,15 @@ pub fn command() -> Command {
         )
         .arg(token_file_arg().help("A file that holds the secret which runs have to know"))
         .arg(tls_dir_arg().help("Certificates, as `sterna certs` makes them; connections are then encrypted"))
+        .arg(
+            Arg::new("shared-link")
+                .long("shared-link")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("listen")
+                .hide(true)
+                .help("The emulated link that migrations of one run share"),
+        )
 }
 
 /// `sterna certs`.
@@ -89,6 +100,7 @@ pub fn options(matches: &ArgMatches) -> HostCommand {
         listen: matches.get_one::<String>("listen").cloned(),
         token_file: matches.get_one::<PathBuf>("token-file").cloned(),
         tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
+        shared_link: matches.get_one::<PathBuf>("shared-link").cloned(),
     }
 }
 

@@ -33,8 +33,9 @@ fn serve_parent(options: HostCommand) -> Result<u8> {
         usage(anyhow!("Nobody has started this host for a run; give it an address by --listen"))
     })?;
     let token = std::env::var("STERNA_HOST_TOKEN").context("STERNA_HOST_TOKEN is not set")?;
-    let tls_directory = options.tls_directory;
-    host::serve(control, &HostOptions { token: Some(token), tls_directory, addresses: None })?;
+    let HostCommand { tls_directory, shared_link, .. } = options;
+    let token = Some(token);
+    host::serve(control, &HostOptions { token, tls_directory, shared_link, addresses: None })?;
     Ok(0)
 }
 
@@ -42,7 +43,7 @@ fn serve_parent(options: HostCommand) -> Result<u8> {
 fn serve_session() -> Result<u8> {
     let served = sterna_remote::served().context("The session cannot be taken over")?;
     let control = served.socket.try_clone().context("The session cannot be taken over")?;
-    let options = HostOptions { token: None, tls_directory: None, addresses: ssh_addresses() };
+    let options = HostOptions { addresses: ssh_addresses(), ..HostOptions::default() };
     let done = host::serve(control, &options);
     served.finish();
     done?;

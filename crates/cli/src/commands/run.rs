@@ -1,5 +1,7 @@
 //! `sterna run`: from options to a report and an exit code.
 
+mod fleet;
+
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
@@ -81,6 +83,9 @@ fn fly(
     interrupt: &Interrupt,
     output: Output,
 ) -> Result<Report> {
+    if let Some(fleet) = scenario.fleet.filter(|_| options.engine == EngineKind::Emulator) {
+        return fleet::fly(scenario, fleet, options, interrupt, output);
+    }
     let mut engine = engine(options)?;
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());
@@ -90,11 +95,15 @@ fn fly(
         hypervisor: engine.as_mut(),
         clock: &clock,
         interrupt,
-        observer: &mut |notice| watcher.notice(&notice),
+        observer: &mut |notice| watcher.notice(None, &notice),
     }
     .fly();
     watcher.finish();
-    let identity = Identity {
+    Ok(assemble(identity(scenario, started_at)?, &record))
+}
+
+fn identity(scenario: &Scenario, started_at: String) -> Result<Identity> {
+    Ok(Identity {
         tool: machine::tool(),
         host: machine::host(),
         started_at,
@@ -103,8 +112,7 @@ fn fly(
             _ => serde_json::Map::new(),
         },
         guest_bytes: scenario.guest.memory.0,
-    };
-    Ok(assemble(identity, &record))
+    })
 }
 
 fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
@@ -112,14 +120,19 @@ fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
         let remotes = remotes(&options.machines)?;
         return Ok(Box::new(Qemu::new(QemuOptions { remotes, ..options.qemu.clone() })));
     }
+    Ok(Box::new(Emulator::new(emulator(options)?)))
+}
+
+fn emulator(options: &RunOptions) -> Result<EmulatorOptions> {
     let program = std::env::current_exe().context("Cannot find my own program file")?;
-    Ok(Box::new(Emulator::new(EmulatorOptions {
+    Ok(EmulatorOptions {
         host_command: vec![program.into_os_string(), OsString::from("host")],
         tracker: options.tracker.clone(),
         places: places(&options.machines)?,
         tls_directory: options.tls_directory.clone(),
+        available_bytes: None,
         breakage: options.breakage.clone(),
-    })))
+    })
 }
 
 /// The emulator's hosts are started by ssh, or listen already.

@@ -25,7 +25,7 @@ impl Bar {
 }
 
 impl Watcher for Bar {
-    fn notice(&mut self, notice: &Notice) {
+    fn notice(&mut self, _: Option<u32>, notice: &Notice) {
         match notice {
             Notice::Phase(phase) => {
                 self.bar.set_prefix(phase.as_str());

@@ -16,14 +16,18 @@ use crate::output::Output;
 
 /// Somebody who is told what happens.
 pub trait Watcher {
-    /// One thing happened.
-    fn notice(&mut self, notice: &Notice);
+    /// One thing happened, to this guest of a fleet.
+    fn notice(&mut self, guest: Option<u32>, notice: &Notice);
     /// Nothing more will happen.
     fn finish(&mut self) {}
 }
 
 /// The watcher that the options ask for.
-pub fn watcher(progress: ProgressKind, json_stream: bool, output: Output) -> Box<dyn Watcher> {
+pub fn watcher(
+    progress: ProgressKind,
+    json_stream: bool,
+    output: Output,
+) -> Box<dyn Watcher + Send> {
     if json_stream {
         return Box::new(stream::Stream::new(output));
     }
@@ -36,10 +40,20 @@ pub fn watcher(progress: ProgressKind, json_stream: bool, output: Output) -> Box
     }
 }
 
+/// The same for several guests at once, for which one live line is not enough.
+pub fn fleet_watcher(
+    progress: ProgressKind,
+    json_stream: bool,
+    output: Output,
+) -> Box<dyn Watcher + Send> {
+    let is_live = progress == ProgressKind::Auto && std::io::stderr().is_terminal();
+    watcher(if is_live { ProgressKind::Plain } else { progress }, json_stream, output)
+}
+
 struct Nobody;
 
 impl Watcher for Nobody {
-    fn notice(&mut self, _: &Notice) {}
+    fn notice(&mut self, _: Option<u32>, _: &Notice) {}
 }
 
 /// A status in one line: what a person wants to follow.

@@ -21,8 +21,11 @@ impl Stream {
 }
 
 impl Watcher for Stream {
-    fn notice(&mut self, notice: &Notice) {
-        let (event, data) = describe(notice);
+    fn notice(&mut self, guest: Option<u32>, notice: &Notice) {
+        let (event, mut data) = describe(notice);
+        if let (Some(guest), Some(fields)) = (guest, data.as_object_mut()) {
+            fields.insert("guest".to_owned(), guest.into());
+        }
         // A stdout that fails for good is met again, and told, when the report is printed.
         let _ = self.output.result(&line(event, &data));
     }

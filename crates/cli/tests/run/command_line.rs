@@ -86,6 +86,14 @@ fn an_unsupported_scenario_starts_nothing_and_names_the_field_and_the_engine() {
 }
 
 #[test]
+fn compression_by_threads_of_its_own_is_refused_and_multifd_is_named() {
+    let outcome = Run::small(&["--compress"]).outcome();
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("migration.compress: ");
+    outcome.assert_reason_has("migration.multifd.compression = \"zlib\" or \"zstd\"");
+}
+
+#[test]
 fn json_goes_to_stdout_alone_and_is_the_report() {
     let outcome = Run::small(&["--format", "json"]).outcome();
     assert_eq!(outcome.code, Some(0));

@@ -70,6 +70,40 @@ fn a_stall_without_end_is_left_by_a_limit() {
     }
 }
 
+/// The guest is stopped at 500 ms with four seconds of memory to send, and then the destination hangs for ever.
+#[track_caller]
+fn hangs_while_the_guest_stands_still(more: &[&str]) {
+    let paused = [
+        "--memory",
+        "64MiB",
+        "--ballast",
+        "40MiB",
+        "--max-bandwidth",
+        "80Mbit/s",
+        "--limit-in-switchover=true",
+        "--pause-after",
+        "500ms",
+        "--faults",
+        "at=1s,side=destination,action=stall",
+    ];
+    let outcome = Run::small(&[&paused[..], more].concat()).outcome();
+    outcome.assert_ended(3, "failed", "verified");
+    outcome.assert_reason_has("taken nothing for 5.0 s while the guest stood still");
+    assert_eq!(outcome.summary("integrity_detail")["side"], "source");
+    let blackout = outcome.summary("blackout_seconds").as_f64().unwrap();
+    assert!((5.0..25.0).contains(&blackout), "{blackout}");
+}
+
+#[test]
+fn a_destination_that_hangs_does_not_keep_the_guest() {
+    hangs_while_the_guest_stands_still(&[]);
+}
+
+#[test]
+fn nor_does_one_with_parallel_connections() {
+    hangs_while_the_guest_stands_still(&["--multifd-channels", "2"]);
+}
+
 #[test]
 fn a_delay_slows_each_frame() {
     let took = |outcome: Outcome| {

@@ -5,10 +5,13 @@
 mod command_line;
 mod completion;
 mod faults;
+mod fleet;
 mod harness;
 mod injected;
 mod interrupts;
 mod limits;
 mod parallel;
 mod postcopy;
+mod privileges;
+mod struck_channels;
 mod techniques;

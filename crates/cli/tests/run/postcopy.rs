@@ -48,6 +48,22 @@ fn assert_served(outcome: &Outcome) {
 }
 
 #[test]
+fn a_guest_that_asks_for_more_than_the_link_carries_does_not_starve_the_background() {
+    let outcome = switched(&[
+        "--link-bandwidth",
+        "40Mbit/s",
+        "--workload-memory",
+        "100%",
+        "--postcopy-after-passes",
+        "0",
+    ]);
+    outcome.assert_ended(0, "completed", "verified");
+    // Each tenth of a second of the six seconds and more, it has a turn of 32 pages.
+    let by_background = detail(&outcome, "/source_counters/postcopy_pages_by_background");
+    assert!(by_background > 300.0, "{by_background}");
+}
+
+#[test]
 fn a_guest_that_does_not_converge_completes_by_post_copy() {
     let outcome = switched(&["--postcopy-after-passes", "2", "--postcopy-max-bandwidth", "20MB/s"]);
     outcome.assert_ended(0, "completed", "verified");

@@ -30,6 +30,7 @@ use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
+use crate::probe::available_bytes;
 use configure::{multifd, prepare};
 use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
@@ -60,6 +61,8 @@ pub struct EmulatorOptions {
     pub places: Places,
     /// Certificates, as [`sterna_wire::tls`] names them; `None` makes some for the run where they are needed.
     pub tls_directory: Option<PathBuf>,
+    /// Memory that was available before any guest of the run has taken its part; `None` asks when this one does.
+    pub available_bytes: Option<u64>,
     /// A defect to commit on purpose; see [`crate::migration::breakage`].
     pub breakage: Option<String>,
 }
@@ -271,7 +274,8 @@ impl Hypervisor for Emulator {
             source: start.host(control::Side::Source)?,
             destination: start.host(control::Side::Destination)?,
         };
-        check_memory(scenario, hosts.source.welcome(), hosts.destination.welcome())?;
+        let available = self.options.available_bytes.or_else(available_bytes);
+        check_memory(scenario, hosts.source.welcome(), hosts.destination.welcome(), available)?;
         let name = self.places().tls_name(scenario);
         // Both build their memory at the same time.
         for (host, side) in [

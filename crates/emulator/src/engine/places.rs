@@ -15,7 +15,6 @@ use sterna_wire::tls::Credentials;
 
 use crate::host;
 use crate::host_process::{HostProcess, Meeting, side_name};
-use crate::probe::available_bytes;
 
 /// The name of a host on this machine.
 const OWN_NAME: &str = "localhost";
@@ -100,6 +99,11 @@ impl Places {
                 "migration.transport = \"unix\": a Unix socket does not lead to another machine; use \"tcp\"",
             );
         }
+        if scenario.fleet.is_some() && !self.are_here() {
+            return unsupported(
+                "fleet: all guests share a link that is emulated on this machine; leave out --source and --destination, or drop [fleet]",
+            );
+        }
         let is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
         if is_encrypted && both.iter().any(|it| matches!(it, Place::Ssh(_))) {
             return unsupported(
@@ -173,20 +177,27 @@ pub fn check_memory(
     scenario: &Scenario,
     source: &Welcome,
     destination: &Welcome,
+    available_bytes: Option<u64>,
 ) -> Result<(), EngineError> {
     let here = host::machine();
     if here.is_none() || source.machine != here || destination.machine != here {
         return Ok(());
     }
-    let needed = scenario.guest.memory.0.saturating_mul(2);
-    match available_bytes() {
+    let guests = scenario.fleet.map_or(1, |it| u64::from(it.guests));
+    let sides = guests.saturating_mul(2);
+    let needed = scenario.guest.memory.0.saturating_mul(sides);
+    let who = match guests {
+        1 => "both sides".to_owned(),
+        _ => format!("both sides of {guests} guests"),
+    };
+    match available_bytes {
         Some(available) if scenario.guest.prealloc && needed > available => {
             Err(EngineError::Unsupported(format!(
-                "guest.memory = {}: both sides on this machine need {}, and {} are available; choose at most {}, or guest.prealloc = false",
+                "guest.memory = {}: {who} on this machine need {}, and {} are available; choose at most {}, or guest.prealloc = false",
                 scenario.guest.memory,
                 human_bytes(needed as f64),
                 human_bytes(available as f64),
-                human_bytes(available as f64 / 2.0),
+                human_bytes(available as f64 / sides as f64),
             )))
         }
         _ => Ok(()),
@@ -261,8 +272,28 @@ mod tests {
             eprintln!("skipped: this kernel does not tell its boot_id");
             return;
         }
-        assert!(check_memory(&scenario, &here, &here).is_err());
-        assert!(check_memory(&scenario, &here, &there).is_ok());
-        assert!(check_memory(&scenario, &there, &here).is_ok());
+        let check = |source, destination| {
+            check_memory(&scenario, source, destination, Some(1 << 30)).is_ok()
+        };
+        assert!(!check(&here, &here));
+        assert!(check(&here, &there));
+        assert!(check(&there, &here));
+    }
+
+    #[test]
+    fn all_guests_of_a_fleet_must_find_room() {
+        let Some(machine) = host::machine() else {
+            eprintln!("skipped: this kernel does not tell its boot_id");
+            return;
+        };
+        let here = Welcome { machine: Some(machine), ..Welcome::default() };
+        let check = |text: &str| {
+            let builder = sterna_scenario::Builder::new().file("t", text).unwrap();
+            check_memory(&builder.build().unwrap(), &here, &here, Some(1 << 30))
+        };
+        assert!(check("guest.memory = \"512MiB\"").is_ok());
+        let error = check("guest.memory = \"512MiB\"\nfleet.guests = 2").unwrap_err().to_string();
+        assert!(error.contains("both sides of 2 guests"), "{error}");
+        assert!(error.contains("choose at most 256 MiB"), "{error}");
     }
 }

@@ -25,7 +25,7 @@ pub use crate::host_process::token as new_token;
 pub use greeting::machine;
 
 /// What a host is given when it is started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostOptions {
     /// The secret that a pilot has to know; `None` where whoever reaches the control connection is the one.
     pub token: Option<String>,
@@ -33,6 +33,8 @@ pub struct HostOptions {
     pub tls_directory: Option<PathBuf>,
     /// This host's address and the pilot's, where the control connection came over a network that this process does not see.
     pub addresses: Option<(String, String)>,
+    /// Where the wire is that this host's migration shares with others, if it does.
+    pub shared_link: Option<PathBuf>,
 }
 
 /// Serves one control connection until the pilot says goodbye or is gone.
@@ -40,7 +42,7 @@ pub struct HostOptions {
 /// # Errors
 /// The connection broke in the middle of a frame, or the pilot sent what is no request.
 pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<(), ControlError> {
-    let mut session = Session::new(options.tls_directory.clone());
+    let mut session = Session::new(options);
     let mut is_welcome = false;
     loop {
         let request = match control::receive(&mut stream) {
@@ -111,14 +113,7 @@ mod tests {
     fn nothing_is_answered_before_the_right_token() {
         let (mut pilot, host) = UnixStream::pair().unwrap();
         let server = std::thread::spawn(move || {
-            serve(
-                host,
-                &HostOptions {
-                    token: Some("secret".to_owned()),
-                    tls_directory: None,
-                    addresses: None,
-                },
-            )
+            serve(host, &HostOptions { token: Some("secret".to_owned()), ..HostOptions::default() })
         });
         let refused = |reply| match reply {
             Reply::Refused { error, .. } => error,

@@ -1,8 +1,8 @@
 //! What a host has built so far, and its answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,19 @@ use sterna_wire::tls::Credentials;
 
 use sterna_workload::{Crew, CrewError, writes_of_page};
 
+use super::HostOptions;
 use super::guest::{Guest, GuestError};
 use super::sampler::{Sampler, latency_summary};
 use crate::migration::breakage::{self, Defect};
+use crate::migration::bucket::TokenBucket;
+use crate::migration::connections::Connections;
 use crate::migration::destination::Destination;
 use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
 use crate::migration::source::Source;
+use crate::shared_link::SharedWire;
 use crate::tracker::TrackerError;
-use crate::transport::{Listener, Protection, Socket, Target};
+use crate::transport::{Listener, Protection, Target};
 
 /// The name of threads that move memory, and of their class in CPU figures.
 pub const MIGRATION_THREAD: &str = "migration";
@@ -41,6 +45,8 @@ const CANCEL_GRACE: Duration = Duration::from_millis(200);
 pub struct Session {
     /// Where certificates are, if there are any.
     tls_directory: Option<PathBuf>,
+    /// Where the wire is that this migration shares with others, if it does.
+    shared_link: Option<PathBuf>,
     built: Option<Built>,
     closing: Arc<AtomicBool>,
 }
@@ -53,8 +59,7 @@ struct Built {
     sampler: Sampler,
     gate: Arc<Gate>,
     progress: Arc<Progress>,
-    /// The migration's connections, to be cut when it is stuck.
-    connections: Arc<Mutex<Vec<Socket>>>,
+    connections: Connections,
     migration: Option<JoinHandle<()>>,
 }
 
@@ -77,8 +82,9 @@ enum Refusal {
 
 impl Session {
     /// A host with nothing in it.
-    pub fn new(tls_directory: Option<PathBuf>) -> Session {
-        Session { tls_directory, built: None, closing: Arc::default() }
+    pub fn new(options: &HostOptions) -> Session {
+        let HostOptions { tls_directory, shared_link, .. } = options.clone();
+        Session { tls_directory, shared_link, built: None, closing: Arc::default() }
     }
 
     /// Answers one request; `progress` sends interim replies.
@@ -108,7 +114,10 @@ impl Session {
                 let closing = Arc::clone(&self.closing);
                 self.built()?.listen(&endpoint, session, closing)
             }
-            Request::Migrate { endpoint, session } => self.built()?.migrate(endpoint, session),
+            Request::Migrate { endpoint, session } => {
+                let shared_link = self.shared_link.clone();
+                self.built()?.migrate(endpoint, session, shared_link.as_deref())
+            }
             Request::Act(act) => self.built()?.act(&act),
             Request::Status { passes_seen } => {
                 Ok(Reply::Status(Box::new(self.built()?.status(passes_seen))))
@@ -146,7 +155,7 @@ impl Session {
                 config.max_bandwidth_bytes_per_second,
             )),
             progress: Arc::default(),
-            connections: Arc::default(),
+            connections: Connections::default(),
             migration: None,
             config: Arc::new(config),
             protection,
@@ -185,7 +194,7 @@ impl Drop for Session {
         self.closing.store(true, Ordering::Release);
         if let Some(built) = &mut self.built {
             built.gate.cancel();
-            built.cut_connections();
+            built.connections.cut();
             if let Some(migration) = built.migration.take() {
                 let _ = migration.join();
             }
@@ -221,14 +230,23 @@ impl Built {
             session,
             closing,
             defects: self.defects.clone(),
-            on_connect: self.keep_connections(),
+            on_connect: {
+                let connections = self.connections.clone();
+                Box::new(move |socket| connections.keep(socket))
+            },
         };
         self.spawn(move || destination.run())?;
         Ok(Reply::Listening { endpoint })
     }
 
-    fn migrate(&mut self, endpoint: Endpoint, session: [u8; 16]) -> Result<Reply, Refusal> {
+    fn migrate(
+        &mut self,
+        endpoint: Endpoint,
+        session: [u8; 16],
+        shared_link: Option<&Path>,
+    ) -> Result<Reply, Refusal> {
         self.check_idle()?;
+        let wire = self.wire(shared_link)?;
         if self.config.techniques.hold {
             self.gate.hold();
         }
@@ -248,10 +266,19 @@ impl Built {
             target: Target { endpoint, protection: self.protection.clone() },
             session,
             defects: self.defects.clone(),
-            on_connect: self.keep_connections(),
+            connections: self.connections.clone(),
+            wire,
         };
         self.spawn(move || source.run())?;
         Ok(Reply::Done { at_ns })
+    }
+
+    fn wire(&self, shared_link: Option<&Path>) -> Result<TokenBucket, Refusal> {
+        let rate = self.config.link_bytes_per_second;
+        let Some(path) = shared_link else { return Ok(TokenBucket::new(rate)) };
+        let wire = SharedWire::open(path)
+            .map_err(|error| Refusal::Other(format!("The shared link cannot be had: {error}")))?;
+        Ok(TokenBucket::shared(rate, wire))
     }
 
     fn act(&self, act: &Act) -> Result<Reply, Refusal> {
@@ -288,7 +315,7 @@ impl Built {
             thread::sleep(Duration::from_millis(2));
         }
         if self.is_migrating() {
-            self.cut_connections();
+            self.connections.cut();
         }
         Ok(())
     }
@@ -370,19 +397,6 @@ impl Built {
             thread.map_err(|error| Refusal::Other(format!("No thread can be had: {error}")))?;
         self.migration = Some(thread);
         Ok(())
-    }
-
-    fn keep_connections(&self) -> Box<dyn Fn(Socket) + Send> {
-        let connections = Arc::clone(&self.connections);
-        Box::new(move |socket| {
-            connections.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
-        })
-    }
-
-    fn cut_connections(&self) {
-        for socket in &*self.connections.lock().unwrap_or_else(PoisonError::into_inner) {
-            socket.shut_down();
-        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! Keeping to a bandwidth limit.
 
+use std::sync::atomic::Ordering;
+
+use crate::shared_link::SharedWire;
+
 /// Longest time worth of tokens that may gather: the size of a burst.
 ///
 /// QEMU hands out the budget of 100 ms at once and overshoots by a tenth of a second's rate; 10 ms keep a limit honest over short times too.
@@ -11,14 +15,26 @@ const QUANTUM_NS: u64 = 10_000_000;
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     bytes_per_second: Option<u64>,
-    /// When the bucket would be empty if nothing more were taken: time up to now is credit, time ahead is debt.
-    paid_until_ns: u64,
+    paid: Paid,
+}
+
+/// When the bucket would be empty if nothing more were taken: time up to now is credit, time ahead is debt.
+#[derive(Debug, Clone)]
+enum Paid {
+    Own(u64),
+    /// Buckets of several processes are one. Each looks before it takes, so all of them may take at once; their quanta are so much smaller that together they are one.
+    Shared(SharedWire),
 }
 
 impl TokenBucket {
     /// A bucket that lets `bytes_per_second` pass, or everything.
     pub fn new(bytes_per_second: Option<u64>) -> TokenBucket {
-        TokenBucket { bytes_per_second, paid_until_ns: 0 }
+        TokenBucket { bytes_per_second, paid: Paid::Own(0) }
+    }
+
+    /// A bucket that is one with those of other processes, which must have the same rate.
+    pub fn shared(bytes_per_second: Option<u64>, wire: SharedWire) -> TokenBucket {
+        TokenBucket { bytes_per_second, paid: Paid::Shared(wire) }
     }
 
     /// Changes the rate from now on; what was taken stays taken.
@@ -29,14 +45,18 @@ impl TokenBucket {
     /// Most bytes that should be taken at once, so that no burst exceeds a quantum; at least `least`.
     pub fn quantum_bytes(&self, least: u64, most: u64) -> u64 {
         let Some(rate) = self.bytes_per_second else { return most };
-        (u128::from(rate) * u128::from(QUANTUM_NS) / 1_000_000_000)
+        let sharers = match &self.paid {
+            Paid::Own(_) => 1,
+            Paid::Shared(wire) => wire.sharers(),
+        };
+        (u128::from(rate) * u128::from(QUANTUM_NS / sharers) / 1_000_000_000)
             .clamp(u128::from(least), u128::from(most)) as u64
     }
 
     /// How long to wait before the next bytes may leave.
     pub fn wait_ns(&self, now_ns: u64) -> u64 {
         match self.bytes_per_second {
-            Some(_) => self.paid_until_ns.saturating_sub(now_ns),
+            Some(_) => self.paid_until_ns().saturating_sub(now_ns),
             None => 0,
         }
     }
@@ -44,8 +64,23 @@ impl TokenBucket {
     /// Takes bytes that leave now. Unused time counts for at most one quantum.
     pub fn take(&mut self, bytes: u64, now_ns: u64) {
         let Some(rate) = self.bytes_per_second else { return };
-        let start_ns = self.paid_until_ns.max(now_ns.saturating_sub(QUANTUM_NS));
-        self.paid_until_ns = start_ns + cost_ns(bytes, rate);
+        let cost_ns = cost_ns(bytes, rate);
+        let pay =
+            |until_ns: u64| until_ns.max(now_ns.saturating_sub(QUANTUM_NS)).saturating_add(cost_ns);
+        match &mut self.paid {
+            Paid::Own(until_ns) => *until_ns = pay(*until_ns),
+            Paid::Shared(wire) => {
+                let word = wire.paid_until();
+                let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |it| Some(pay(it)));
+            }
+        }
+    }
+
+    fn paid_until_ns(&self) -> u64 {
+        match &self.paid {
+            Paid::Own(until_ns) => *until_ns,
+            Paid::Shared(wire) => wire.paid_until().load(Ordering::Acquire),
+        }
     }
 }
 
@@ -56,6 +91,7 @@ fn cost_ns(bytes: u64, bytes_per_second: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared_link::SharedLink;
     use proptest::prelude::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -99,6 +135,28 @@ mod tests {
         assert_eq!(bucket.wait_ns(SECOND), 0);
         bucket.take(10_000, SECOND);
         assert_eq!(bucket.wait_ns(SECOND), 10_000_000);
+    }
+
+    #[test]
+    fn several_that_share_a_wire_keep_to_its_rate_together() {
+        let rate = 50_000_000;
+        let link = SharedLink::new(4).unwrap();
+        let wire = || SharedWire::open(link.path()).unwrap();
+        let chunk = TokenBucket::shared(Some(rate), wire()).quantum_bytes(4096, 1 << 20);
+        assert_eq!(chunk, 125_000, "a quantum of 10 ms for all of them");
+        let mut buckets: Vec<TokenBucket> =
+            (0..4).map(|_| TokenBucket::shared(Some(rate), wire())).collect();
+        let mut sent = 0;
+        for now in (SECOND..2 * SECOND).step_by(100_000) {
+            // All of them look before one takes.
+            let ready: Vec<bool> = buckets.iter().map(|it| it.wait_ns(now) == 0).collect();
+            for (bucket, _) in buckets.iter_mut().zip(ready).filter(|it| it.1) {
+                bucket.take(chunk, now);
+                sent += chunk;
+            }
+        }
+        let share = sent as f64 / rate as f64;
+        assert!((0.98..1.02).contains(&share), "{share}");
     }
 
     proptest! {

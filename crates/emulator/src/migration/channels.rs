@@ -3,10 +3,12 @@
 //! They introduce themselves by a frame, since the order in which connections are accepted says nothing.
 //! Whoever comes with another session, or with no introduction at all, is sent away on its own connection, and the migration goes on waiting for its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_wire::stream::{Channel, Message, MessageReader, MessageWriter, ReadError, Role};
 
+use super::trouble::Trouble;
 use crate::link::Inbound;
 use crate::transport::{Listener, Socket, TransportError};
 
@@ -32,6 +34,8 @@ pub struct Further {
     pub inbound: Inbound,
     /// Checks the numbers of what the peer says on it.
     pub reader: MessageReader,
+    /// What is to go wrong on it.
+    pub trouble: Arc<Trouble>,
 }
 
 /// Why a further connection could not be had.
@@ -102,7 +106,8 @@ pub fn open(
         let mut inbound = Inbound::new(socket.try_clone()?, latency)?;
         inbound.set_timeout(Some(CHANNELS_TIMEOUT))?;
         let reader = MessageReader::default();
-        channels.push(Further { channel, socket, writer, inbound, reader });
+        let trouble = Arc::default();
+        channels.push(Further { channel, socket, writer, inbound, reader, trouble });
     }
     for Further { channel: Channel { role, index, .. }, inbound, reader, .. } in &mut channels {
         let (role, index) = (*role, *index);
@@ -194,7 +199,7 @@ impl Reception<'_> {
         let sent = writer.send(&mut socket, &answer);
         let channel = judged?;
         sent.and_then(|_| inbound.set_timeout(None)).map_err(|error| text(&error))?;
-        Ok(Further { channel, socket, writer, inbound, reader })
+        Ok(Further { channel, socket, writer, inbound, reader, trouble: Arc::default() })
     }
 
     fn judge(&self, channel: Channel, found: &[Further]) -> Result<(), String> {

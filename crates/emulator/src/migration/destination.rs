@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sterna_scenario::{FaultAction, FaultError};
+use sterna_scenario::{FaultAction, FaultChannel, FaultError};
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::crc32c;
 use sterna_sys::tracking::TrackingError;
@@ -36,6 +36,7 @@ use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
 use super::faults::{Damaging, FaultPlan, Reached};
 use super::multifd::{MAX_CHANNELS, Receivers};
 use super::progress::Progress;
+use super::trouble::Troubles;
 use super::xbzrle::Deltas;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
@@ -162,6 +163,7 @@ struct Load<'a> {
     defects: Vec<Defect>,
     runs: Vec<PageRun>,
     faults: FaultPlan,
+    troubles: Troubles,
     is_damaging: bool,
     closing: &'a AtomicBool,
     pass: u32,
@@ -203,6 +205,7 @@ impl<'a> Load<'a> {
             defects: Vec::new(),
             runs: Vec::new(),
             faults: FaultPlan::new(&config.faults, Side::Destination, monotonic_ns())?,
+            troubles: Troubles::default(),
             is_damaging: false,
             closing,
             pass: 1,
@@ -295,6 +298,7 @@ impl<'a> Load<'a> {
                 (self.on_connect)(socket);
             }
         })?;
+        connections.iter().try_for_each(|it| self.troubles.add(it))?;
         let (multifd, mut others): (Vec<Further>, Vec<Further>) =
             connections.into_iter().partition(|it| it.channel.role == Role::Multifd);
         self.urgent = others.pop();
@@ -313,15 +317,17 @@ impl<'a> Load<'a> {
 
     /// Waits for the next frame on the first connection, and hears of a parallel one that fails meanwhile.
     fn await_frame(&mut self) -> Result<(), LoadError> {
-        let Some(receivers) = &self.receivers else { return Ok(()) };
-        loop {
+        while let Some(receivers) = &self.receivers {
             if let Some(reason) = receivers.failure() {
                 return Err(LoadError::Channel(reason));
             }
             if self.inbound.is_readable(CHANNELS_LOOK).map_err(ReadError::from)? {
                 return Ok(());
             }
+            // The first connection is silent while the others carry a pass.
+            self.meet_faults();
         }
+        Ok(())
     }
 
     fn flush(&self, number: u32) -> Result<(), LoadError> {
@@ -373,9 +379,19 @@ impl<'a> Load<'a> {
 
     /// Strikes with the faults that are due, and waits as they order. A stalled destination ends with its pilot.
     fn suffer(&mut self) {
-        let reached = Reached { pass: self.pass, bytes: self.taken_bytes, now_ns: monotonic_ns() };
+        self.meet_faults();
+        std::thread::sleep(self.faults.delay);
+    }
+
+    fn meet_faults(&mut self) {
+        let bytes = self.taken_bytes + self.receivers.as_ref().map_or(0, Receivers::taken_bytes);
+        let reached = Reached { pass: self.pass, bytes, now_ns: monotonic_ns() };
         for fault in self.faults.due(reached) {
             self.progress.note("fault", format!("On purpose: {fault}"));
+            if fault.channel != FaultChannel::Main {
+                self.troubles.strike(fault.channel, fault.action);
+                continue;
+            }
             match fault.action {
                 FaultAction::Drop => self.socket.shut_down(),
                 FaultAction::Kill => std::process::abort(),
@@ -391,7 +407,6 @@ impl<'a> Load<'a> {
                 }
             }
         }
-        std::thread::sleep(self.faults.delay);
     }
 
     fn load_pages(&mut self, header: &Header) -> Result<(), LoadError> {

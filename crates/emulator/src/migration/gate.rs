@@ -23,6 +23,7 @@ pub struct Gate {
 struct State {
     committed: bool,
     cancelled: bool,
+    given_up: Option<String>,
 }
 
 /// The stream's limit when there is none.
@@ -61,6 +62,23 @@ impl Gate {
         state.cancelled = !state.committed;
         self.cancel_seen.store(state.cancelled, Ordering::Release);
         state.cancelled
+    }
+
+    /// Ends the migration for a reason of ours; false when it is past the commit point or cancelled.
+    pub fn give_up(&self, reason: String) -> bool {
+        let mut state = self.lock();
+        if state.committed || state.cancelled {
+            return false;
+        }
+        state.cancelled = true;
+        state.given_up = Some(reason);
+        self.cancel_seen.store(true, Ordering::Release);
+        true
+    }
+
+    /// Why it was given up; `None` when it was not, or when a user cancelled it.
+    pub fn given_up(&self) -> Option<String> {
+        self.lock().given_up.clone()
     }
 
     /// Whether the commit point lies behind.
@@ -157,6 +175,24 @@ mod tests {
         assert_eq!(gate.commit(|| Err("broken pipe")), Some(Err("broken pipe")));
         assert!(!gate.is_committed());
         assert!(gate.cancel());
+    }
+
+    #[test]
+    fn giving_up_is_a_cancel_with_a_reason() {
+        let gate = Gate::new(1, None);
+        assert!(gate.give_up("why".to_owned()));
+        assert_eq!(gate.commit(|| Ok::<_, ()>(())), None);
+        assert!(gate.is_cancelled());
+        assert_eq!(gate.given_up().as_deref(), Some("why"));
+
+        for end in
+            [|gate: &Gate| gate.cancel(), |gate: &Gate| gate.commit(|| Ok::<_, ()>(())).is_some()]
+        {
+            let gate = Gate::new(1, None);
+            assert!(end(&gate));
+            assert!(!gate.give_up("too late".to_owned()));
+            assert_eq!(gate.given_up(), None);
+        }
     }
 
     #[test]

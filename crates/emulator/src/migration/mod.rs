@@ -3,6 +3,7 @@
 pub mod breakage;
 pub mod bucket;
 pub mod channels;
+pub mod connections;
 pub mod decision;
 pub mod destination;
 pub mod faults;
@@ -18,4 +19,5 @@ pub mod replies;
 pub mod source;
 pub mod throttle;
 pub mod travel;
+pub mod trouble;
 pub mod xbzrle;

@@ -37,12 +37,9 @@ struct Buckets {
 pub struct Cancelled;
 
 impl Pacer {
-    /// A pacer that keeps to the gate's limit and to the emulated wire's rate.
-    pub fn new(gate: Arc<Gate>, wire_bytes_per_second: Option<u64>) -> Pacer {
-        let buckets = Buckets {
-            limit: TokenBucket::new(gate.max_bytes_per_second()),
-            wire: TokenBucket::new(wire_bytes_per_second),
-        };
+    /// A pacer that keeps to the gate's limit and to the emulated wire.
+    pub fn new(gate: Arc<Gate>, wire: TokenBucket) -> Pacer {
+        let buckets = Buckets { limit: TokenBucket::new(gate.max_bytes_per_second()), wire };
         Pacer {
             gate,
             is_limited: AtomicBool::new(true),
@@ -129,7 +126,7 @@ mod tests {
     #[test]
     fn many_threads_keep_to_one_limit() {
         let rate = 20_000_000;
-        let pacer = Pacer::new(Arc::new(Gate::new(1, Some(rate))), None);
+        let pacer = Pacer::new(Arc::new(Gate::new(1, Some(rate))), TokenBucket::new(None));
         let chunk = pacer.quantum_bytes(4096, 512 << 10);
         let started = Instant::now();
         std::thread::scope(|scope| {
@@ -148,7 +145,7 @@ mod tests {
     #[test]
     fn a_lifted_limit_and_a_cancel_end_a_wait() {
         let gate = Arc::new(Gate::new(1, Some(1)));
-        let pacer = Pacer::new(Arc::clone(&gate), None);
+        let pacer = Pacer::new(Arc::clone(&gate), TokenBucket::new(None));
         pacer.take(1000);
         pacer.set_limited(false);
         assert_eq!(pacer.acquire(1000), Ok(()));

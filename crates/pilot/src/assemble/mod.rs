@@ -6,11 +6,13 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
 use sterna_report::{
-    Clock, CpuSample, Direction, Event, GuestSample, Host, Outage, Pass, Poll, Probe, Report,
-    RoundTrip, Tool,
+    Clock, CpuSample, Direction, Engine, Event, Fleet, FleetGuest, GuestSample, Host, Outage, Pass,
+    Poll, Probe, Report, RoundTrip, Tool, Warning,
 };
 
 use crate::{ClockOffset, CpuPoint, ProbeSeen, Record, Status, warnings};
@@ -36,7 +38,7 @@ pub fn assemble(identity: Identity, record: &Record) -> Report {
     let time = Time { zero_ns: record.accepted_ns.unwrap_or(record.began_ns) };
     let guest = guest::samples(record, time);
     let throughput = Throughput::new(&guest);
-    let baseline = statistics::baseline(&guest).filter(|_| record.accepted_ns.is_some());
+    let baseline = baseline(record, time, &guest).filter(|_| record.accepted_ns.is_some());
     let passes = passes::passes(record, time, &guest, baseline);
     let mut report = Report::new(tool, host, record.engine.clone(), started_at, scenario);
     report.timeline = record.polls.iter().map(|it| poll(it, time)).collect();
@@ -62,6 +64,74 @@ pub fn assemble(identity: Identity, record: &Record) -> Report {
     let ours = warnings::warnings(record, &report);
     report.warnings.extend(ours);
     report
+}
+
+/// In a fleet a guest also works before all others do, and while it waits for its turn beside their migrations; neither is a baseline.
+fn baseline(record: &Record, time: Time, guest: &[GuestSample]) -> Option<f64> {
+    let Some((from_ns, to_ns)) = record.warmup_ns else { return statistics::baseline(guest) };
+    let (from, to) = (time.seconds(from_ns), time.seconds(to_ns));
+    let is_within =
+        |it: &&GuestSample| it.t_seconds - it.interval_seconds >= from && it.t_seconds <= to;
+    let warmup: Vec<GuestSample> = guest.iter().filter(is_within).cloned().collect();
+    statistics::baseline(&warmup)
+}
+
+/// Makes the report of a fleet from what was seen of each guest.
+pub fn assemble_fleet(identity: &Identity, parallel: u32, records: &[Record]) -> Report {
+    let began_ns = records.iter().filter_map(|it| it.accepted_ns).min();
+    let guests = (0..).zip(records).map(|(number, record)| {
+        let started_ns = record.accepted_ns.zip(began_ns);
+        let report = assemble(identity.clone(), record);
+        FleetGuest {
+            guest: number,
+            started_seconds: started_ns.map(|(at_ns, zero_ns)| Time { zero_ns }.seconds(at_ns)),
+            engine: report.engine,
+            summary: report.summary,
+            passes: report.passes,
+            timeline: report.timeline,
+            samples: report.guest,
+            cpu: report.cpu,
+            events: report.events,
+            clocks: report.clocks,
+            probes: report.probes,
+            warnings: report.warnings,
+        }
+    });
+    let fleet = Fleet::new(u64::from(parallel), guests.collect());
+    let Identity { tool, host, started_at, scenario, guest_bytes } = identity.clone();
+    let engine = fleet.guests.first().map(|it| it.engine.clone()).unwrap_or_default();
+    // What it counted is told of each guest.
+    let engine = Engine { details: BTreeMap::new(), ..engine };
+    let mut report = Report::new(tool, host, engine, started_at, scenario);
+    let all_bytes = guest_bytes.saturating_mul(fleet.guests.len() as u64);
+    report.summary = fleet.summary();
+    report.summary.amplification =
+        report.summary.wire_bytes.map(|it| it as f64 / all_bytes.max(1) as f64);
+    report.warnings = common_warnings(&fleet.guests);
+    report.fleet = Some(fleet);
+    report
+}
+
+/// Each warning once, with the guests that it is about.
+fn common_warnings(guests: &[FleetGuest]) -> Vec<Warning> {
+    let mut found: Vec<(Warning, Vec<String>)> = Vec::new();
+    for guest in guests {
+        let number = guest.guest.to_string();
+        for warning in &guest.warnings {
+            match found.iter_mut().find(|it| it.0.code == warning.code) {
+                Some((_, numbers)) => numbers.push(number.clone()),
+                None => found.push((warning.clone(), vec![number.clone()])),
+            }
+        }
+    }
+    let told = found.into_iter().map(|(warning, numbers)| match numbers.len() {
+        1 => Warning { text: format!("Guest {}: {}", numbers[0], warning.text), ..warning },
+        count if count == guests.len() => warning,
+        _ => {
+            Warning { text: format!("Guests {}: {}", numbers.join(", "), warning.text), ..warning }
+        }
+    });
+    told.collect()
 }
 
 /// Nanoseconds of the pilot's clock to seconds of the report.

@@ -11,6 +11,7 @@
 //! What happens on the error path is told in `ending`: what was seen is kept, the guest is put where it belongs and verified there, and everything is shut down.
 
 mod ending;
+mod formation;
 mod watch;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use sterna_report::{EventSide, Side};
 use sterna_scenario::Scenario;
 
+use crate::fleet::Seat;
 use crate::record::RecordedEvent;
 use crate::{Clock, EngineError, Hypervisor, Interrupt, Notice, Phase, Record, Unsupported};
 
@@ -41,14 +43,31 @@ pub struct Pilot<'a> {
 impl Pilot<'_> {
     /// Flies, and returns what was seen, however it ended. Nothing of the run is left behind.
     pub fn fly(self) -> Record {
+        self.fly_in(None)
+    }
+
+    /// The same for one guest of a fleet.
+    pub fn fly_as(self, seat: Seat) -> Record {
+        self.fly_in(Some(seat))
+    }
+
+    fn fly_in(self, seat: Option<Seat>) -> Record {
         let record = Record {
             scenario: self.scenario.clone(),
             began_ns: self.clock.now_ns(),
             ..Record::default()
         };
         let phase = Phase::Boot;
-        Flight { pilot: self, record, phase, home: None, cancelled_ns: None, interrupted_in: None }
-            .fly()
+        Flight {
+            pilot: self,
+            record,
+            phase,
+            home: None,
+            cancelled_ns: None,
+            interrupted_in: None,
+            seat,
+        }
+        .fly()
     }
 }
 
@@ -63,6 +82,8 @@ struct Flight<'a> {
     cancelled_ns: Option<u64>,
     /// The phase that an interrupt ended, where it is not the present one.
     interrupted_in: Option<Phase>,
+    /// Its place among others, in a fleet.
+    seat: Option<Seat>,
 }
 
 /// Why a flight ends early.
@@ -89,6 +110,7 @@ impl Flight<'_> {
         if let Err(stop) = self.phases() {
             self.end_early(stop);
         }
+        self.leave_way();
         self.enter(Phase::Shutdown);
         // After the shutdown there is nobody left to ask.
         let hypervisor = &mut self.pilot.hypervisor;
@@ -104,6 +126,7 @@ impl Flight<'_> {
         self.boot()?;
         self.warm_up()?;
         self.migrate()?;
+        self.leave_way();
         self.settle();
         // A guest that no side can run has nothing more to show.
         let Some(side) = self.home else { return Ok(()) };
@@ -113,7 +136,14 @@ impl Flight<'_> {
 
     fn check(&mut self) -> Result<(), Stop> {
         let Pilot { hypervisor, scenario, .. } = &self.pilot;
-        let unsupported = hypervisor.unsupported(scenario);
+        let mut unsupported = hypervisor.unsupported(scenario);
+        if scenario.fleet.is_some() && self.seat.is_none() {
+            unsupported.push(Unsupported {
+                field: "fleet".to_owned(),
+                reason: "it flies one guest at a time; use the emulator, or drop [fleet]"
+                    .to_owned(),
+            });
+        }
         if unsupported.is_empty() {
             return Ok(());
         }
@@ -128,16 +158,20 @@ impl Flight<'_> {
         let Pilot { hypervisor, observer, scenario, interrupt, .. } = &mut self.pilot;
         hypervisor.boot(scenario, interrupt, &mut |it| observer(Notice::Progress(it)))?;
         self.record.booted_ns = Some(self.now_ns());
-        Ok(())
+        self.await_others()
     }
 
     fn warm_up(&mut self) -> Result<(), Stop> {
         self.enter(Phase::WarmUp);
-        self.watch_guest(self.pilot.scenario.timing.warmup.0)
+        let began_ns = self.now_ns();
+        self.watch_guest(self.pilot.scenario.timing.warmup.0)?;
+        self.record.warmup_ns = self.seat.as_ref().map(|_| (began_ns, self.now_ns()));
+        self.await_turn()
     }
 
     fn cool_down(&mut self) -> Result<(), Stop> {
         self.enter(Phase::CoolDown);
+        self.await_end_of_others()?;
         self.watch_guest(self.pilot.scenario.timing.cooldown.0)
     }
 

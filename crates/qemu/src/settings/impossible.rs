@@ -1,7 +1,9 @@
 //! What no QEMU can do.
 
 use sterna_pilot::Unsupported;
-use sterna_scenario::{FaultAction, Scenario, SwitchoverDecision, TlsMode, Transport};
+use sterna_scenario::{
+    Fault, FaultAction, FaultChannel, Scenario, SwitchoverDecision, TlsMode, Transport,
+};
 
 /// What no QEMU can do; nothing has been started yet.
 pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
@@ -16,9 +18,9 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",
         ),
         (
-            scenario.faults.as_ref().is_some_and(|it| !it.0.iter().all(|it| can_strike(it.action))),
+            scenario.faults.as_ref().is_some_and(|it| !it.0.iter().all(can_strike)),
             "faults",
-            "with QEMU a link can drop and a side can be killed, but nothing be stalled, corrupted or delayed; use drop and kill alone, or the emulator",
+            "with QEMU the whole link can drop and a side can be killed, but no single channel be struck, and nothing be stalled, corrupted or delayed; use drop and kill without a channel, or the emulator",
         ),
         (
             migration.postcopy.as_ref().is_some_and(|it| it.recover)
@@ -51,8 +53,9 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
         .collect()
 }
 
-fn can_strike(action: FaultAction) -> bool {
-    matches!(action, FaultAction::Drop | FaultAction::Kill)
+fn can_strike(fault: &Fault) -> bool {
+    fault.channel == FaultChannel::Main
+        && matches!(fault.action, FaultAction::Drop | FaultAction::Kill)
 }
 
 #[cfg(test)]
@@ -78,6 +81,8 @@ mod tests {
         let stalls = "faults = \"at=1s,action=drop;at=2s,action=stall\"";
         assert_eq!(impossible(&scenario(stalls))[0].field, "faults");
         assert!(impossible(&scenario("faults = \"at=1s,action=kill\"")).is_empty());
+        let one = "migration.multifd = {}\nfaults = \"at=1s,channel=multifd-0,action=drop\"";
+        assert_eq!(impossible(&scenario(one))[0].field, "faults");
     }
 
     #[test]

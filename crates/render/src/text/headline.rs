@@ -3,6 +3,7 @@
 use sterna_report::{Integrity, Report, Tracker, Verdict};
 use sterna_units::{Bytes, human_bits_per_second, human_bytes_per_second};
 
+use super::fleet;
 use crate::{
     number::{UNKNOWN, count, or_unknown, seconds, three_digits},
     page::{Page, Tone},
@@ -11,6 +12,11 @@ use crate::{
 /// The result in one line without a newline: verdict, memory, total time, downtime.
 pub fn one_line(report: &Report) -> String {
     let summary = &report.summary;
+    if let Some(fleet) = &report.fleet
+        && summary.verdict != Verdict::Unsupported
+    {
+        return fleet::one_line(report, fleet);
+    }
     let ending = match summary.verdict {
         Verdict::Completed => "Completed",
         Verdict::CompletedForced => "Completed, but forced",
@@ -25,11 +31,16 @@ pub fn one_line(report: &Report) -> String {
     };
     let total = or_unknown(summary.total_time_seconds, seconds);
     let memory = memory_word(summary.integrity);
-    let mut line = format!("{ending}: {memory}, total time {total}, {}", downtime_words(report));
-    if report.engine.tracker.as_ref().is_some_and(|tracker| !tracker.cost_is_real()) {
-        line.push_str("; cooperative tracker: the cost of tracking is not real");
+    let line = format!("{ending}: {memory}, total time {total}, {}", downtime_words(report));
+    line + doubt(report)
+}
+
+/// What a number in the report may not be taken for.
+pub(super) fn doubt(report: &Report) -> &'static str {
+    match report.engine.tracker.as_ref().is_some_and(|tracker| !tracker.cost_is_real()) {
+        true => "; cooperative tracker: the cost of tracking is not real",
+        false => "",
     }
-    line
 }
 
 /// The verdict line and why.
@@ -134,7 +145,7 @@ fn tone(report: &Report) -> Tone {
     }
 }
 
-fn memory_word(integrity: Integrity) -> &'static str {
+pub(super) fn memory_word(integrity: Integrity) -> &'static str {
     match integrity {
         Integrity::Verified => "memory verified",
         Integrity::Corrupt => "MEMORY CORRUPT",

@@ -1,6 +1,7 @@
 //! A report as text: what an expert wants to know at a look, in the order of the questions.
 
 mod cost;
+mod fleet;
 mod guest;
 mod headline;
 mod passes;
@@ -20,7 +21,10 @@ pub fn text(report: &Report, style: Style) -> String {
     let mut page = Page::new(style);
     headline::verdict(report, &mut page);
     headline::run(report, &mut page);
-    if report.summary.verdict != Verdict::Unsupported {
+    let is_started = report.summary.verdict != Verdict::Unsupported;
+    if let Some(fleet) = report.fleet.as_ref().filter(|_| is_started) {
+        fleet::section(fleet, &mut page);
+    } else if is_started {
         headline::time(report, &mut page);
         headline::memory(report, &mut page);
         techniques::section(report, &mut page);

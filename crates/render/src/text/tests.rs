@@ -1,5 +1,6 @@
 use sterna_report::{
-    CorruptPage, Engine, Host, Integrity, Report, Side, Tool, Tracker, Verdict, Word,
+    CorruptPage, Engine, Fleet, FleetGuest, Host, Integrity, Report, Side, Summary, Tool, Tracker,
+    Verdict, Word,
 };
 
 use super::*;
@@ -17,6 +18,53 @@ fn nothing_seen(verdict: Verdict) -> Report {
     let mut report = Report::new(tool, Host::default(), engine, started, Default::default());
     report.summary.verdict = verdict;
     report
+}
+
+#[test]
+fn a_fleet_is_told_as_a_whole_and_guest_by_guest() {
+    let one = completed();
+    let guest = |number: u64, verdict| FleetGuest {
+        guest: number,
+        started_seconds: Some(number as f64),
+        engine: one.engine.clone(),
+        summary: Summary { verdict, ..one.summary.clone() },
+        passes: vec![],
+        timeline: vec![],
+        samples: vec![],
+        cpu: vec![],
+        events: vec![],
+        clocks: vec![],
+        probes: vec![],
+        warnings: vec![],
+    };
+    let fleet = Fleet::new(1, vec![guest(0, Verdict::Completed), guest(1, Verdict::Failed)]);
+    let mut report = nothing_seen(Verdict::Failed);
+    report.summary = fleet.summary();
+    report.fleet = Some(fleet);
+    insta::assert_snapshot!(text(&report, PLAIN), @r"
+    Fleet of 2 guests, 1 completed, 1 failed: memory verified, total time of all 1.73 s, worst downtime 54.0 ms
+
+    Run
+      scenario          unknown
+      engine            emulator
+      tracker           unknown
+      host              unknown
+      started           2026-03-01T12:00:00Z by sterna 0.1.0
+
+    Fleet
+      guests            2 guests, one after the other
+      total of all      1.73 s
+      bandwidth         828 Mbit/s
+      total             median 735 ms, worst 735 ms
+      downtime          median 54.0 ms, worst 54.0 ms
+      blackout          median 55.1 ms, worst 55.1 ms
+      lost work         median 60.3 ms, worst 60.3 ms
+
+    Guests
+      guest  verdict    memory     start   total  downtime  blackout  lost work  passes
+      0      completed  verified     0 s  735 ms   54.0 ms   55.1 ms    60.3 ms       2
+      1      failed     verified  1.00 s  735 ms   54.0 ms   55.1 ms    60.3 ms       2
+    ");
 }
 
 #[test]

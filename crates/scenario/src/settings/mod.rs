@@ -123,7 +123,7 @@ pub(crate) fn variable(path: &str) -> String {
 pub(crate) fn flag(path: &str) -> String {
     let kept_whole = ["workload.memory", "workload.latency", "limits.then"].contains(&path);
     let short = match path.split_once('.') {
-        Some((first, rest)) if first != "link" && !kept_whole => rest,
+        Some((first, rest)) if first != "link" && first != "fleet" && !kept_whole => rest,
         _ => path,
     };
     short.replace('.', "-")
@@ -184,6 +184,8 @@ mod tests {
             ("migration.tls.mode", "psk"),
             ("migration.hold.at-least-passes", "2"),
             ("link.latency", "0s"),
+            ("fleet.guests", "2"),
+            ("fleet.parallel", "2"),
             ("limits.max-time", "5m"),
             ("limits.then", "cancel"),
             ("timing.warmup", "2s"),
@@ -229,6 +231,7 @@ mod tests {
         assert_eq!(find("guest.memory").unwrap().flag(), "memory");
         assert_eq!(find("workload.memory").unwrap().flag(), "workload-memory");
         assert_eq!(find("link.latency").unwrap().flag(), "link-latency");
+        assert_eq!(find("fleet.guests").unwrap().flag(), "fleet-guests");
 
         let optional = || tables::tables().iter().filter(|table| table.is_optional());
         let flags = settings().iter().map(Setting::flag).chain(optional().map(|t| t.flag()));

@@ -394,6 +394,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         "What the wire carries"
     ),
+    row!(
+        "fleet.guests",
+        None,
+        None,
+        |s| s.fleet.as_ref().map(|fleet| &fleet.guests),
+        |s, text| put(&mut s.fleet.get_or_insert_default().guests, text),
+        "How many guests there are, 2 to 64"
+    ),
+    row!(
+        "fleet.parallel",
+        None,
+        None,
+        |s| s.fleet.as_ref().map(|fleet| &fleet.parallel),
+        |s, text| put(&mut s.fleet.get_or_insert_default().parallel, text),
+        "How many of them migrate at the same time; 1 for one after the other"
+    ),
     maybe!(
         "limits.max-time",
         limits.max_time,

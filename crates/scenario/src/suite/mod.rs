@@ -31,7 +31,10 @@ use crate::types::Scenario;
 use sweep::{Axis, points};
 
 /// The suites that come with Sterna: name and text.
-const STANDARD: &[(&str, &str)] = &[("techniques", include_str!("../../suites/techniques.toml"))];
+const STANDARD: &[(&str, &str)] = &[
+    ("techniques", include_str!("../../suites/techniques.toml")),
+    ("fleet", include_str!("../../suites/fleet.toml")),
+];
 
 /// Most runs of a suite; more is a slip of the pen that would run for days.
 const MOST: usize = 10_000;

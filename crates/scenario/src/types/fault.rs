@@ -7,17 +7,20 @@ use sterna_units::{Bytes, ParseError, Span};
 use sterna_workload::UnknownName;
 use thiserror::Error;
 
+use super::FaultChannel;
 use crate::choice::{by_name, choice};
 
 /// One thing that goes wrong on purpose, once.
 ///
-/// The text form is `at-pass=2,side=destination,action=stall,for=500ms`.
+/// The text form is `at-pass=2,side=destination,channel=multifd-1,action=stall,for=500ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
     /// When.
     pub moment: FaultMoment,
     /// Where.
     pub side: FaultSide,
+    /// On which connection; a side that dies has none left.
+    pub channel: FaultChannel,
     /// What.
     pub action: FaultAction,
 }
@@ -85,6 +88,12 @@ pub enum FaultError {
         "Fault {0} needs exactly one of at-pass, at-bytes, at and at-postcopy, to say when it strikes"
     )]
     Moment(usize),
+    /// No connection that any migration has.
+    #[error("`{0}` is no channel; they are main, multifd-0, multifd-1, ..., and preempt")]
+    Channel(String),
+    /// A connection where it is of no account.
+    #[error("Fault {0} kills a whole side, with all its connections; leave out `channel`")]
+    KilledChannel(usize),
     /// No action.
     #[error("Fault {0} needs an action: drop, stall, corrupt, delay or kill")]
     NoAction(usize),
@@ -114,7 +123,8 @@ pub enum FaultError {
 /// Most faults of a run.
 const MOST: usize = 64;
 
-const FIELDS: &[&str] = &["at-pass", "at-bytes", "at", "at-postcopy", "side", "action", "for"];
+const FIELDS: &[&str] =
+    &["at-pass", "at-bytes", "at", "at-postcopy", "side", "channel", "action", "for"];
 const ACTIONS: &[&str] = &["drop", "stall", "corrupt", "delay", "kill"];
 
 /// One field, read.
@@ -122,6 +132,7 @@ const ACTIONS: &[&str] = &["drop", "stall", "corrupt", "delay", "kill"];
 enum Field {
     Moment(FaultMoment),
     Side(FaultSide),
+    Channel(FaultChannel),
     Action(FaultAction),
     For(Span),
 }
@@ -156,6 +167,7 @@ impl FromStr for Faults {
 
 fn fault(number: usize, text: &str) -> Result<Fault, FaultError> {
     let (mut moment, mut side, mut action, mut length) = (None, None, None, None);
+    let mut channel = None;
     for word in text.split(',') {
         let (field_name, is_second) = match field(word)? {
             // A second moment is one too many, whichever it is.
@@ -164,6 +176,7 @@ fn fault(number: usize, text: &str) -> Result<Fault, FaultError> {
             }
             Field::Moment(_) => continue,
             Field::Side(it) => ("side", side.replace(it).is_some()),
+            Field::Channel(it) => ("channel", channel.replace(it).is_some()),
             Field::Action(it) => ("action", action.replace(it).is_some()),
             Field::For(it) => ("for", length.replace(it).is_some()),
         };
@@ -171,9 +184,13 @@ fn fault(number: usize, text: &str) -> Result<Fault, FaultError> {
             return Err(FaultError::Twice { number, field: field_name });
         }
     }
+    if channel.is_some() && action == Some(FaultAction::Kill) {
+        return Err(FaultError::KilledChannel(number));
+    }
     Ok(Fault {
         moment: moment.ok_or(FaultError::Moment(number))?,
         side: side.unwrap_or_default(),
+        channel: channel.unwrap_or_default(),
         action: with_length(action.ok_or(FaultError::NoAction(number))?, length, number)?,
     })
 }
@@ -205,6 +222,7 @@ fn field(text: &str) -> Result<Field, FaultError> {
         "at" => Field::Moment(FaultMoment::Time(value.parse()?)),
         "at-postcopy" => Field::Moment(FaultMoment::Postcopy(value.parse()?)),
         "side" => Field::Side(value.parse()?),
+        "channel" => Field::Channel(value.parse()?),
         "for" => Field::For(value.parse()?),
         _ => Field::Action(action(value)?),
     })
@@ -243,7 +261,11 @@ impl fmt::Display for Fault {
             FaultMoment::Time(span) => write!(f, "at={}", compact(span))?,
             FaultMoment::Postcopy(span) => write!(f, "at-postcopy={}", compact(span))?,
         }
-        write!(f, ",side={},action={}", self.side, self.action.name())?;
+        write!(f, ",side={}", self.side)?;
+        if self.channel != FaultChannel::Main {
+            write!(f, ",channel={}", self.channel)?;
+        }
+        write!(f, ",action={}", self.action.name())?;
         match self.action {
             FaultAction::Stall(Some(span)) | FaultAction::Delay(span) => {
                 write!(f, ",for={}", compact(span))
@@ -280,12 +302,16 @@ mod tests {
             "at-bytes=100MiB,side=destination,action=stall",
             "at=1s500ms,side=source,action=stall,for=2s",
             "at-postcopy=0s,side=destination,action=kill",
+            "at-postcopy=1s,side=source,channel=preempt,action=delay,for=1ms",
+            "at-pass=1,side=destination,channel=multifd-63,action=stall",
             "at=0s,side=source,action=delay,for=20ms;at-pass=1,side=source,action=corrupt",
         ] {
             assert_eq!(text.parse::<Faults>().unwrap().to_string(), text);
         }
         let spaced: Faults = " at-pass = 3 , action = drop ; ".parse().unwrap();
         assert_eq!(spaced.to_string(), "at-pass=3,side=source,action=drop");
+        let main: Faults = "at-pass=3,channel=main,action=drop".parse().unwrap();
+        assert_eq!(main, spaced, "the first connection is the default");
     }
 
     #[test]
@@ -313,6 +339,13 @@ mod tests {
         );
         check("at-pass=1,action=kill,for=1s", "Fault 1 is a kill; it takes no `for`; leave it out");
         check("at-pass=1,action=kill,action=drop", "Fault 1 has `action` twice; leave one");
+        let channels = "is no channel; they are main, multifd-0, multifd-1, ..., and preempt";
+        check("at-pass=1,channel=fast,action=drop", &format!("`fast` {channels}"));
+        check("at-pass=1,channel=multifd-256,action=drop", &format!("`multifd-256` {channels}"));
+        check(
+            "at-pass=1,channel=main,action=kill",
+            "Fault 1 kills a whole side, with all its connections; leave out `channel`",
+        );
         check("drop", "`drop` is not of the form field=value, as in at-pass=2");
         check("at-pas=1,action=drop", "Unknown field of a fault `at-pas`; did you mean `at-pass`?");
         check("at-pass=1,action=kil", "Unknown action of a fault `kil`; did you mean `kill`?");

@@ -1,6 +1,8 @@
 //! The typed scenario. Defaults are the values of a bare run: several passes, completion, a few seconds.
 
 mod fault;
+mod fault_channel;
+mod fleet;
 mod migration;
 mod stream;
 
@@ -9,6 +11,8 @@ use sterna_units::{Bytes, Percent, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 
 pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
+pub use fault_channel::FaultChannel;
+pub use fleet::Fleet;
 pub use migration::{
     AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy,
     SwitchoverDecision, Trigger,
@@ -36,6 +40,8 @@ pub struct Scenario {
     pub migration: Migration,
     /// The wire to emulate; the plain network without it.
     pub link: Option<Link>,
+    /// Several guests instead of one.
+    pub fleet: Option<Fleet>,
     /// What goes wrong on purpose; nothing without it.
     pub faults: Option<Faults>,
     /// When to stop waiting.

@@ -3,7 +3,7 @@
 use sterna_units::Span;
 
 use super::Findings;
-use crate::types::{FaultMoment, LimitAction, Scenario, Trigger};
+use crate::types::{LimitAction, Scenario, Trigger};
 
 /// Nobody waits longer for one migration, and clocks can still be added to.
 const LONGEST: Span = Span::from_secs(30 * 24 * 3600);
@@ -35,17 +35,6 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
     times(scenario, found);
     link(scenario, found);
     never_reached(scenario, found);
-    faults(scenario, found);
-}
-
-fn faults(scenario: &Scenario, found: &mut Findings) {
-    let faults = scenario.faults.iter().flat_map(|it| &it.0);
-    let in_postcopy = faults.filter(|it| matches!(it.moment, FaultMoment::Postcopy(_))).count();
-    let has_postcopy =
-        scenario.migration.postcopy.is_some() || scenario.limits.then == LimitAction::Postcopy;
-    found.refuse_if(in_postcopy > 0 && !has_postcopy, &["faults"], || {
-        "Field `faults` has a moment `at-postcopy`, but there is no post-copy; ask for migration.postcopy, or choose another moment".to_owned()
-    });
 }
 
 fn times(scenario: &Scenario, found: &mut Findings) {

@@ -2,6 +2,8 @@
 //!
 //! What only some engine cannot do is not refused here but by that engine.
 
+mod faults;
+mod fleet;
 mod guest;
 mod limits;
 mod stream;
@@ -30,6 +32,8 @@ impl Scenario {
         techniques::check(self, &mut found);
         stream::check(self, &mut found);
         limits::check(self, &mut found);
+        faults::check(self, &mut found);
+        fleet::check(self, &mut found);
         found.problems
     }
 }

@@ -199,6 +199,32 @@ fn what_a_limit_makes_impossible_is_refused() {
 }
 
 #[test]
+fn faults_strike_only_what_is_there() {
+    let on = |channel: &str, action: &str| {
+        format!("faults = \"at-pass=1,side=destination,channel={channel},action={action}\"\n")
+    };
+    refused(&on("multifd-0", "drop"), "see `migration.multifd.channels`");
+    let parallel = "[migration.multifd]\nchannels = 2";
+    refused(&(on("multifd-2", "drop") + parallel), "the channel multifd-2, which this migration");
+    accepted(&(on("multifd-1", "drop") + parallel));
+    refused(&(on("multifd-1", "corrupt") + parallel), "where it sends nothing");
+    refused(&on("preempt", "stall"), "see `migration.postcopy.preempt`");
+    let postcopy = "[migration.postcopy]\nafter-passes = 1\n";
+    accepted(&(on("preempt", "corrupt") + postcopy));
+    refused(&(on("preempt", "stall") + postcopy + "preempt = false"), "with preempt = true");
+}
+
+#[test]
+fn a_fleet_is_more_than_one_and_no_more_migrate_than_there_are() {
+    refused("fleet.guests = 1", "`fleet.guests` is 1; it must be from 2 to 64");
+    refused("fleet.guests = 65", "`fleet.guests` is 65");
+    refused("fleet = { guests = 4, parallel = 0 }", "`fleet.parallel` is 0; it must be from 1");
+    refused("fleet = { guests = 4, parallel = 5 }", "to the 4 of `fleet.guests`");
+    accepted("[fleet]");
+    accepted("fleet = { guests = 4, parallel = 1 }");
+}
+
+#[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let error = Builder::new()
         .file("run.toml", "guest.vcpus = 0\nworkload.workers = 1\ntiming.sample-interval = \"0s\"")

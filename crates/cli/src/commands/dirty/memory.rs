@@ -95,7 +95,7 @@ fn watched<T: Send>(
         });
         while !is_done.load(Relaxed) && !worker.is_finished() {
             thread::park_timeout(TICK);
-            watcher.notice(&progress());
+            watcher.notice(None, &progress());
         }
         worker.join().map_err(|_| anyhow!("A thread that prepares memory has died"))
     })

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
@@ -24,7 +24,9 @@ use crate::host::session::{FAULT_THREAD, URGENT_THREAD};
 use crate::link::Inbound;
 use crate::migration::breakage::Moment;
 use crate::migration::channels::Further;
+use crate::migration::faults::Damaging;
 use crate::migration::postcopy::{AttendError, FaultBook, PlaceError, Placer, attend};
+use crate::migration::trouble::Trouble;
 use crate::transport::Socket;
 
 /// Longest silence of the source while pages are missing.
@@ -55,12 +57,15 @@ impl From<ReadError> for FetchError {
 struct Outlet {
     socket: Socket,
     writer: MessageWriter,
+    trouble: Arc<Trouble>,
 }
 
 /// The way on which requested pages come, where it is not the main connection.
 struct Incoming {
     inbound: Inbound,
     reader: MessageReader,
+    socket: Socket,
+    trouble: Arc<Trouble>,
 }
 
 /// What the threads share.
@@ -116,11 +121,14 @@ impl Load<'_> {
 
     /// Without a connection for requested pages, requests leave by the main one.
     fn split_urgent(&mut self) -> Result<(Outlet, Option<Incoming>), LoadError> {
-        if let Some(Further { socket, writer, inbound, reader, .. }) = self.urgent.take() {
-            return Ok((Outlet { socket, writer }, Some(Incoming { inbound, reader })));
+        if let Some(Further { socket, writer, inbound, reader, trouble, .. }) = self.urgent.take() {
+            let (ours, its) = (socket.try_clone()?, Arc::clone(&trouble));
+            let incoming = Incoming { inbound, reader, socket: ours, trouble: its };
+            return Ok((Outlet { socket, writer, trouble }, Some(incoming)));
         }
         let socket = self.socket.try_clone()?;
-        Ok((Outlet { socket, writer: std::mem::take(&mut self.writer) }, None))
+        let writer = std::mem::take(&mut self.writer);
+        Ok((Outlet { socket, writer, trouble: Arc::default() }, None))
     }
 
     fn receive(&mut self, fetching: &Fetching<'_>) -> Result<(), FetchError> {
@@ -175,6 +183,7 @@ impl<'a> Fetching<'a> {
     fn take_urgent(&self, mut from: Incoming) -> Result<(), FetchError> {
         let mut placer = Placer::new(self.uffd, self.book, self.ram_pages);
         loop {
+            from.trouble.suffer(&from.socket);
             let header = from.reader.header(&mut from.inbound)?;
             if matches!(header.kind, Kind::Pages | Kind::Zero) {
                 placer.take(&header, &mut from.inbound)?;
@@ -198,6 +207,10 @@ impl<'a> Fetching<'a> {
 
 impl Outlet {
     fn send(&mut self, message: &Message) -> io::Result<()> {
-        self.writer.send(&mut self.socket, message).map(|_| ())
+        let sent = match self.trouble.take_damage() {
+            true => self.writer.send(&mut Damaging::new(&mut self.socket), message),
+            false => self.writer.send(&mut self.socket, message),
+        };
+        sent.map(|_| ())
     }
 }

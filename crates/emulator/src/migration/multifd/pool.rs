@@ -140,6 +140,7 @@ impl Pool {
                 buffer: PacketBuffer::new(&options.packet)?,
                 zero_copy,
                 counts: ChannelStatus::default(),
+                trouble: connection.trouble,
             };
             let (orders, mine) = channel();
             let report = report.clone();

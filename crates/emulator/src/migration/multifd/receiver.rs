@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::transport::Socket;
 pub struct Receivers {
     rounds: Arc<Rounds>,
     sockets: Vec<Socket>,
+    taken_bytes: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -67,8 +69,13 @@ impl Receivers {
         let rounds = Arc::new(Rounds::new(connections.len() + 1));
         let channels = vec![ChannelStatus::default(); connections.len()];
         progress.update(|it| it.multifd = Some(MultifdStatus { syncs: 0, channels }));
-        let mut receivers =
-            Receivers { rounds: Arc::clone(&rounds), sockets: Vec::new(), threads: Vec::new() };
+        let taken_bytes = Arc::new(AtomicU64::new(0));
+        let mut receivers = Receivers {
+            rounds: Arc::clone(&rounds),
+            sockets: Vec::new(),
+            taken_bytes: Arc::clone(&taken_bytes),
+            threads: Vec::new(),
+        };
         for (index, mut connection) in connections.into_iter().enumerate() {
             connection.inbound.set_timeout(Some(silence_limit))?;
             receivers.sockets.push(connection.socket.try_clone()?);
@@ -83,6 +90,7 @@ impl Receivers {
                 unpacked: Vec::new(),
                 pages: PacketPages::default(),
                 counts: ChannelStatus::default(),
+                taken_bytes: Arc::clone(&taken_bytes),
                 delay: delay.filter(|_| index == 0),
             };
             let thread = thread::Builder::new()
@@ -99,6 +107,11 @@ impl Receivers {
     /// A channel has failed.
     pub fn meet(&self, number: u32) -> Result<(), Broken> {
         self.rounds.meet(self.sockets.len(), number)
+    }
+
+    /// Bytes that all channels have taken.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken_bytes.load(Ordering::Relaxed)
     }
 
     /// Why a channel has failed, if one has.
@@ -130,6 +143,8 @@ struct ChannelReceiver {
     unpacked: Vec<u8>,
     pages: PacketPages,
     counts: ChannelStatus,
+    /// Of all channels.
+    taken_bytes: Arc<AtomicU64>,
     delay: Option<Duration>,
 }
 
@@ -142,10 +157,13 @@ impl ChannelReceiver {
 
     fn receive(&mut self) -> Result<(), ReceiveError> {
         loop {
-            let Further { inbound, reader, .. } = &mut self.connection;
+            let Further { inbound, reader, socket, trouble, .. } = &mut self.connection;
+            trouble.suffer(socket);
             let header = reader.header(inbound)?;
             if header.kind == Kind::Packet {
                 self.load(&header)?;
+                let bytes = HEADER_BYTES as u64 + u64::from(header.body_bytes);
+                self.taken_bytes.fetch_add(bytes, Ordering::Relaxed);
                 self.tell();
                 continue;
             }

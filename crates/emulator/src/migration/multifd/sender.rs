@@ -12,6 +12,7 @@ use super::packet::PacketBuffer;
 use super::pool::Job;
 use super::zero_copy::ZeroCopy;
 use crate::migration::pacer::{Cancelled, Pacer};
+use crate::migration::trouble::Trouble;
 use crate::transport::Socket;
 
 /// What a channel is told to do.
@@ -63,12 +64,14 @@ pub struct ChannelSender {
     pub buffer: PacketBuffer,
     pub zero_copy: Option<ZeroCopy>,
     pub counts: ChannelStatus,
+    pub trouble: Arc<Trouble>,
 }
 
 impl ChannelSender {
     /// Does what it is told until nobody tells any more, or an error.
     pub fn run(mut self, orders: &Receiver<Order>, reports: &Sender<Report>) {
         for order in orders {
+            self.trouble.suffer(&self.socket);
             let (finished_pages, done) = match order {
                 Order::Pages(job) => (job.pages(), self.send_pages(&job)),
                 Order::Sync(number) => (0, self.sync(number)),
@@ -92,7 +95,7 @@ impl ChannelSender {
         let is_compressed = packet.is_compressed;
         let front_bytes = packet.bytes.len();
         let wire_bytes = front_bytes + if self.zero_copy.is_some() { content_bytes } else { 0 };
-        if job.is_damaged
+        if (job.is_damaged || self.trouble.take_damage())
             && let Some(last) = packet.bytes.last_mut()
         {
             *last ^= 1;

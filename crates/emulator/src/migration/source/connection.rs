@@ -9,6 +9,7 @@ use sterna_wire::stream::{Message, MessageWriter, ReadError};
 
 use super::Stop;
 use crate::link::Inbound;
+use crate::migration::connections::Connections;
 use crate::migration::replies::Replies;
 use crate::transport::{Socket, Target, TransportError};
 
@@ -31,8 +32,8 @@ const SEND_BUFFER_BYTES: (u64, u64) = (64 << 10, 4 << 20);
 pub(super) struct Dialer<'a> {
     pub(super) target: &'a Target,
     pub(super) config: &'a HostConfig,
-    /// Receives a handle on each.
-    pub(super) on_connect: &'a dyn Fn(Socket),
+    /// Keeps a handle on each.
+    pub(super) connections: &'a Connections,
 }
 
 impl Dialer<'_> {
@@ -41,7 +42,7 @@ impl Dialer<'_> {
         let set_up = || {
             socket.set_write_timeout(Some(STALL_TIMEOUT))?;
             size_send_buffer(&socket, self.config)?;
-            (self.on_connect)(socket.try_clone()?);
+            self.connections.keep(socket.try_clone()?);
             Ok(())
         };
         set_up().map_err(TransportError::SetUp)?;

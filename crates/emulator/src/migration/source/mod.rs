@@ -19,6 +19,7 @@ mod parallel;
 mod postcopy;
 mod run;
 mod slowdown;
+mod standstill;
 mod switchover;
 mod urgent;
 
@@ -30,6 +31,8 @@ use sterna_wire::control::{HostConfig, HostStatus, Phase, Side};
 use sterna_workload::Crew;
 
 use super::breakage::Defect;
+use super::bucket::TokenBucket;
+use super::connections::Connections;
 use super::decision::Decision;
 use super::faults::FaultPlan;
 use super::gate::Gate;
@@ -37,11 +40,13 @@ use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
 use super::progress::Progress;
 use super::ram::{BatchCount, RamSender};
+use super::trouble::Troubles;
 use crate::host::guest::Guest;
-use crate::transport::{Socket, Target};
+use crate::transport::Target;
 use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
 use slowdown::Slowdown;
+use standstill::{Standstill, Watched};
 
 /// Everything the source needs for one migration.
 pub struct Source {
@@ -59,8 +64,10 @@ pub struct Source {
     pub session: [u8; 16],
     /// What goes wrong on purpose.
     pub defects: Vec<Defect>,
-    /// Receives a handle on each connection, so that a stuck write can be ended from outside.
-    pub on_connect: Box<dyn Fn(Socket) + Send>,
+    /// The emulated wire.
+    pub wire: TokenBucket,
+    /// Receives a handle on each connection.
+    pub connections: Connections,
 }
 
 /// Why a migration ended before the commit point, or was left undecided after it.
@@ -102,7 +109,8 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, target, session, defects, on_connect } = self;
+        let Source { guest, progress, gate, config, target, session, defects, connections, wire } =
+            self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
@@ -115,13 +123,13 @@ impl Source {
                 return restore(&guest, crew, &progress, None, stop);
             }
         };
-        let dialer = Dialer { target: &target, config: &config, on_connect: &*on_connect };
+        let dialer = Dialer { target: &target, config: &config, connections: &connections };
         let connection = Connection::open(&dialer);
         let mut connection = match connection {
             Ok(connection) => connection,
             Err(error) => return restore(&guest, crew, &progress, None, error),
         };
-        let pacer = Arc::new(Pacer::new(Arc::clone(&gate), config.link_bytes_per_second));
+        let pacer = Arc::new(Pacer::new(Arc::clone(&gate), wire));
         progress.watch(&pacer);
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
@@ -146,10 +154,21 @@ impl Source {
             session,
             defects,
             faults,
+            troubles: Troubles::default(),
             is_damaging: false,
         };
         run.prepare_xbzrle();
-        let outcome = run.phases();
+        let watched = Watched {
+            gate: Arc::clone(&gate),
+            progress: Arc::clone(&progress),
+            pacer: Arc::clone(&run.pacer),
+            connections: connections.clone(),
+            config: Arc::clone(&config),
+        };
+        let outcome = match Standstill::watch(watched) {
+            Ok(_standstill) => run.phases(),
+            Err(error) => Err(Stop::Failed(format!("No thread can be had: {error}"))),
+        };
         run.end_slowdown();
         // Its threads end behind the outcome, since a guest that runs on shall not wait for them.
         let pool = run.pool.take();
@@ -160,7 +179,8 @@ impl Source {
             }
             // A cancel ends a stuck write by cutting the connection; the error it then meets is not the reason.
             Err(_) if gate.is_cancelled() => {
-                restore(&guest, crew, &progress, Some(&mut connection), Stop::Cancelled);
+                let stop = gate.given_up().map_or(Stop::Cancelled, Stop::Failed);
+                restore(&guest, crew, &progress, Some(&mut connection), stop);
             }
             Err(stop) => restore(&guest, crew, &progress, Some(&mut connection), stop),
         }

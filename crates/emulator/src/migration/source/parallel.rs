@@ -26,6 +26,7 @@ impl Run<'_> {
         let connections =
             channels::open(self.session, Role::Multifd, config.channels, latency, dial)
                 .map_err(|error| Stop::Failed(error.to_string()))?;
+        self.watch_troubles(&connections)?;
         let pool = Pool::start(connections, &options, &self.guest.region, &self.pacer)
             .map_err(|error| Stop::Failed(format!("A channel cannot be set up: {error}")))?;
         self.pool = Some(pool);

@@ -26,6 +26,9 @@ use crate::migration::ram::RamSender;
 /// Most pages that the background stream sends at once: what an urgent page waits for.
 const BACKGROUND_PAGES: usize = 32;
 
+/// Longest time for which requested pages may keep those of the background off the emulated wire: a guest that asks for more than the wire carries would have all of it to itself, and the destination would hear nothing on the background's connection until it takes the source for gone.
+const BACKGROUND_TURN: Duration = Duration::from_millis(100);
+
 impl Run<'_> {
     /// Tells the destination what it must forget, since it comes later.
     pub(super) fn send_discards(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
@@ -55,7 +58,9 @@ impl Run<'_> {
         let latency = Duration::from_nanos(self.config.link_latency_ns);
         let connect = &mut || self.dialer.dial();
         let opened = channels::open(self.session, Role::Urgent, 1, latency, connect);
-        self.urgent = opened.map_err(|error| Stop::Failed(error.to_string()))?.pop();
+        let opened = opened.map_err(|error| Stop::Failed(error.to_string()))?;
+        self.watch_troubles(&opened)?;
+        self.urgent = opened.into_iter().next();
         Ok(())
     }
 
@@ -110,8 +115,9 @@ impl Run<'_> {
         let rate = self.config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
         let mut background = TokenBucket::new(rate);
         let mut finished_at = None;
+        let mut turn_at = Instant::now();
         loop {
-            let wait = self.until_background(&background, backlog, finished_at);
+            let wait = self.until_background(&background, backlog, finished_at, turn_at);
             match self.connection.next(wait)? {
                 Some(Message::Request(runs)) => self.send_requested(backlog, &runs)?,
                 Some(Message::Loaded) if finished_at.is_some() => return Ok(()),
@@ -121,7 +127,10 @@ impl Run<'_> {
                     self.connection.send(&Message::Finished)?;
                     finished_at = Some(Instant::now());
                 }
-                None => self.send_background(&mut background, backlog)?,
+                None => {
+                    self.send_background(&mut background, backlog)?;
+                    turn_at = Instant::now() + BACKGROUND_TURN;
+                }
             }
             if finished_at.is_some_and(|it| it.elapsed() > STALL_TIMEOUT) {
                 return Err(Stop::Failed(format!(
@@ -149,6 +158,7 @@ impl Run<'_> {
         background: &TokenBucket,
         backlog: &Backlog,
         finished_at: Option<Instant>,
+        turn_at: Instant,
     ) -> Duration {
         if finished_at.is_some() {
             return SLICE;
@@ -157,7 +167,8 @@ impl Run<'_> {
             return Duration::ZERO;
         }
         let wait = Duration::from_nanos(background.wait_ns(monotonic_ns()));
-        wait.max(self.pacer.wire_wait()).min(SLICE)
+        let turn = turn_at.saturating_duration_since(Instant::now());
+        wait.max(self.pacer.wire_wait().min(turn)).min(SLICE)
     }
 
     fn send_requested(&mut self, backlog: &Backlog, runs: &[PageRun]) -> Result<(), Stop> {

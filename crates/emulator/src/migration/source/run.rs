@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sterna_scenario::FaultAction;
+use sterna_scenario::{FaultAction, FaultChannel};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
@@ -25,6 +25,7 @@ use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::{BatchCount, RamSender};
+use crate::migration::trouble::Troubles;
 use crate::migration::xbzrle::Xbzrle;
 
 /// One migration under way.
@@ -51,6 +52,7 @@ pub(super) struct Run<'a> {
     pub(super) session: [u8; 16],
     pub(super) defects: Vec<Defect>,
     pub(super) faults: FaultPlan,
+    pub(super) troubles: Troubles,
     /// Whether the next frame is to be damaged on its way.
     pub(super) is_damaging: bool,
 }
@@ -143,6 +145,10 @@ impl Run<'_> {
         let reached = Reached { pass, bytes: self.pacer.sent_bytes(), now_ns: monotonic_ns() };
         for fault in self.faults.due(reached) {
             self.progress.note("fault", format!("On purpose: {fault}"));
+            if fault.channel != FaultChannel::Main {
+                self.troubles.strike(fault.channel, fault.action);
+                continue;
+            }
             match fault.action {
                 FaultAction::Drop => self.connection.socket.shut_down(),
                 FaultAction::Kill => std::process::abort(),
@@ -152,6 +158,11 @@ impl Run<'_> {
             }
         }
         self.idle(Some(self.faults.delay))
+    }
+
+    /// Lets faults strike these connections.
+    pub(super) fn watch_troubles(&mut self, connections: &[Further]) -> io::Result<()> {
+        connections.iter().try_for_each(|it| self.troubles.add(it))
     }
 
     /// Does nothing for a time, or until the migration is cancelled.

@@ -14,6 +14,7 @@ use sterna_wire::stream::{FrameError, Kind, Message, ReadError, check_runs};
 
 use crate::migration::bucket::TokenBucket;
 use crate::migration::channels::Further;
+use crate::migration::faults::Damaging;
 use crate::migration::pacer::Pacer;
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
@@ -75,8 +76,12 @@ impl<'a> UrgentSender<'a> {
                 std::thread::sleep(std::time::Duration::from_nanos(wait_ns));
             }
             let most = self.ram.pending_bytes();
-            let Further { writer, socket, .. } = &mut self.further;
-            let batch: BatchCount = self.ram.send_batch(most, writer, socket)?;
+            let Further { writer, socket, trouble, .. } = &mut self.further;
+            trouble.suffer(socket);
+            let batch: BatchCount = match trouble.take_damage() {
+                true => self.ram.send_batch(most, writer, &mut Damaging::new(socket))?,
+                false => self.ram.send_batch(most, writer, socket)?,
+            };
             self.wire.take(batch.wire_bytes, monotonic_ns());
             self.pacer.take(batch.wire_bytes);
             self.backlog.count_bytes(batch.wire_bytes);
