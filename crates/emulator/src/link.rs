@@ -1,7 +1,7 @@
 //! The emulated wire's delay, and reading from a connection with or without it.
 
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +35,14 @@ impl Inbound {
             return Ok(Inbound::Direct(socket));
         }
         Ok(Inbound::Delayed(DelayLine::start(socket, latency)?))
+    }
+
+    /// What to poll for the next byte; `None` where that says nothing, since bytes are kept elsewhere.
+    pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Inbound::Direct(Socket::Tls(_)) | Inbound::Delayed(_) => None,
+            Inbound::Direct(socket) => Some(socket.as_fd()),
+        }
     }
 
     /// Longest wait for the next byte.

@@ -1,6 +1,7 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
 mod dice;
+mod recovery;
 mod techniques;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum What {
     Migrations,
     /// Migrations with random techniques, faults and cut-offs: no wrong byte, no hang, nothing left
     Techniques,
+    /// Post-copies whose link is cut at random moments: all must be made anew and verify
+    Recovery,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
 }
@@ -48,6 +51,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::Techniques => {
             let short = if options.short { 12 } else { 1000 };
             techniques::run(&flights, options.seed, options.count.unwrap_or(short))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Recovery => {
+            recovery::run(&flights, options.seed, count(200))?;
             Ok(ExitCode::SUCCESS)
         }
         What::Downtime => downtime(&flights, options.seed, count(20)),

@@ -114,3 +114,16 @@ fn either_family_of_addresses_and_either_direction_will_do() {
     assert_eq!(outcome.summary("verdict"), &Value::from("unsupported"));
     daemon.stop(Signal::TERM);
 }
+
+#[test]
+fn a_link_between_two_machines_is_made_anew_in_post_copy() {
+    let Some(network) = Network::new() else { return };
+    let (daemon, certificates) = network.listen("10.77.0.2:0");
+    let postcopy = ["--postcopy-after-passes", "0", "--postcopy-recover", "--tls-mode", "x509"];
+    let faults = "at-postcopy=300ms,action=drop;at-postcopy=2s,side=destination,action=drop";
+    let place = ["--destination", &daemon.address, "--tls-dir", &certificates];
+    let outcome = network.run(&[&postcopy[..], &place, &["--faults", faults]].concat());
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(outcome.report()["engine"]["details"]["postcopy_recoveries"], 2);
+    daemon.stop(Signal::TERM);
+}

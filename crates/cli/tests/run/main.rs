@@ -13,5 +13,6 @@ mod limits;
 mod parallel;
 mod postcopy;
 mod privileges;
+mod recovery;
 mod struck_channels;
 mod techniques;

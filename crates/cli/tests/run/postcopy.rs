@@ -41,7 +41,8 @@ fn assert_served(outcome: &Outcome) {
     let discarded = detail(outcome, "/destination_counters/postcopy_discarded_pages");
     let by_request = detail(outcome, "/source_counters/postcopy_pages_by_request");
     let by_background = detail(outcome, "/source_counters/postcopy_pages_by_background");
-    assert_eq!(by_request + by_background, discarded);
+    let again = detail(outcome, "/source_counters/postcopy_pages_sent_again");
+    assert_eq!(by_request + by_background, discarded + again);
     assert!(discarded > 0.0);
     assert_eq!(detail(outcome, "/destination_counters/postcopy_missing_pages"), 0.0);
     assert!(detail(outcome, "/source_counters/postcopy_bytes") > 0.0);
@@ -75,6 +76,12 @@ fn a_guest_that_does_not_converge_completes_by_post_copy() {
     let latency =
         |name| detail(&outcome, &format!("/destination_counters/postcopy_latency_ns/{name}"));
     assert!(latency("p50") > 0.0 && latency("p50") <= latency("max"));
+    let counters = &outcome.report()["engine"]["details"]["destination_counters"];
+    let buckets = counters["postcopy_latency_dist"].as_array().unwrap().iter();
+    let counted: u64 = buckets.map(|it| it.as_u64().unwrap()).sum();
+    assert!(
+        counted >= 2 && counted as f64 <= detail(&outcome, "/destination_counters/postcopy_faults")
+    );
     let blocked = &outcome.report()["engine"]["details"]["destination_counters"];
     let workers = blocked["postcopy_vcpu_blocktime"].as_array().unwrap();
     assert_eq!(workers.len(), 2);
@@ -108,11 +115,75 @@ fn transparent_huge_and_locked_pages_are_fetched_one_by_one() {
     }
 }
 
+/// Huge pages that are reserved for as long as a test runs, if that can be had.
+struct Reserved {
+    before: String,
+}
+
+const RESERVED: &str = "/proc/sys/vm/nr_hugepages";
+
+impl Reserved {
+    fn pages(pages: u64) -> Option<Reserved> {
+        let read = || std::fs::read_to_string(RESERVED).unwrap_or_default().trim().to_owned();
+        let before = read();
+        let wanted = before.parse::<u64>().unwrap_or(0) + pages;
+        let reserved = std::fs::write(RESERVED, wanted.to_string())
+            .map(|()| Reserved { before })
+            .inspect_err(|error| eprintln!("skipped: no huge pages can be reserved: {error}"))
+            .ok()?;
+        if read() != wanted.to_string() {
+            eprintln!("skipped: the system has no {pages} huge pages to spare");
+            return None;
+        }
+        Some(reserved)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let _ = std::fs::write(RESERVED, &self.before);
+    }
+}
+
 #[test]
-fn reserved_huge_pages_are_refused() {
-    let outcome = Run::small(&["--huge-pages", "2MiB", "--postcopy-after-passes", "1"]).outcome();
+fn reserved_huge_pages_are_fetched_as_a_whole() {
+    // Both sides have one guest each.
+    let Some(_reserved) = Reserved::pages(2 * 16) else { return };
+    let fault = ["--postcopy-recover", "--faults", "at-postcopy=100ms,action=drop"];
+    for more in [&["--postcopy-preempt=false"][..], &["--multifd-channels", "2"], &fault] {
+        let arguments = ["--huge-pages", "2MiB", "--postcopy-after-passes", "1"];
+        let rate = ["--postcopy-max-bandwidth", "20MB/s"];
+        let outcome = switched(&[&arguments[..], &rate, more].concat());
+        outcome.assert_ended(0, "completed", "verified");
+        assert_served(&outcome);
+        let discarded = detail(&outcome, "/destination_counters/postcopy_discarded_pages");
+        assert_eq!(discarded % 512.0, 0.0, "{discarded}");
+    }
+}
+
+#[test]
+fn a_page_of_a_gibibyte_is_refused() {
+    let outcome =
+        Run::new(&["--memory=1GiB", "--huge-pages=1GiB", "--postcopy-after-passes=1"]).outcome();
     outcome.assert_ended(5, "unsupported", "unchecked");
     outcome.assert_reason_has("guest.huge-pages");
+}
+
+#[test]
+fn parallel_connections_and_differences_carry_what_comes_before_the_switch() {
+    for technique in [
+        &["--multifd-channels", "3"][..],
+        &["--multifd-channels", "2", "--multifd-compression", "zstd", "--postcopy-preempt=false"],
+        &["--xbzrle-cache", "50%"],
+    ] {
+        for passes in ["0", "2"] {
+            let outcome = switched(&[&["--postcopy-after-passes", passes], technique].concat());
+            outcome.assert_ended(0, "completed", "verified");
+            assert_served(&outcome);
+        }
+    }
+    let outcome = broken("source:lose-page", &["--multifd-channels", "2"]);
+    outcome.assert_ended(4, "completed", "corrupt");
 }
 
 #[test]
@@ -233,4 +304,52 @@ fn two_interrupts_in_post_copy_leave_nothing_behind() {
     run.signal(Signal::INT);
     let outcome = run.outcome();
     assert_eq!(outcome.code, Some(130));
+}
+
+#[test]
+fn the_background_goes_on_beside_workers_that_ask_without_end() {
+    for preempt in ["true", "false"] {
+        // Two workers ask as fast as the wire can answer, for as long as the rest is not there.
+        let outcome = Run::small(&[
+            "--rate=unlimited",
+            "--workload-memory=24MiB",
+            "--link-bandwidth=40Mbit/s",
+            "--max-bandwidth=unlimited",
+            "--max-time=60s",
+            "--postcopy-after-passes=0",
+            &format!("--postcopy-preempt={preempt}"),
+        ])
+        .outcome();
+        outcome.assert_ended(0, "completed", "verified");
+        assert_served(&outcome);
+        let all = detail(&outcome, "/destination_counters/postcopy_discarded_pages");
+        let background = detail(&outcome, "/source_counters/postcopy_pages_by_background");
+        assert!(background > all / 8.0, "{background} of {all} pages by the background");
+        // And the wire carries no more than it can: 40 Mbit/s are 5 MB/s.
+        let number = |name| outcome.summary(name).as_f64().unwrap();
+        let seconds = number("total_time_seconds");
+        assert!(number("wire_bytes") / seconds < 5.3e6, "{} in {seconds}", number("wire_bytes"));
+        assert!(number("downtime_claimed_seconds") < seconds / 2.0);
+    }
+}
+
+#[test]
+fn a_silent_connection_is_no_silent_source() {
+    // A page each second in the background, and many between them that are asked for.
+    let outcome = switched(&[
+        "--x-break",
+        "destination:impatient=400ms",
+        "--postcopy-after-passes=0",
+        "--link-bandwidth=20Mbit/s",
+        "--postcopy-max-bandwidth=4kB/s",
+        "--workload-memory=2MiB",
+        "--ballast=20MiB",
+        "--rate=1MiB/s",
+        "--pattern=sequential",
+    ]);
+    // Workers have asked for pages for some 2 s by then, and for none behind.
+    outcome.assert_ended(3, "lost", "unchecked");
+    let faults = detail(&outcome, "/destination_counters/postcopy_faults");
+    assert!(faults > 300.0, "{faults}");
+    outcome.assert_reason_has("has sent nothing for");
 }

@@ -43,6 +43,7 @@ pub fn prepare(
         multifd: multifd(migration),
         postcopy: migration.postcopy.as_ref().map(|it| PostcopyConfig {
             preempt: it.preempt,
+            recover: it.recover,
             max_bandwidth_bytes_per_second: it.max_bandwidth.map(|it| it.bytes_per_second()),
         }),
         device_state_bytes: DEVICE_STATE_BYTES,

@@ -13,7 +13,7 @@ use crate::host_process::HostProcess;
 pub fn source_moments(status: &HostStatus, source: &HostProcess) -> Moments {
     let stamps = &status.stamps;
     let map = |ns: Option<u64>| ns.map(|it| source.to_ours(it));
-    let claimed = stamps.stopped_ns.zip(stamps.ended_ns).filter(|_| stamps.go_ns.is_some());
+    let claimed = stamps.stopped_ns.zip(stamps.running_ns);
     Moments {
         setup_done_ns: map(stamps.setup_done_ns),
         stopped_ns: map(stamps.stopped_ns),
@@ -23,7 +23,7 @@ pub fn source_moments(status: &HostStatus, source: &HostProcess) -> Moments {
         ended_ns: map(stamps.ended_ns),
         restored_ns: map(stamps.restored_ns),
         // As a source sees it: from the stop to hearing RUNNING.
-        claimed_downtime_ns: claimed.map(|(stopped, ended)| ended.saturating_sub(stopped)),
+        claimed_downtime_ns: claimed.map(|(stopped, running)| running.saturating_sub(stopped)),
     }
 }
 
@@ -82,6 +82,7 @@ fn state(phase: Phase) -> State {
         Phase::Switchover => State::Switchover,
         Phase::Committed => State::Committed,
         Phase::Postcopy => State::Postcopy,
+        Phase::PostcopyPaused => State::PostcopyPaused,
         Phase::Completed => State::Completed,
         Phase::Cancelled => State::Cancelled,
         Phase::Failed => State::Failed,

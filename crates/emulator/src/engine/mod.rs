@@ -185,9 +185,10 @@ impl Emulator {
         self.evidence.see_source(&status);
         let mut moments = source_moments(&status, &hosts.source);
         let mut loaded = None;
-        if matches!(status.phase, Phase::Completed | Phase::Postcopy) {
+        let has_switched = matches!(status.phase, Phase::Postcopy | Phase::PostcopyPaused);
+        if status.phase == Phase::Completed || has_switched {
             let theirs = hosts.destination.status(0);
-            if status.phase == Phase::Postcopy {
+            if has_switched {
                 check_destination(&mut status, &theirs);
             }
             match theirs {
@@ -367,11 +368,7 @@ impl Hypervisor for Emulator {
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
             Action::StartPostcopy => Act::StartPostcopy,
-            // `unsupported` refuses a scenario that wants it before anything starts.
-            Action::Recover => {
-                let text = "The emulator does not make a lost link anew".to_owned();
-                return Err(EngineError::Failed(text));
-            }
+            Action::Recover => Act::Recover,
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }
@@ -396,7 +393,9 @@ impl Hypervisor for Emulator {
                     let words = status.error.unwrap_or_default();
                     break format!("the destination never ran the guest: {words}");
                 }
-                Ok(status) if status.phase == Phase::Incomplete => break incomplete(&status),
+                Ok(status) if matches!(status.phase, Phase::Incomplete | Phase::PostcopyPaused) => {
+                    break incomplete(&status);
+                }
                 Ok(_) if monotonic_ns() < deadline_ns => {
                     std::thread::sleep(std::time::Duration::from_millis(20));
                 }

@@ -6,11 +6,31 @@ use serde_json::{Map, Value, json};
 use sterna_pilot::EngineError;
 use sterna_wire::control::{HostStatus, PageFaults, Phase, Served};
 
-/// Takes in what the destination says while the source believes in a post-copy: only there it can be seen that it will never end.
+/// Takes in what the destination says while the source believes in a post-copy: only there it can be seen that it will never end, or that it has ended.
 pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, EngineError>) {
+    let is_paused = status.phase == Phase::PostcopyPaused;
     let words = match theirs {
-        Ok(theirs) if theirs.phase == Phase::Incomplete => incomplete(theirs),
-        Ok(_) => return,
+        Ok(theirs) => match theirs.phase {
+            Phase::Incomplete => incomplete(theirs),
+            Phase::Failed if is_paused => {
+                let words = theirs.error.clone().unwrap_or_default();
+                format!("the destination never ran the guest: {words}")
+            }
+            // The link was lost behind the last page.
+            Phase::Completed if is_paused => {
+                status.phase = Phase::Completed;
+                status.error = None;
+                status.remaining_bytes = 0;
+                return;
+            }
+            // The source does not notice as long as it has nothing to send.
+            Phase::PostcopyPaused if !is_paused => {
+                status.phase = Phase::PostcopyPaused;
+                status.error.clone_from(&theirs.error);
+                return;
+            }
+            _ => return,
+        },
         Err(error) => format!("{error}"),
     };
     status.phase = Phase::Undecided;
@@ -56,6 +76,9 @@ impl Evidence {
         let mut details = BTreeMap::new();
         if let Some(served) = &self.served {
             details.insert("source_counters".to_owned(), self.source_counters(served));
+            if served.recoveries > 0 {
+                details.insert("postcopy_recoveries".to_owned(), served.recoveries.into());
+            }
         }
         if let Some(faults) = &self.faults {
             details.insert("destination_counters".to_owned(), destination_counters(faults));
@@ -71,6 +94,8 @@ impl Evidence {
             "postcopy_requests": served.requests,
             "postcopy_pages_by_request": served.pages_by_request,
             "postcopy_pages_by_background": served.pages_by_background,
+            "postcopy_pages_sent_again": served.pages_sent_again,
+            "postcopy_paused_milliseconds": served.paused_ns as f64 / 1e6,
         })
     }
 }
@@ -84,12 +109,17 @@ fn destination_counters(faults: &PageFaults) -> Value {
     put("postcopy_vcpu_blocktime", blocked.into());
     put("postcopy_discarded_pages", faults.discarded_pages.into());
     put("postcopy_discard_milliseconds", milliseconds(faults.discard_ns).into());
+    put(
+        "postcopy_discard_milliseconds_in_downtime",
+        milliseconds(faults.discard_stopped_ns).into(),
+    );
     put("postcopy_missing_pages", faults.missing_pages.into());
     put("postcopy_faults", faults.faults.into());
     put("postcopy_duplicate_pages", faults.duplicates.into());
     if let Some(latency) = faults.latency {
-        // As QEMU: the mean, in nanoseconds.
+        // As QEMU: the mean, in nanoseconds, and how many took from 2^N to 2^(N+1) µs.
         put("postcopy_latency", latency.mean_ns.into());
+        put("postcopy_latency_dist", faults.latency_buckets.clone().into());
         put(
             "postcopy_latency_ns",
             json!({

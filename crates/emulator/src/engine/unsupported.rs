@@ -25,11 +25,6 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "migration.transport",
             "the emulator has \"tcp\" and \"unix\"; use one of these, or `--engine qemu`",
         ),
-        (
-            migration.postcopy.as_ref().is_some_and(|it| it.recover),
-            "migration.postcopy.recover",
-            qemu_alone,
-        ),
         (migration.mapped_ram, "migration.mapped-ram", qemu_alone),
         (migration.direct_io, "migration.direct-io", qemu_alone),
         (
@@ -49,20 +44,9 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             "the emulator has no threads that compress one page each; use migration.multifd.compression = \"zlib\" or \"zstd\"",
         ),
         (
-            has_postcopy
-                && matches!(scenario.guest.huge_pages, HugePages::Size2Mib | HugePages::Size1Gib),
+            has_postcopy && scenario.guest.huge_pages == HugePages::Size1Gib,
             "guest.huge-pages",
-            "reserved huge pages cannot be fetched page by page in post-copy here; use \"none\" or \"thp\", or do without post-copy",
-        ),
-        (
-            has_postcopy && migration.multifd.is_some(),
-            "migration.multifd",
-            "there is no switch from parallel connections to post-copy here; remove this, or do without post-copy",
-        ),
-        (
-            has_postcopy && migration.xbzrle.is_some(),
-            "migration.xbzrle",
-            "differences are not sent on into post-copy here; remove this, or do without post-copy",
+            "a worker in post-copy would wait for a whole page of 1 GiB; use \"2MiB\", \"thp\" or \"none\", or do without post-copy",
         ),
         (
             migration.multifd.as_ref().is_some_and(|it| it.channels > MAX_CHANNELS),

@@ -80,6 +80,14 @@ pub enum GuestError {
         "migration.postcopy: page faults cannot be served here ({0}); remove [migration.postcopy], or use a kernel that allows userfaultfd"
     )]
     Faults(#[source] TrackingError),
+    /// Missing pages that are large.
+    #[error(
+        "guest.huge-pages: this kernel cannot serve missing pages of {page_bytes} bytes; use \"none\" or \"thp\", or remove [migration.postcopy]"
+    )]
+    LargeFaults {
+        /// The size of a page.
+        page_bytes: u64,
+    },
     /// The tracker.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
@@ -107,6 +115,9 @@ impl Guest {
         // Takes some 15 ms once, which must not fall into a downtime.
         Cycles::calibrated();
         let region = allocate(config)?;
+        if config.postcopy.is_some() && config.side == Side::Destination {
+            check_large_faults(&region)?;
+        }
         if config.prealloc {
             check_available(config.memory_bytes)?;
             preallocate(&region, progress)?;
@@ -191,6 +202,16 @@ impl Guest {
     fn fill(&self) {
         let filled = 0..self.layout.workload_pages + self.layout.ballast_pages;
         fill(&self.region, filled, self.spec.seed, cpu::online());
+    }
+}
+
+/// Reserved huge pages are a feature of their own.
+fn check_large_faults(region: &Region) -> Result<(), GuestError> {
+    let page_bytes = region.page_bytes();
+    let is_large = page_bytes > PAGE_BYTES as u64;
+    match region.uffd().map_err(GuestError::Faults)?.features().missing_hugetlb || !is_large {
+        true => Ok(()),
+        false => Err(GuestError::LargeFaults { page_bytes }),
     }
 }
 

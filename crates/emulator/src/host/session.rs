@@ -38,6 +38,9 @@ pub const FAULT_THREAD: &str = "migration-fault";
 /// The name of threads that move pages which the guest waits for; the kernel keeps 15 bytes.
 pub const URGENT_THREAD: &str = "migration-urg";
 
+/// The name of the thread that waits for a source to come back; the kernel keeps 15 bytes.
+pub const DOOR_THREAD: &str = "migration-door";
+
 /// How long a cancelled migration may take to notice before its connection is cut.
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
 
@@ -194,6 +197,7 @@ impl Drop for Session {
         self.closing.store(true, Ordering::Release);
         if let Some(built) = &mut self.built {
             built.gate.cancel();
+            built.gate.leave();
             built.connections.cut();
             if let Some(migration) = built.migration.take() {
                 let _ = migration.join();
@@ -286,6 +290,7 @@ impl Built {
             Act::Cancel => self.cancel()?,
             Act::Pause => self.gate.order_pause(),
             Act::StartPostcopy => self.start_postcopy()?,
+            Act::Recover => self.recover()?,
             Act::Release => self.gate.release(),
             Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
             Act::SetMaxBandwidth { bytes_per_second } => {
@@ -303,6 +308,25 @@ impl Built {
             return Err(Refusal::Committed);
         }
         self.gate.order_postcopy();
+        Ok(())
+    }
+
+    fn recover(&self) -> Result<(), Refusal> {
+        let other = |text: &str| Err(Refusal::Other(text.to_owned()));
+        if !self.config.postcopy.as_ref().is_some_and(|it| it.recover) {
+            return other("The hosts were not prepared to recover a post-copy");
+        }
+        let phase = self.progress.phase();
+        if !matches!(phase, Phase::PostcopyPaused | Phase::Postcopy) {
+            return other("There is no post-copy that could be recovered");
+        }
+        if !self.gate.order_recovery() {
+            return other("A new connection is being made already");
+        }
+        if phase == Phase::Postcopy {
+            // Only the other side has seen that the connection is lost.
+            self.connections.cut();
+        }
         Ok(())
     }
 
@@ -353,7 +377,10 @@ impl Built {
     /// Whether the guest runs here and lacks memory.
     fn lacks_memory(&self) -> bool {
         self.config.side == Side::Destination
-            && matches!(self.progress.phase(), Phase::Postcopy | Phase::Incomplete)
+            && matches!(
+                self.progress.phase(),
+                Phase::Postcopy | Phase::PostcopyPaused | Phase::Incomplete
+            )
     }
 
     fn page_writes(&self, page: u64) -> Reply {
@@ -410,6 +437,7 @@ impl Refusal {
                     | GuestError::NotEnough { .. }
                     | GuestError::Numa { .. }
                     | GuestError::Faults(_)
+                    | GuestError::LargeFaults { .. }
                     | GuestError::Crew(CrewError::Pin { .. })
                     | GuestError::Tracker(TrackerError::Unavailable(_))
             )

@@ -28,6 +28,8 @@ pub enum Defect {
     WithholdPage,
     /// One page sent after the switch to post-copy has another content than the guest left there.
     WrongPage,
+    /// The destination says of one page that it has it when a lost connection was made anew, and has zeros.
+    ClaimPage,
     /// The synchronisation at the stop is left out.
     SkipFinalSync,
     /// The destination runs the guest this much later than it could.
@@ -52,6 +54,8 @@ pub enum Defect {
     SkipChannelSync,
     /// The destination holds back the first packet of the first parallel connection.
     LatePacket(Duration),
+    /// The destination waits only this long for a source that sends nothing in post-copy.
+    Impatient(Duration),
     /// The source waits this long between READY and GO.
     LateGo(Duration),
     /// The host behaves as on a kernel without asynchronous write protection.
@@ -69,6 +73,8 @@ pub enum Moment {
     Go,
     /// After the first pages of a post-copy.
     Postcopy,
+    /// While a connection that was lost in post-copy is made anew.
+    Recovery,
 }
 
 /// Text that names no defect.
@@ -97,6 +103,7 @@ fn parse(text: &str) -> Option<Breakage> {
         ("lose-page", "") => Defect::LosePage,
         ("withhold-page", "") => Defect::WithholdPage,
         ("wrong-page", "") => Defect::WrongPage,
+        ("claim-page", "") => Defect::ClaimPage,
         ("skip-final-sync", "") => Defect::SkipFinalSync,
         ("corrupt-frame", "") => Defect::CorruptFrame,
         ("corrupt-packet", "") => Defect::CorruptPacket,
@@ -106,6 +113,7 @@ fn parse(text: &str) -> Option<Breakage> {
         ("no-wp-async", "") => Defect::NoWpAsync,
         ("lose-difference", "") => Defect::LoseDifference,
         ("keep-throttle", "") => Defect::KeepThrottle,
+        ("impatient", wait) => Defect::Impatient(wait.parse::<Span>().ok()?.0),
         ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
         ("die", moment) => Defect::Die(parse_moment(moment)?),
@@ -121,6 +129,7 @@ fn parse_moment(text: &str) -> Option<Moment> {
         "ready" => Some(Moment::Ready),
         "go" => Some(Moment::Go),
         "postcopy" => Some(Moment::Postcopy),
+        "recovery" => Some(Moment::Recovery),
         pass => pass.strip_prefix("pass")?.parse().ok().map(Moment::Pass),
     }
 }
@@ -135,6 +144,7 @@ impl fmt::Display for Breakage {
             Defect::LosePage => write!(f, "{side}:lose-page"),
             Defect::WithholdPage => write!(f, "{side}:withhold-page"),
             Defect::WrongPage => write!(f, "{side}:wrong-page"),
+            Defect::ClaimPage => write!(f, "{side}:claim-page"),
             Defect::SkipFinalSync => write!(f, "{side}:skip-final-sync"),
             Defect::CorruptFrame => write!(f, "{side}:corrupt-frame"),
             Defect::CorruptPacket => write!(f, "{side}:corrupt-packet"),
@@ -144,6 +154,7 @@ impl fmt::Display for Breakage {
             Defect::NoWpAsync => write!(f, "{side}:no-wp-async"),
             Defect::LoseDifference => write!(f, "{side}:lose-difference"),
             Defect::KeepThrottle => write!(f, "{side}:keep-throttle"),
+            Defect::Impatient(wait) => write!(f, "{side}:impatient={}", Span(wait)),
             Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
             Defect::Die(moment) => write!(f, "{side}:die={moment}"),
@@ -160,6 +171,7 @@ impl fmt::Display for Moment {
             Moment::Ready => write!(f, "ready"),
             Moment::Go => write!(f, "go"),
             Moment::Postcopy => write!(f, "postcopy"),
+            Moment::Recovery => write!(f, "recovery"),
         }
     }
 }
@@ -201,7 +213,10 @@ mod tests {
             "source:hang=postcopy",
             "source:withhold-page",
             "source:wrong-page",
+            "destination:claim-page",
+            "destination:die=recovery",
             "source:late-go=1s",
+            "destination:impatient=1s",
             "source:no-wp-async",
             "source:lose-difference",
             "source:keep-throttle",

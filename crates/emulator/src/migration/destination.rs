@@ -9,7 +9,10 @@
 //!
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
+mod attend;
+mod doorman;
 mod fetch;
+mod line;
 mod postcopy;
 
 use std::io::Read;
@@ -52,7 +55,11 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
 const CHANNELS_LOOK: Duration = Duration::from_millis(20);
 
 /// What this destination can do beyond the first connection's pages.
-const CAPABILITIES: u32 = capability::MULTIFD | capability::URGENT | capability::XBZRLE;
+const CAPABILITIES: u32 = capability::MULTIFD
+    | capability::URGENT
+    | capability::XBZRLE
+    | capability::POSTCOPY
+    | capability::RECOVER;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -151,9 +158,11 @@ fn give_up(progress: &Progress, error: &LoadError) {
 struct Load<'a> {
     guest: &'a Guest,
     progress: &'a Arc<Progress>,
-    listener: Listener,
+    listener: Arc<Listener>,
     on_connect: Box<dyn Fn(Socket) + Send>,
     latency: Duration,
+    /// How long the source's limit for the background lets one page take.
+    slowest_page: Duration,
     receivers: Option<Receivers>,
     socket: Socket,
     inbound: Inbound,
@@ -193,9 +202,10 @@ impl<'a> Load<'a> {
         Ok(Load {
             guest,
             progress,
-            listener,
+            listener: Arc::new(listener),
             on_connect,
             latency,
+            slowest_page: slowest_page(config),
             receivers: None,
             socket,
             inbound,
@@ -361,6 +371,7 @@ impl<'a> Load<'a> {
                     Message::Flush(number) => self.flush(number)?,
                     Message::State(it) => state = Some(it),
                     Message::Discard(runs) => self.discard(&runs)?,
+                    Message::Prepare => self.prepared()?,
                     Message::Finished if self.lacking.is_none() => break,
                     Message::Listen => break self.expect_faults()?,
                     Message::Abort(text) => return Err(LoadError::Aborted(text)),
@@ -513,6 +524,14 @@ impl<'a> Load<'a> {
     fn strike(&self, moment: Moment) {
         strike(&self.defects, moment, || self.socket.shut_down());
     }
+}
+
+fn slowest_page(config: &HostConfig) -> Duration {
+    let limits = config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
+    let slowest = limits.into_iter().chain(config.link_bytes_per_second).min();
+    slowest.map_or(Duration::ZERO, |rate| {
+        Duration::from_secs_f64(PAGE_BYTES as f64 / rate.max(1) as f64)
+    })
 }
 
 fn unexpected(found: Kind, expected: &'static str) -> LoadError {

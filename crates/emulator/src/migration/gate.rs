@@ -15,6 +15,8 @@ pub struct Gate {
     pause: AtomicBool,
     postcopy: AtomicBool,
     held: AtomicBool,
+    recovery: AtomicBool,
+    left: AtomicBool,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
 }
@@ -38,6 +40,8 @@ impl Gate {
             pause: AtomicBool::new(false),
             postcopy: AtomicBool::new(false),
             held: AtomicBool::new(false),
+            recovery: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
         }
@@ -109,6 +113,31 @@ impl Gate {
     /// Whether the migration shall be finished by post-copy.
     pub fn wants_postcopy(&self) -> bool {
         self.postcopy.load(Ordering::Acquire)
+    }
+
+    /// Orders a new connection in place of one that was lost in post-copy; false when one is being made already.
+    pub fn order_recovery(&self) -> bool {
+        !self.recovery.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a new connection was ordered, or is being made.
+    pub fn wants_recovery(&self) -> bool {
+        self.recovery.load(Ordering::Acquire)
+    }
+
+    /// The attempt that was ordered has ended, one way or the other.
+    pub fn end_recovery(&self) {
+        self.recovery.store(false, Ordering::Release);
+    }
+
+    /// Nobody waits for the migration any more, also past the commit point.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody waits for the migration any more.
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     /// Keeps the migration from finishing by itself until it is released.

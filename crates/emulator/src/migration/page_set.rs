@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use sterna_wire::stream::PageRun;
 
+/// Most pages of a run that is made here: no run ends within a page of 2 MiB because it got too long.
+const LONGEST_RUN: u16 = u16::MAX / 512 * 512;
+
 /// One bit a page, owned by one thread.
 ///
 /// The sender walks it in ever the same direction, as a hypervisor scans its RAM, so finding the next page must not depend on how many lie in between: whole empty words are skipped.
@@ -20,9 +23,63 @@ impl PageSet {
         PageSet { words: vec![0; pages.div_ceil(64)], pages, len: 0 }
     }
 
+    /// A set that holds all of `pages` pages.
+    pub fn full(pages: usize) -> PageSet {
+        let mut set = PageSet::new(pages);
+        set.insert_range(0..pages);
+        set
+    }
+
+    /// A set of the pages that are marked: page `8 * i + b` by bit `b` of byte `i`. Marks behind the last page are left out.
+    pub fn from_marks(pages: usize, marks: &[u8]) -> PageSet {
+        let mut set = PageSet::full(pages);
+        for (index, word) in set.words.iter_mut().enumerate() {
+            let marks = marks.get(index * 8..).unwrap_or_default();
+            let bytes = std::array::from_fn(|it| marks.get(it).copied().unwrap_or(0));
+            *word &= u64::from_le_bytes(bytes);
+        }
+        set.count()
+    }
+
+    /// Those pages that `other` does not hold; both are over as many pages.
+    pub fn without(&self, other: &PageSet) -> PageSet {
+        let words = self.words.iter().zip(&other.words).map(|(ours, theirs)| ours & !theirs);
+        PageSet { words: words.collect(), pages: self.pages, len: 0 }.count()
+    }
+
+    /// The same, and each of its pages as a part of `unit` pages that hold together.
+    pub fn widened(&self, unit: usize) -> PageSet {
+        let mut set = self.clone();
+        if unit > 1 {
+            for run in self.runs() {
+                let (first, end) =
+                    (run.first as usize, run.first as usize + usize::from(run.count));
+                set.insert_range(first / unit * unit..self.pages.min(end.next_multiple_of(unit)));
+            }
+        }
+        set
+    }
+
+    /// One bit a page, as [`PageSet::from_marks`] reads them.
+    pub fn to_marks(&self) -> Vec<u8> {
+        let mut marks: Vec<u8> = self.words.iter().flat_map(|it| it.to_le_bytes()).collect();
+        marks.truncate(self.pages.div_ceil(8));
+        marks
+    }
+
+    fn count(self) -> PageSet {
+        let len = self.words.iter().map(|it| it.count_ones() as usize).sum();
+        PageSet { len, ..self }
+    }
+
     /// Pages in the set.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Pages that could be in it.
+    pub fn pages(&self) -> usize {
+        self.pages
     }
 
     /// Whether no page is in the set.
@@ -72,14 +129,15 @@ impl PageSet {
         self.find(from..self.pages).or_else(|| self.find(0..from))
     }
 
-    /// The set as runs of adjacent pages in ascending order, each at most as long as a [`PageRun`] can be.
+    /// The set as runs of adjacent pages in ascending order.
     pub fn runs(&self) -> Vec<PageRun> {
         let mut runs: Vec<PageRun> = Vec::new();
         let mut next = self.find(0..self.pages);
         while let Some(page) = next {
             match runs.last_mut() {
                 Some(run)
-                    if run.first + u64::from(run.count) == page as u64 && run.count < u16::MAX =>
+                    if run.first + u64::from(run.count) == page as u64
+                        && run.count < LONGEST_RUN =>
                 {
                     run.count += 1;
                 }
@@ -134,12 +192,38 @@ mod tests {
         set.insert(7);
         set.insert_range(10_000..80_000);
         let run = |first, count| PageRun { first, count };
-        let expected = [run(3, 2), run(7, 1), run(10_000, u16::MAX), run(75_535, 4465)];
+        let expected = [run(3, 2), run(7, 1), run(10_000, 65_024), run(75_024, 4976)];
         assert_eq!(set.runs(), expected);
         assert_eq!(PageSet::new(0).runs(), []);
     }
 
     proptest! {
+        #[test]
+        fn marks_and_differences_are_those_of_sets(
+            pages in 1usize..300,
+            ours in prop::collection::btree_set(0usize..300, 0..40),
+            theirs in prop::collection::btree_set(0usize..300, 0..40),
+        ) {
+            let set = |of: &BTreeSet<usize>| {
+                let mut set = PageSet::new(pages);
+                of.iter().filter(|it| **it < pages).for_each(|it| set.insert_range(*it..*it + 1));
+                set
+            };
+            let (left, right) = (set(&ours), set(&theirs));
+            let marks = left.to_marks();
+            prop_assert_eq!(marks.len(), pages.div_ceil(8));
+            prop_assert_eq!(PageSet::from_marks(pages, &marks).runs(), left.runs());
+            let difference = left.without(&right);
+            let expected: Vec<usize> = ours.difference(&theirs).copied().filter(|it| *it < pages).collect();
+            prop_assert_eq!(difference.len(), expected.len());
+            prop_assert!(expected.iter().all(|it| difference.contains(*it)));
+            prop_assert_eq!(PageSet::full(pages).without(&left).len(), pages - left.len());
+            let wide = left.widened(8);
+            let held = (0..pages).filter(|it| ours.iter().any(|ours| *ours < pages && ours / 8 == it / 8));
+            prop_assert!(held.clone().all(|it| wide.contains(it)));
+            prop_assert_eq!(wide.len(), held.count());
+        }
+
         #[test]
         fn behaves_like_a_set(
             pages in 1usize..400,

@@ -121,6 +121,12 @@ impl RamSender {
         self.pending.insert_range(first..first + count);
     }
 
+    /// Makes whole what holds together in units of `unit` pages, and tells what is pending then.
+    pub fn widen_pending(&mut self, unit: usize) -> &PageSet {
+        self.pending = self.pending.widened(unit);
+        &self.pending
+    }
+
     /// Hands over what is pending, and where the scan would go on.
     pub fn take_pending(&mut self) -> (PageSet, usize) {
         let none = PageSet::new(self.region.pages());

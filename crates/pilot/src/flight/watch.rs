@@ -122,6 +122,10 @@ impl Flight<'_> {
     /// Whether the link was lost in post-copy and will not come back.
     fn is_stranded(&mut self, watch: &mut Watch, state: State) -> bool {
         if state != State::PostcopyPaused {
+            if state == State::Postcopy {
+                // The link stands again; if it is lost once more, nobody needs to be patient.
+                watch.next_recovery_ns = 0;
+            }
             watch.lost_ns = None;
             return false;
         }

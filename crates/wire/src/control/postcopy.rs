@@ -14,6 +14,12 @@ pub struct Served {
     pub pages_by_background: u64,
     /// Bytes sent since the switch, headers included.
     pub wire_bytes: u64,
+    /// Connections that were lost and made anew.
+    pub recoveries: u64,
+    /// Pages sent again, because they were under way when a connection was lost.
+    pub pages_sent_again: u64,
+    /// How long there was no connection.
+    pub paused_ns: u64,
 }
 
 /// What the destination has met since a switch to post-copy.
@@ -24,6 +30,8 @@ pub struct PageFaults {
     pub discarded_pages: u64,
     /// How long it took to forget what was there of them.
     pub discard_ns: u64,
+    /// The part of it that lay in the downtime.
+    pub discard_stopped_ns: u64,
     /// Pages that have not come yet.
     pub missing_pages: u64,
     /// Pages that the guest has waited for.
@@ -32,6 +40,8 @@ pub struct PageFaults {
     pub duplicates: u64,
     /// From a fault that was read to its page in place; `None` without any.
     pub latency: Option<FaultLatency>,
+    /// How many of them took from 2^N to 2^(N+1) µs, by N; what took less counts for the first.
+    pub latency_buckets: Vec<u64>,
     /// How long each worker has waited for pages.
     pub blocked_ns: Vec<u64>,
     /// How long all workers have waited at the same time.

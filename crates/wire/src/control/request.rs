@@ -217,6 +217,9 @@ pub struct HostConfig {
 pub struct PostcopyConfig {
     /// Whether requested pages travel on a connection of their own.
     pub preempt: bool,
+    /// Whether a connection that is lost then may be made anew.
+    #[serde(default)]
+    pub recover: bool,
     /// Most bytes per second of pages that nobody waits for; `None` for no limit.
     pub max_bandwidth_bytes_per_second: Option<u64>,
 }
@@ -245,6 +248,8 @@ pub enum Act {
     Pause,
     /// Stop the guest now and let it go on at the destination before its memory is there.
     StartPostcopy,
+    /// Make the connection anew that was lost in post-copy.
+    Recover,
     /// A migration that is held may finish from now on.
     Release,
     /// Change the downtime limit.

@@ -21,6 +21,8 @@ pub enum Phase {
     Committed,
     /// The guest runs on the destination, and the rest of its memory follows.
     Postcopy,
+    /// The connection was lost in post-copy: each side has a part of the guest's memory, and waits for a new one.
+    PostcopyPaused,
     /// The guest runs on the destination.
     Completed,
     /// Given up on request; the guest runs on the source.
@@ -129,7 +131,9 @@ pub struct Stamps {
     pub go_ns: Option<u64>,
     /// The workers were released on the destination.
     pub resumed_ns: Option<u64>,
-    /// RUNNING came, or the migration ended otherwise.
+    /// RUNNING came.
+    pub running_ns: Option<u64>,
+    /// The migration ended: RUNNING came, all memory arrived, or it failed.
     pub ended_ns: Option<u64>,
     /// The workers were released on the source again.
     pub restored_ns: Option<u64>,

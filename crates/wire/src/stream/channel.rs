@@ -20,6 +20,10 @@ pub mod capability {
     pub const URGENT: u32 = 1 << 1;
     /// Pages that were sent before may travel as what changed in them, in frames of kind `Deltas`.
     pub const XBZRLE: u32 = 1 << 3;
+    /// The guest may go on by post-copy, and the destination prepares for it while the guest still runs on the source.
+    pub const POSTCOPY: u32 = 1 << 4;
+    /// A connection that is lost in post-copy may be made anew.
+    pub const RECOVER: u32 = 1 << 5;
 }
 
 /// First frame of a further connection: which migration it belongs to, and which of its connections it is.

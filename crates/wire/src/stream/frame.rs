@@ -2,6 +2,7 @@
 
 use sterna_sys::crc32c;
 
+use super::resume::MAX_RECEIVED_BYTES;
 use super::{
     MAX_LIST_RUNS, MAX_PAGES, MAX_PIECES, MAX_RUNS, PACKET_HEAD_BYTES, PACKET_PAGES, PAGE_BYTES,
     PIECE_BYTES, RUN_BYTES,
@@ -64,11 +65,19 @@ pub enum Kind {
     Request = 17,
     /// After a switch to post-copy: all of the guest's memory has arrived.
     Loaded = 18,
+    /// First frame of a connection that takes the place of a lost one in post-copy.
+    Resume = 20,
+    /// Which pages the destination has when a lost connection was made anew.
+    Received = 21,
+    /// A switch to post-copy is near: the destination answers when it has done all that it can do before.
+    Prepare = 22,
+    /// The destination has discarded what it was told to so far.
+    Prepared = 23,
 }
 
 impl Kind {
     /// Every kind, in wire order.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 26] = [
         Kind::Hello,
         Kind::HelloAck,
         Kind::Error,
@@ -91,6 +100,10 @@ impl Kind {
         Kind::Listen,
         Kind::Request,
         Kind::Loaded,
+        Kind::Resume,
+        Kind::Received,
+        Kind::Prepare,
+        Kind::Prepared,
     ];
 
     fn from_byte(byte: u8) -> Option<Kind> {
@@ -100,13 +113,14 @@ impl Kind {
     /// Most bytes a body of this kind may have.
     pub fn max_body_bytes(self) -> usize {
         match self {
-            Kind::Hello | Kind::HelloAck | Kind::Channel => 64,
+            Kind::Hello | Kind::HelloAck | Kind::Channel | Kind::Resume => 64,
             Kind::Error | Kind::Abort => MAX_TEXT_BYTES,
             Kind::Pages => MAX_RUNS * RUN_BYTES + MAX_PAGES * PAGE_BYTES,
             Kind::Zero => MAX_RUNS * RUN_BYTES,
             Kind::Deltas => MAX_PIECES * (PIECE_BYTES + PAGE_BYTES),
             Kind::State => MAX_STATE_BYTES,
             Kind::Discard | Kind::Request => MAX_LIST_RUNS * RUN_BYTES,
+            Kind::Received => MAX_RECEIVED_BYTES,
             Kind::PassEnd
             | Kind::Finished
             | Kind::Ready
@@ -116,7 +130,9 @@ impl Kind {
             | Kind::Sync
             | Kind::Flush
             | Kind::Listen
-            | Kind::Loaded => 16,
+            | Kind::Loaded
+            | Kind::Prepare
+            | Kind::Prepared => 16,
             Kind::Packet => PACKET_HEAD_BYTES + PACKET_PAGES * (RUN_BYTES + PAGE_BYTES),
         }
     }

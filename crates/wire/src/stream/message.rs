@@ -2,7 +2,7 @@
 
 use super::frame::MAX_TEXT_BYTES;
 use super::runs::{decode_list, encode_runs};
-use super::{Channel, FrameError, Hello, HelloAck, Kind, PageRun, RUN_BYTES, State};
+use super::{Channel, FrameError, Hello, HelloAck, Kind, PageRun, RUN_BYTES, Received, State};
 
 /// A frame without page runs, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,14 @@ pub enum Message {
     Request(Vec<PageRun>),
     /// See [`Kind::Loaded`].
     Loaded,
+    /// See [`Kind::Resume`]; the migration's session, as in its greeting.
+    Resume([u8; 16]),
+    /// See [`Kind::Received`].
+    Received(Received),
+    /// See [`Kind::Prepare`].
+    Prepare,
+    /// See [`Kind::Prepared`].
+    Prepared,
 }
 
 impl Message {
@@ -70,6 +78,10 @@ impl Message {
             Message::Listen => Kind::Listen,
             Message::Request(_) => Kind::Request,
             Message::Loaded => Kind::Loaded,
+            Message::Resume(_) => Kind::Resume,
+            Message::Received(_) => Kind::Received,
+            Message::Prepare => Kind::Prepare,
+            Message::Prepared => Kind::Prepared,
         }
     }
 
@@ -85,6 +97,8 @@ impl Message {
             }
             Message::Running { resumed_ns } => resumed_ns.to_le_bytes().to_vec(),
             Message::Channel(channel) => channel.encode(),
+            Message::Resume(session) => session.to_vec(),
+            Message::Received(received) => received.encode(),
             Message::Discard(runs) | Message::Request(runs) => {
                 let mut bytes = Vec::with_capacity(runs.len() * RUN_BYTES);
                 encode_runs(runs, &mut bytes);
@@ -95,7 +109,9 @@ impl Message {
             | Message::Go
             | Message::ChannelAck
             | Message::Listen
-            | Message::Loaded => Vec::new(),
+            | Message::Loaded
+            | Message::Prepare
+            | Message::Prepared => Vec::new(),
         }
     }
 
@@ -122,6 +138,10 @@ impl Message {
             Kind::Request => Message::Request(decode_list(kind, body)?),
             Kind::Listen => exact::<0>(kind, body).map(|_| Message::Listen)?,
             Kind::Loaded => exact::<0>(kind, body).map(|_| Message::Loaded)?,
+            Kind::Resume => Message::Resume(exact(kind, body)?),
+            Kind::Received => Message::Received(Received::decode(body)?),
+            Kind::Prepare => exact::<0>(kind, body).map(|_| Message::Prepare)?,
+            Kind::Prepared => exact::<0>(kind, body).map(|_| Message::Prepared)?,
             Kind::Pages | Kind::Zero | Kind::Packet | Kind::Deltas => {
                 return Err(FrameError::Unexpected { found: kind, expected: "a message" });
             }
@@ -170,6 +190,9 @@ mod tests {
         check(Message::Flush(3), b"\x03\0\0\0");
         check(Message::Listen, b"");
         check(Message::Loaded, b"");
+        check(Message::Prepare, b"");
+        check(Message::Prepared, b"");
+        check(Message::Resume([7; 16]), &[7; 16]);
         let runs = vec![PageRun { first: 0x0102, count: 3 }, PageRun { first: 9, count: 1 }];
         let golden = b"\x02\x01\0\0\0\0\x03\0\x09\0\0\0\0\0\x01\0";
         check(Message::Discard(runs.clone()), golden);

@@ -27,6 +27,10 @@
 //!
 //! ```text
 //!  source                                destination
+//!    │  Discard …, Prepare                    │  the guest runs on the source
+//!    │ ─────────────────────────────────────► │  forgets what it has of pages that will come later
+//!    │                              Prepared  │
+//!    │ ◄───────────────────────────────────── │
 //!    │            (source stops its workers)  │
 //!    │  Discard …, State, Listen              │
 //!    │ ─────────────────────────────────────► │  forgets what it has of these pages, and is ready for faults
@@ -47,6 +51,28 @@
 //! ```
 //!
 //! A request for a page that is on its way already is answered by that page alone.
+//! `Prepare` and what comes before it keep the downtime short, and may be left out; a source without [`capability::POSTCOPY`] never sends them.
+//!
+//! When the connection is lost between `Go` and `Loaded`, each side keeps what it has.
+//! With [`capability::RECOVER`] the source may then come back:
+//!
+//! ```text
+//!  source                                destination
+//!    │  Resume (session), on a new connection │
+//!    │ ─────────────────────────────────────► │  ends the one before, if it has not noticed
+//!    │  further connection: Channel           │
+//!    │ ─────────────────────────────────────► │  as after a greeting, where there was one
+//!    │                            ChannelAck  │
+//!    │ ◄───────────────────────────────────── │
+//!    │                  Received … | Error    │  one mark for each page of the guest, in order
+//!    │ ◄───────────────────────────────────── │
+//!    │                         Request …      │  all that is waited for, asked for again
+//!    │ ◄───────────────────────────────────── │
+//!    │  Pages, Zero … Finished                │  every discarded page that was not marked
+//!    │ ─────────────────────────────────────► │
+//! ```
+//!
+//! What was under way on the lost connection and did not arrive is not marked, so it is sent again.
 //!
 //! `Error` may come from the destination in place of any answer, `Abort` from the source in place of any frame before `Go`.
 //!
@@ -78,6 +104,7 @@ mod hello;
 mod message;
 mod packet;
 mod pieces;
+mod resume;
 mod runs;
 mod state;
 mod transport;
@@ -89,6 +116,7 @@ pub use hello::{Hello, HelloAck, MAGIC, negotiate};
 pub use message::Message;
 pub use packet::{Compression, PACKET_HEAD_BYTES, PACKET_PAGES, PacketHead, PacketPages};
 pub use pieces::{MAX_PIECES, PIECE_BYTES, Piece, decode_pieces, encode_pieces};
+pub use resume::{MAX_MARK_BYTES, Received, ReceivedMap};
 pub use runs::{MAX_LIST_RUNS, MAX_RUNS, PageRun, RUN_BYTES, check_runs, decode_runs, encode_runs};
 pub use state::State;
 pub use transport::{MessageReader, MessageWriter, ReadError};

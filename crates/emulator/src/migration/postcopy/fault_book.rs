@@ -22,9 +22,12 @@ pub struct FaultBook {
 #[derive(Debug)]
 struct Inner {
     missing: PageSet,
+    /// Pages that can only be there or missing together.
+    unit: u16,
     /// When the faults of each page were read.
     waiting: HashMap<usize, Vec<u64>>,
     latency: Histogram,
+    placed_ns: u64,
     told: PageFaults,
     blocked: Blocked,
 }
@@ -41,6 +44,15 @@ struct Blocked {
     all_blocked_ns: u64,
 }
 
+/// How long it took to forget what will come after the switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Discard {
+    /// In all.
+    pub all_ns: u64,
+    /// While the guest was stopped.
+    pub stopped_ns: u64,
+}
+
 /// What a fault needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -53,11 +65,17 @@ pub enum Need {
 }
 
 impl FaultBook {
-    /// Books of a guest that lacks `missing`; `workers` are the threads of its workers, by number.
-    pub fn new(missing: PageSet, workers: &[Option<u32>], discard_ns: u64) -> FaultBook {
+    /// Books of a guest that lacks `missing`, in units of `unit` pages; `workers` are the threads of its workers, by number.
+    pub fn new(
+        missing: PageSet,
+        unit: u16,
+        workers: &[Option<u32>],
+        discard: Discard,
+    ) -> FaultBook {
         let told = PageFaults {
             discarded_pages: missing.len() as u64,
-            discard_ns,
+            discard_ns: discard.all_ns,
+            discard_stopped_ns: discard.stopped_ns,
             ..PageFaults::default()
         };
         let threads = workers.iter().enumerate();
@@ -67,13 +85,40 @@ impl FaultBook {
             blocked_ns: vec![0; workers.len()],
             ..Blocked::default()
         };
-        let (waiting, latency) = Default::default();
-        FaultBook { inner: Mutex::new(Inner { missing, waiting, latency, told, blocked }) }
+        let (waiting, latency, placed_ns) = Default::default();
+        FaultBook {
+            inner: Mutex::new(Inner { missing, unit, waiting, latency, placed_ns, told, blocked }),
+        }
+    }
+
+    /// Pages that can only be there or missing together.
+    pub fn unit(&self) -> u16 {
+        self.lock().unit
     }
 
     /// Pages that have not come yet.
     pub fn missing_pages(&self) -> usize {
         self.lock().missing.len()
+    }
+
+    /// What has come or was never missing, one bit a page; see [`PageSet::to_marks`].
+    pub fn received_marks(&self) -> Vec<u8> {
+        let inner = self.lock();
+        PageSet::full(inner.missing.pages()).without(&inner.missing).to_marks()
+    }
+
+    /// The first page that has not come.
+    pub fn first_missing(&self) -> Option<usize> {
+        self.lock().missing.next_from(0)
+    }
+
+    /// The pages that somebody waits for, to be asked for again.
+    pub fn awaited(&self) -> Vec<PageRun> {
+        let inner = self.lock();
+        let mut pages: Vec<usize> = inner.waiting.keys().copied().collect();
+        pages.sort_unstable();
+        let count = inner.unit;
+        pages.into_iter().map(|page| PageRun { first: page as u64, count }).collect()
     }
 
     /// Notes a fault that was read at `now_ns`.
@@ -94,6 +139,7 @@ impl FaultBook {
     /// Notes pages that were placed, of which `new_pages` were not there before.
     pub fn placed(&self, runs: &[PageRun], new_pages: usize, now_ns: u64) {
         let inner = &mut *self.lock();
+        inner.placed_ns = now_ns;
         let mut all_pages = 0;
         for page in runs.iter().flat_map(|it| it.first..it.first + u64::from(it.count)) {
             let page = page as usize;
@@ -103,11 +149,18 @@ impl FaultBook {
                 continue;
             }
             for since_ns in inner.waiting.remove(&page).unwrap_or_default() {
-                inner.latency.record(now_ns.saturating_sub(since_ns));
+                let latency_ns = now_ns.saturating_sub(since_ns);
+                inner.latency.record(latency_ns);
+                count_in(&mut inner.told.latency_buckets, latency_ns);
             }
             inner.blocked.end(page, now_ns);
         }
         inner.told.duplicates += all_pages - new_pages as u64;
+    }
+
+    /// When a page came last, on whatever connection; 0 before the first.
+    pub fn placed_ns(&self) -> u64 {
+        self.lock().placed_ns
     }
 
     /// When the fault that has waited longest was read; `None` when nobody waits.
@@ -167,6 +220,14 @@ impl Blocked {
     }
 }
 
+fn count_in(buckets: &mut Vec<u64>, latency_ns: u64) {
+    let index = (latency_ns / 1000).max(1).ilog2() as usize;
+    if buckets.len() <= index {
+        buckets.resize(index + 1, 0);
+    }
+    buckets[index] += 1;
+}
+
 fn latency(histogram: &Histogram) -> Option<FaultLatency> {
     Some(FaultLatency {
         count: histogram.count(),
@@ -188,7 +249,7 @@ mod tests {
     fn book() -> FaultBook {
         let mut missing = PageSet::new(100);
         missing.insert_range(10..20);
-        FaultBook::new(missing, &THREADS, 5)
+        FaultBook::new(missing, 1, &THREADS, Discard { all_ns: 5, stopped_ns: 2 })
     }
 
     fn fault(page: usize, thread: u32) -> Fault {
@@ -206,6 +267,10 @@ mod tests {
         assert_eq!(book.fault(fault(12, 71), 110), Need::Patience);
         assert_eq!(book.fault(fault(12, 70), 115), Need::Patience);
         assert_eq!(book.oldest_wait_ns(), Some(100));
+        assert_eq!(book.awaited(), run(12, 1));
+        assert_eq!(book.first_missing(), Some(10));
+        // Pages 10 to 19 of 100 are missing.
+        assert_eq!(book.received_marks()[..4], [0xff, 0x03, 0xf0, 0xff]);
         book.placed(&run(11, 3), 3, 150);
         assert_eq!(book.fault(fault(12, 70), 160), Need::Nothing);
         assert_eq!((book.missing_pages(), book.oldest_wait_ns()), (7, None));
@@ -237,6 +302,15 @@ mod tests {
         book.placed(&run(10, 1), 1, 145);
         book.placed(&run(11, 1), 1, 150);
         assert_eq!(book.told().blocked_ns, [50, 0]);
+    }
+
+    #[test]
+    fn latencies_are_counted_by_powers_of_two() {
+        let mut buckets = Vec::new();
+        for latency_ns in [0, 1_999, 2_000, 3_999, 4_000, 70_000] {
+            count_in(&mut buckets, latency_ns);
+        }
+        assert_eq!(buckets, [2, 2, 1, 0, 0, 0, 1]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sterna_wire::stream::{Message, MessageWriter, ReadError};
 use super::Stop;
 use crate::link::Inbound;
 use crate::migration::connections::Connections;
+use crate::migration::postcopy::is_link_lost;
 use crate::migration::replies::Replies;
 use crate::transport::{Socket, Target, TransportError};
 
@@ -59,7 +60,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn open(dialer: &Dialer<'_>) -> Result<Connection, Stop> {
-        let socket = dialer.dial().map_err(|error| Stop::Failed(error.to_string()))?;
+        let socket = dialer.dial().map_err(|error| Stop::Cut(error.to_string()))?;
         let latency = Duration::from_nanos(dialer.config.link_latency_ns);
         let replies = Replies::listen(Inbound::new(socket.try_clone()?, latency)?)?;
         Ok(Connection { socket, writer: MessageWriter::default(), replies: Some(replies) })
@@ -115,7 +116,7 @@ impl Connection {
                 None => keep_waiting()?,
             }
             if Instant::now() >= deadline {
-                return Err(Stop::Failed(format!(
+                return Err(Stop::Cut(format!(
                     "The destination has not sent {what} within {} s",
                     limit.as_secs()
                 )));
@@ -125,10 +126,16 @@ impl Connection {
 
     /// Prefers the destination's own words over "broken pipe": after a failed write its error may still be on the way.
     pub(super) fn explain(&self, stop: Stop) -> Stop {
-        match self.replies.as_ref().and_then(|it| it.wait(Duration::from_millis(100))) {
-            Some(Ok(Message::Error(text))) => Stop::Failed(format!("Destination: {text}")),
-            _ => stop,
+        let Some(replies) = &self.replies else { return stop };
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while let Some(Ok(message)) =
+            replies.wait(deadline.saturating_duration_since(Instant::now()))
+        {
+            if let Message::Error(text) = message {
+                return Stop::Failed(format!("Destination: {text}"));
+            }
         }
+        stop
     }
 
     pub(super) fn abort(&mut self, text: &str) {
@@ -157,7 +164,8 @@ fn size_send_buffer(socket: &Socket, config: &HostConfig) -> io::Result<()> {
 }
 
 fn lost(error: ReadError) -> Stop {
-    Stop::Failed(match error {
+    let stop = if is_link_lost(&error) { Stop::Cut } else { Stop::Failed };
+    stop(match error {
         ReadError::Closed => "The destination closed the connection".to_owned(),
         ReadError::Frame(error) => format!("The destination's answer is damaged: {error}"),
         ReadError::Io(error) => format!("The connection to the destination failed: {error}"),

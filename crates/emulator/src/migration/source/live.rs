@@ -60,10 +60,13 @@ impl Run<'_> {
     /// What the scenario needs of the stream.
     fn capabilities(&self) -> u32 {
         let preempts = self.config.postcopy.as_ref().is_some_and(|it| it.preempt);
+        let recovers = self.config.postcopy.as_ref().is_some_and(|it| it.recover);
         let wanted = [
             (self.config.multifd.is_some(), capability::MULTIFD),
             (preempts, capability::URGENT),
             (self.config.techniques.xbzrle_cache_bytes.is_some(), capability::XBZRLE),
+            (self.config.postcopy.is_some(), capability::POSTCOPY),
+            (recovers, capability::RECOVER),
         ];
         wanted.into_iter().filter(|it| it.0).fold(0, |all, it| all | it.1)
     }
@@ -94,6 +97,9 @@ impl Run<'_> {
             self.strike(Moment::Pass(pass.number()));
             if self.ram.pending_bytes() == 0 {
                 self.suffer(pass.number())?;
+            }
+            if self.gate.wants_postcopy() {
+                self.prepare_switch(&mut pass)?;
             }
             if self.gate.wants_pause() || self.gate.wants_postcopy() {
                 return Ok(pass);

@@ -17,10 +17,12 @@ mod connection;
 mod live;
 mod parallel;
 mod postcopy;
+mod recovery;
 mod run;
 mod slowdown;
 mod standstill;
 mod switchover;
+mod turns;
 mod urgent;
 
 use std::io;
@@ -38,6 +40,7 @@ use super::faults::FaultPlan;
 use super::gate::Gate;
 use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
+use super::page_set::PageSet;
 use super::progress::Progress;
 use super::ram::{BatchCount, RamSender};
 use super::trouble::Troubles;
@@ -47,6 +50,7 @@ use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
 use slowdown::Slowdown;
 use standstill::{Standstill, Watched};
+use turns::Turns;
 
 /// Everything the source needs for one migration.
 pub struct Source {
@@ -75,6 +79,8 @@ pub struct Source {
 enum Stop {
     Cancelled,
     Failed(String),
+    /// The link failed; in post-copy a new one may take its place.
+    Cut(String),
 }
 
 impl From<Cancelled> for Stop {
@@ -97,7 +103,7 @@ impl From<PoolError> for Stop {
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
-        Stop::Failed(match error.kind() {
+        Stop::Cut(match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 format!("The destination has accepted no data for {} s", STALL_TIMEOUT.as_secs())
             }
@@ -143,8 +149,10 @@ impl Source {
             connection: &mut connection,
             dialer: &dialer,
             pool: None,
+            discarded: PageSet::new(guest.region.pages()),
             backlog: None,
             urgent: None,
+            turns: Arc::new(Turns::new(config.link_bytes_per_second)),
             booked: BatchCount::default(),
             guest: &guest,
             crew,
@@ -210,7 +218,7 @@ fn restore(
     progress.update(|it| {
         let phase = match stop {
             Stop::Cancelled => Phase::Cancelled,
-            Stop::Failed(_) => Phase::Failed,
+            Stop::Failed(_) | Stop::Cut(_) => Phase::Failed,
         };
         let mut text = stop.text();
         if let Err(error) = untracked {
@@ -229,7 +237,7 @@ impl Stop {
     fn text(&self) -> String {
         match self {
             Stop::Cancelled => "Cancelled on request".to_owned(),
-            Stop::Failed(text) => text.clone(),
+            Stop::Failed(text) | Stop::Cut(text) => text.clone(),
         }
     }
 }

@@ -19,35 +19,67 @@ use crate::migration::breakage::{Defect, Moment};
 use crate::migration::bucket::TokenBucket;
 use crate::migration::channels::{self, Further};
 use crate::migration::faults::Damaging;
+use crate::migration::page_set::PageSet;
 use crate::migration::pass::PassMeter;
-use crate::migration::postcopy::Backlog;
+use crate::migration::postcopy::{Backlog, hurry, is_link_lost};
 use crate::migration::ram::RamSender;
 
 /// Most pages that the background stream sends at once: what an urgent page waits for.
-const BACKGROUND_PAGES: usize = 32;
+const BACKGROUND_PAGES: u64 = 32;
 
-/// Longest time for which requested pages may keep those of the background off the emulated wire: a guest that asks for more than the wire carries would have all of it to itself, and the destination would hear nothing on the background's connection until it takes the source for gone.
-const BACKGROUND_TURN: Duration = Duration::from_millis(100);
+/// Parts of the quantum of a limit (10 ms) that the background sends at once: what it would send in a quarter of a millisecond, so that it disturbs nobody for longer.
+const QUANTUM_PARTS: u64 = 40;
+
+/// Most requests on the background's own connection that are answered in a row while the background is due.
+const REQUESTS_IN_A_ROW: u32 = 4;
 
 impl Run<'_> {
-    /// Tells the destination what it must forget, since it comes later.
-    pub(super) fn send_discards(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
-        let (mut pending, cursor) = self.ram.take_pending();
-        for runs in pending.runs().chunks(MAX_LIST_RUNS) {
-            self.check_cancel()?;
-            let bytes = self.connection.send(&Message::Discard(runs.to_vec()))?;
-            pass.count_bytes(bytes);
-            self.pacer.take(bytes);
+    /// Has the destination forget what will come after the switch as long as the guest still runs: that takes it a while.
+    ///
+    /// Nothing is sent between this and the stop, so what is pending now is pending then.
+    pub(super) fn prepare_switch(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
+        // A page under way on a parallel connection would come back behind its discard.
+        self.settle(pass, false)?;
+        let pending = self.ram.widen_pending(self.unit_pages()).clone();
+        self.send_discard(&pending, pass)?;
+        self.connection.send(&Message::Prepare)?;
+        match self.connection.wait(STALL_TIMEOUT, "that it is prepared", &|| self.check_cancel())? {
+            Message::Prepared => {}
+            other => return Err(unexpected(&other, "that it is prepared")),
         }
+        self.discarded = pending;
+        Ok(())
+    }
+
+    /// Tells the destination what else it must forget, since it comes later.
+    pub(super) fn send_discards(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
+        self.ram.widen_pending(self.unit_pages());
+        let (mut pending, cursor) = self.ram.take_pending();
+        self.send_discard(&pending.without(&self.discarded), pass)?;
         if self.defects.contains(&Defect::WithholdPage)
             && let Some(page) = pending.next_from(0)
         {
             pending.remove(page);
         }
-        let backlog = Arc::new(Backlog::new(pending, cursor));
+        let backlog = Arc::new(Backlog::new(pending, cursor, self.unit_pages()));
         self.progress.watch_backlog(Arc::clone(&backlog));
         self.backlog = Some(backlog);
         Ok(())
+    }
+
+    fn send_discard(&mut self, pages: &PageSet, pass: &mut PassMeter) -> Result<(), Stop> {
+        for runs in pages.runs().chunks(MAX_LIST_RUNS) {
+            self.check_cancel()?;
+            let bytes = self.connection.send(&Message::Discard(runs.to_vec()))?;
+            pass.count_bytes(bytes);
+            self.pacer.take(bytes);
+        }
+        Ok(())
+    }
+
+    /// Pages that can only be there or missing together.
+    fn unit_pages(&self) -> usize {
+        self.guest.region.page_bytes() as usize / PAGE_BYTES
     }
 
     /// Opens the connection for requested pages, if there shall be one.
@@ -58,23 +90,35 @@ impl Run<'_> {
         let latency = Duration::from_nanos(self.config.link_latency_ns);
         let connect = &mut || self.dialer.dial();
         let opened = channels::open(self.session, Role::Urgent, 1, latency, connect);
-        let opened = opened.map_err(|error| Stop::Failed(error.to_string()))?;
+        let opened = opened.map_err(|error| Stop::Cut(error.to_string()))?;
         self.watch_troubles(&opened)?;
         self.urgent = opened.into_iter().next();
         Ok(())
     }
 
-    /// Sends what the destination asks for, and everything else in between, until all of it has arrived.
-    pub(super) fn serve(&mut self) -> Result<(), Stop> {
-        let Some(backlog) = self.backlog.take() else { return Ok(()) };
-        self.progress.update(|it| it.phase = Phase::Postcopy);
+    /// Sends what the destination lacks until all of it has arrived, over as many links as it takes.
+    pub(super) fn serve(&mut self, backlog: &Backlog) -> Result<(), Stop> {
+        // What still travels on parallel connections was waited for before the stop.
+        self.pool = None;
         self.pacer.set_limited(false);
         self.faults.begin_postcopy(monotonic_ns());
         self.ram = RamSender::idle(Arc::clone(&self.guest.region), self.config.zero_page);
-        self.commit_defects(&backlog);
+        let mut served = self.await_running().and_then(|()| {
+            self.progress.update(|it| it.phase = Phase::Postcopy);
+            self.commit_defects(backlog);
+            self.serve_link(backlog)
+        });
+        while let Err(Stop::Cut(why)) = served {
+            served = self.recover(why, backlog).and_then(|()| self.serve_link(backlog));
+        }
+        served
+    }
+
+    /// Sends what the destination asks for, and everything else in between, until all of it has arrived or the link is lost.
+    fn serve_link(&mut self, backlog: &Backlog) -> Result<(), Stop> {
         match self.urgent.take() {
-            None => self.serve_both(&backlog),
-            Some(urgent) => self.serve_with(urgent, &backlog),
+            None => self.serve_both(backlog),
+            Some(urgent) => self.serve_with(urgent, backlog),
         }
     }
 
@@ -84,11 +128,14 @@ impl Run<'_> {
             (&self.guest.region, Arc::clone(&self.pacer), self.progress);
         let main = self.connection.socket.try_clone()?;
         let its_socket = urgent.socket.try_clone()?;
-        let mut sender = UrgentSender::new(urgent, region, self.config, backlog, &pacer, progress);
+        let turns = Arc::clone(&self.turns);
+        let mut sender =
+            UrgentSender::new(urgent, region, self.config, backlog, &pacer, progress, &turns);
         let ram_pages = region.pages() as u64;
         let has_given_up = AtomicBool::new(false);
         let (served, urgent_served) = std::thread::scope(|scope| {
             let serve_urgent = || {
+                hurry();
                 sender.run(ram_pages).inspect_err(|_| {
                     // Whoever gives up first ends the other, and tells why.
                     if !has_given_up.swap(true, Ordering::AcqRel) {
@@ -114,11 +161,13 @@ impl Run<'_> {
     fn serve_both(&mut self, backlog: &Backlog) -> Result<(), Stop> {
         let rate = self.config.postcopy.as_ref().and_then(|it| it.max_bandwidth_bytes_per_second);
         let mut background = TokenBucket::new(rate);
-        let mut finished_at = None;
-        let mut turn_at = Instant::now();
+        let (mut finished_at, mut in_a_row) = (None, 0);
         loop {
-            let wait = self.until_background(&background, backlog, finished_at, turn_at);
-            match self.connection.next(wait)? {
+            let wait = self.until_background(&background, backlog, finished_at);
+            let is_due = wait.is_zero() && in_a_row >= REQUESTS_IN_A_ROW;
+            let message = if is_due { None } else { self.connection.next(wait)? };
+            in_a_row = if message.is_some() { in_a_row + 1 } else { 0 };
+            match message {
                 Some(Message::Request(runs)) => self.send_requested(backlog, &runs)?,
                 Some(Message::Loaded) if finished_at.is_some() => return Ok(()),
                 Some(other) => return Err(unexpected(&other, "a request")),
@@ -127,13 +176,10 @@ impl Run<'_> {
                     self.connection.send(&Message::Finished)?;
                     finished_at = Some(Instant::now());
                 }
-                None => {
-                    self.send_background(&mut background, backlog)?;
-                    turn_at = Instant::now() + BACKGROUND_TURN;
-                }
+                None => self.send_background(&mut background, backlog)?,
             }
             if finished_at.is_some_and(|it| it.elapsed() > STALL_TIMEOUT) {
-                return Err(Stop::Failed(format!(
+                return Err(Stop::Cut(format!(
                     "The destination has not said within {} s that all memory has arrived",
                     STALL_TIMEOUT.as_secs()
                 )));
@@ -158,7 +204,6 @@ impl Run<'_> {
         background: &TokenBucket,
         backlog: &Backlog,
         finished_at: Option<Instant>,
-        turn_at: Instant,
     ) -> Duration {
         if finished_at.is_some() {
             return SLICE;
@@ -167,8 +212,7 @@ impl Run<'_> {
             return Duration::ZERO;
         }
         let wait = Duration::from_nanos(background.wait_ns(monotonic_ns()));
-        let turn = turn_at.saturating_duration_since(Instant::now());
-        wait.max(self.pacer.wire_wait().min(turn)).min(SLICE)
+        wait.max(self.turns.background_wait(self.pacer.wire_wait())).min(SLICE)
     }
 
     fn send_requested(&mut self, backlog: &Backlog, runs: &[PageRun]) -> Result<(), Stop> {
@@ -177,6 +221,8 @@ impl Run<'_> {
             .map_err(|error| Stop::Failed(error.to_string()))?;
         let ram = &mut self.ram;
         backlog.take_requested(runs, &mut |page| ram.add(page, 1));
+        // On this connection they are behind what has left before.
+        std::thread::sleep(self.pacer.wire_wait());
         self.send_taken(backlog)?;
         self.tell_remaining(backlog);
         Ok(())
@@ -188,13 +234,17 @@ impl Run<'_> {
         backlog: &Backlog,
     ) -> Result<(), Stop> {
         self.suffer(0)?;
-        let (least, most) = (PAGE_BYTES as u64, (BACKGROUND_PAGES * PAGE_BYTES) as u64);
-        let wire = self.pacer.quantum_bytes(least, most);
-        let pages = background.quantum_bytes(least, wire) as usize / PAGE_BYTES;
+        let page_bytes = PAGE_BYTES as u64;
+        let (least, most) = (page_bytes, page_bytes * BACKGROUND_PAGES);
+        let wire = self.pacer.quantum_bytes(least * QUANTUM_PARTS, most * QUANTUM_PARTS);
+        let part = background.quantum_bytes(least * QUANTUM_PARTS, wire) / QUANTUM_PARTS;
+        let pages = (part / page_bytes) as usize;
+        let had_to_wait = self.pacer.wire_wait();
         let ram = &mut self.ram;
         backlog.take_next(pages, &mut |page| ram.add(page, 1));
         let bytes = self.send_taken(backlog)?;
         background.take(bytes, monotonic_ns());
+        self.turns.took_background(bytes, had_to_wait);
         self.tell_remaining(backlog);
         self.strike(Moment::Postcopy);
         Ok(())
@@ -230,7 +280,8 @@ impl Run<'_> {
 }
 
 fn lost_on(what: &str, error: ReadError) -> Stop {
-    Stop::Failed(match error {
+    let stop = if is_link_lost(&error) { Stop::Cut } else { Stop::Failed };
+    stop(match error {
         ReadError::Closed => format!("The destination closed the connection {what}"),
         ReadError::Frame(error) => format!("Destination, on the connection {what}: {error}"),
         ReadError::Io(error) => format!("The connection {what} failed: {error}"),

@@ -13,6 +13,7 @@ use sterna_workload::Crew;
 use super::Stop;
 use super::connection::{Connection, Dialer, SLICE};
 use super::slowdown::Slowdown;
+use super::turns::Turns;
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::channels::Further;
@@ -21,6 +22,7 @@ use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
 use crate::migration::multifd::Pool;
 use crate::migration::pacer::Pacer;
+use crate::migration::page_set::PageSet;
 use crate::migration::pass::{Opening, PassMeter};
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
@@ -38,10 +40,13 @@ pub(super) struct Run<'a> {
     pub(super) dialer: &'a Dialer<'a>,
     pub(super) pacer: Arc<Pacer>,
     pub(super) decision: Decision,
+    /// What the destination has forgotten already, since it will come after a switch to post-copy.
+    pub(super) discarded: PageSet,
     /// What follows after a switch to post-copy.
     pub(super) backlog: Option<Arc<Backlog>>,
     /// The connection for pages that were asked for.
     pub(super) urgent: Option<Further>,
+    pub(super) turns: Arc<Turns>,
     pub(super) slowdown: Slowdown,
     pub(super) connection: &'a mut Connection,
     pub(super) guest: &'a Guest,
@@ -73,8 +78,10 @@ impl Run<'_> {
         self.send_rest(rest).map_err(|stop| self.connection.explain(stop))?;
         self.await_ready()?;
         self.commit()?;
-        self.await_running()?;
-        self.serve()
+        match self.backlog.take() {
+            Some(backlog) => self.serve(&backlog),
+            None => self.await_running(),
+        }
     }
 
     pub(super) fn open_pass(

@@ -104,7 +104,10 @@ impl Run<'_> {
 
     pub(super) fn await_running(&mut self) -> Result<(), Stop> {
         match self.connection.wait(ANSWER_TIMEOUT, "RUNNING", &|| Ok(()))? {
-            Message::Running { .. } => Ok(()),
+            Message::Running { .. } => {
+                self.progress.stamp(|it, now_ns| it.running_ns = Some(now_ns));
+                Ok(())
+            }
             other => Err(unexpected(&other, "RUNNING")),
         }
     }

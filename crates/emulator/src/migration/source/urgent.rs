@@ -5,30 +5,39 @@
 //!  source:      Pages, Zero … Finished  (everything that was asked for here was sent)
 //! ```
 
+use std::io::BufReader;
 use std::sync::Arc;
 
-use sterna_sys::clock::monotonic_ns;
 use sterna_sys::region::Region;
 use sterna_wire::control::HostConfig;
-use sterna_wire::stream::{FrameError, Kind, Message, ReadError, check_runs};
+use sterna_wire::stream::{
+    FrameError, Kind, Message, MessageReader, MessageWriter, ReadError, check_runs,
+};
 
-use crate::migration::bucket::TokenBucket;
+use super::turns::Turns;
+use crate::link::Inbound;
 use crate::migration::channels::Further;
 use crate::migration::faults::Damaging;
 use crate::migration::pacer::Pacer;
 use crate::migration::postcopy::Backlog;
 use crate::migration::progress::Progress;
 use crate::migration::ram::{BatchCount, RamSender};
+use crate::migration::trouble::Trouble;
+use crate::transport::Socket;
 
 /// Answers requests, each as soon as it comes.
 pub(super) struct UrgentSender<'a> {
-    further: Further,
+    socket: Socket,
+    writer: MessageWriter,
+    /// A request comes in one call.
+    inbound: BufReader<Inbound>,
+    reader: MessageReader,
+    trouble: Arc<Trouble>,
     ram: RamSender,
     backlog: &'a Backlog,
     pacer: &'a Pacer,
     progress: &'a Progress,
-    /// The emulated wire, as far as urgent pages alone fill it: they pass those of the background, which then pays for both.
-    wire: TokenBucket,
+    turns: &'a Turns,
 }
 
 impl<'a> UrgentSender<'a> {
@@ -40,16 +49,29 @@ impl<'a> UrgentSender<'a> {
         backlog: &'a Backlog,
         pacer: &'a Pacer,
         progress: &'a Progress,
+        turns: &'a Turns,
     ) -> UrgentSender<'a> {
         let ram = RamSender::idle(Arc::clone(region), config.zero_page);
-        let wire = TokenBucket::new(config.link_bytes_per_second);
-        UrgentSender { further, ram, backlog, pacer, progress, wire }
+        let Further { socket, writer, inbound, reader, trouble, .. } = further;
+        let inbound = BufReader::new(inbound);
+        UrgentSender {
+            socket,
+            writer,
+            inbound,
+            reader,
+            trouble,
+            ram,
+            backlog,
+            pacer,
+            progress,
+            turns,
+        }
     }
 
     /// Serves until the destination has no more requests.
     pub(super) fn run(&mut self, ram_pages: u64) -> Result<(), ReadError> {
         loop {
-            match self.further.reader.message(&mut self.further.inbound)? {
+            match self.reader.message(&mut self.inbound)? {
                 Message::Request(runs) => {
                     check_runs(Kind::Request, &runs, ram_pages)?;
                     let ram = &mut self.ram;
@@ -57,8 +79,7 @@ impl<'a> UrgentSender<'a> {
                     self.send_taken()?;
                 }
                 Message::Finished => {
-                    let Further { writer, socket, .. } = &mut self.further;
-                    writer.send(socket, &Message::Finished)?;
+                    self.writer.send(&mut self.socket, &Message::Finished)?;
                     return Ok(());
                 }
                 other => {
@@ -71,18 +92,15 @@ impl<'a> UrgentSender<'a> {
 
     fn send_taken(&mut self) -> std::io::Result<()> {
         while self.ram.pending_bytes() > 0 {
-            let wait_ns = self.wire.wait_ns(monotonic_ns());
-            if wait_ns > 0 {
-                std::thread::sleep(std::time::Duration::from_nanos(wait_ns));
-            }
+            self.turns.await_urgent();
             let most = self.ram.pending_bytes();
-            let Further { writer, socket, trouble, .. } = &mut self.further;
-            trouble.suffer(socket);
-            let batch: BatchCount = match trouble.take_damage() {
+            self.trouble.suffer(&self.socket);
+            let (writer, socket) = (&mut self.writer, &mut self.socket);
+            let batch: BatchCount = match self.trouble.take_damage() {
                 true => self.ram.send_batch(most, writer, &mut Damaging::new(socket))?,
                 false => self.ram.send_batch(most, writer, socket)?,
             };
-            self.wire.take(batch.wire_bytes, monotonic_ns());
+            self.turns.took_urgent(batch.wire_bytes);
             self.pacer.take(batch.wire_bytes);
             self.backlog.count_bytes(batch.wire_bytes);
             self.progress.update(|it| {

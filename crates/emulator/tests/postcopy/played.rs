@@ -1,112 +1,25 @@
 //! Post-copy between a real host and a peer that is played, also by liars.
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use sterna_emulator::host::{self, HostOptions};
-use sterna_wire::control::{
-    self, Act, Endpoint, HostConfig, HostStatus, Phase, PostcopyConfig, Reply, Request, Side,
-};
+use sterna_wire::control::{Act, Endpoint, HostStatus, Phase, Reply, Request, Side};
 use sterna_wire::stream::{
-    Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, PageRun, State, VERSION,
+    Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, PageRun, ReceivedMap,
+    State, VERSION, capability,
 };
 use sterna_workload::CrewState;
 
-const MEMORY_BYTES: u64 = 4 << 20;
-const SESSION: [u8; 16] = [7; 16];
+use crate::host::{Host, MEMORY_BYTES, SESSION, has_faults};
 
 /// A page of the ballast, which no worker touches.
 const BALLAST: u64 = 300;
 
-/// A host in this process, steered as the pilot would. It is left behind when its guest waits for pages.
-struct Host {
-    control: UnixStream,
-}
-
-impl Host {
-    fn prepared(side: Side) -> Host {
-        let (control, theirs) = UnixStream::pair().unwrap();
-        std::thread::spawn(move || {
-            let options = HostOptions { token: Some("token".to_owned()), ..HostOptions::default() };
-            host::serve(theirs, &options)
-        });
-        let mut host = Host { control };
-        host.ask(&Request::Hello {
-            version: control::VERSION,
-            oldest_version: 0,
-            token: "token".to_owned(),
-        });
-        let reply = host.ask(&Request::Prepare(Box::new(config(side))));
-        assert!(matches!(reply, Reply::Prepared(_)), "{reply:?}");
-        host
-    }
-
-    fn ask(&mut self, request: &Request) -> Reply {
-        control::send(&mut self.control, request).unwrap();
-        loop {
-            match control::receive(&mut self.control).unwrap() {
-                Reply::Progress { .. } => {}
-                reply => return reply,
-            }
-        }
-    }
-
-    fn status(&mut self) -> HostStatus {
-        match self.ask(&Request::Status { passes_seen: 0 }) {
-            Reply::Status(status) => *status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, phase: Phase) -> HostStatus {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let status = self.status();
-            if status.phase == phase {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "still {:?}: {:?}", status.phase, status.error);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn config(side: Side) -> HostConfig {
-    let text = serde_json::json!({
-        "side": if side == Side::Source { "source" } else { "destination" },
-        "memory-bytes": MEMORY_BYTES,
-        "ballast-bytes": 1 << 20,
-        "workload": "memory=1MiB workers=1 pattern=sequential method=counter rate=4MiB/s seed=1 latency=off",
-        "huge-pages": "none",
-        "prealloc": true,
-        "locked": false,
-        "cpus": [],
-        "numa-nodes": [],
-        "tracker": "auto",
-        "sample-interval-ns": 100_000_000,
-        "max-bandwidth-bytes-per-second": null,
-        "limit-in-switchover": false,
-        "downtime-limit-ns": 300_000_000,
-        "zero-page": true,
-        "device-state-bytes": 1000,
-        "link-latency-ns": 0,
-        "link-bytes-per-second": null,
-        "faults": "",
-        "breakage": null,
-    });
-    let mut config: HostConfig = serde_json::from_value(text).unwrap();
-    config.postcopy = Some(PostcopyConfig { preempt: false, max_bandwidth_bytes_per_second: None });
-    config
-}
-
 /// A source that is played, connected to a real destination.
 struct Source {
     host: Host,
+    address: String,
     stream: TcpStream,
     writer: MessageWriter,
     reader: MessageReader,
@@ -114,21 +27,23 @@ struct Source {
 
 impl Source {
     fn greeted() -> Source {
-        let mut host = Host::prepared(Side::Destination);
+        Source::greeted_with(0)
+    }
+
+    fn greeted_with(capabilities: u32) -> Source {
+        let mut host = Host::prepared(Side::Destination, |_| {});
         let endpoint = Endpoint::Tcp("127.0.0.1:0".to_owned());
-        let stream = match host.ask(&Request::Listen { endpoint, session: SESSION }) {
-            Reply::Listening { endpoint: Endpoint::Tcp(address) } => {
-                TcpStream::connect(address).unwrap()
-            }
+        let address = match host.ask(&Request::Listen { endpoint, session: SESSION }) {
+            Reply::Listening { endpoint: Endpoint::Tcp(address) } => address,
             other => panic!("{other:?}"),
         };
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let stream = connect(&address);
         let (writer, reader) = Default::default();
-        let mut source = Source { host, stream, writer, reader };
+        let mut source = Source { host, address, stream, writer, reader };
         source.send(&Message::Hello(Hello {
             oldest_version: 1,
             version: VERSION,
-            capabilities: 0,
+            capabilities,
             session: SESSION,
             page_bytes: 4096,
             multifd_channels: 0,
@@ -140,7 +55,11 @@ impl Source {
 
     /// The guest runs there, and lacks `pages`.
     fn switched(first: u64, count: u16) -> Source {
-        let mut source = Source::greeted();
+        Source::greeted().switch(first, count)
+    }
+
+    fn switch(mut self, first: u64, count: u16) -> Source {
+        let source = &mut self;
         source.send(&Message::Discard(vec![PageRun { first, count }]));
         let counts = CrewState::fresh(1).counts;
         source.send(&Message::State(State { counts, device: vec![1; 10] }));
@@ -149,7 +68,14 @@ impl Source {
         source.send(&Message::Go);
         assert!(matches!(source.receive(), Message::Running { .. }));
         source.host.wait_for(Phase::Postcopy);
-        source
+        self
+    }
+
+    /// Comes on a new connection.
+    fn come_back(&mut self, session: [u8; 16]) {
+        self.stream = connect(&self.address);
+        (self.writer, self.reader) = Default::default();
+        self.send(&Message::Resume(session));
     }
 
     fn send(&mut self, message: &Message) {
@@ -182,9 +108,66 @@ impl Source {
     }
 }
 
-fn has_faults() -> bool {
-    let probed = sterna_sys::tracking::probe_missing_faults();
-    probed.inspect_err(|error| eprintln!("skipped: {error}")).is_ok()
+fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+#[test]
+fn who_comes_back_is_told_what_is_there_and_what_is_waited_for() {
+    if !has_faults() {
+        return;
+    }
+    let mut source = Source::greeted_with(capability::RECOVER).switch(0, 20);
+    let wanted = Message::Request(vec![PageRun { first: 0, count: 1 }]);
+    assert_eq!(source.receive(), wanted);
+    source.send_page(9, &[9; 4096], 0);
+    source.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let error = source.host.wait_for(Phase::PostcopyPaused).error.unwrap();
+    assert!(error.contains("19 pages are missing"), "{error}");
+    source.come_back([8; 16]);
+    let text = "The connection belongs to another migration".to_owned();
+    assert_eq!(source.receive(), Message::Error(text));
+    // The second time it comes although the link before stands.
+    for _ in 0..2 {
+        source.come_back(SESSION);
+        let mut map = ReceivedMap::new(MEMORY_BYTES / 4096);
+        while !map.is_whole() {
+            let Message::Received(part) = source.receive() else { panic!() };
+            map.add(&part).unwrap();
+        }
+        assert_eq!(map.marks()[..4], [0, 0b10, 0xf0, 0xff]);
+        assert_eq!(source.receive(), wanted);
+        source.host.wait_for(Phase::Postcopy);
+    }
+    for page in (0..20).filter(|it| *it != 9) {
+        source.send_page(page, &[page as u8; 4096], 0);
+    }
+    source.send(&Message::Finished);
+    while source.receive() != Message::Loaded {}
+    let faults = source.host.wait_for(Phase::Completed).page_faults.unwrap();
+    assert_eq!((faults.missing_pages, faults.duplicates), (0, 0));
+    assert!(faults.latency.unwrap().count >= 1);
+}
+
+#[test]
+fn a_source_that_comes_back_and_never_brings_a_page_is_given_up() {
+    if !has_faults() {
+        return;
+    }
+    let mut source = Source::greeted_with(capability::RECOVER).switch(BALLAST, 3);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while source.host.status().phase != Phase::Incomplete {
+        assert!(Instant::now() < deadline, "it is never given up");
+        let _ = source.stream.shutdown(std::net::Shutdown::Both);
+        let Ok(stream) = TcpStream::connect(&source.address) else { continue };
+        source.stream = stream;
+        (source.writer, source.reader) = Default::default();
+        let _ = source.writer.send(&mut source.stream, &Message::Resume(SESSION));
+        let _ = source.stream.read(&mut [0; 64]);
+    }
+    source.assert_incomplete("have brought no page");
 }
 
 #[test]
@@ -260,11 +243,28 @@ fn a_destination_past_the_commit_point_says_what_it_lacks() {
     lied(&|it| it.send(&Message::Finished), "3 pages never came");
     lied(&|it| it.send_page(1024, &[0; 4096], 0), "outside the guest's");
     lied(&|it| it.send_page(BALLAST, &[0; 100], 0), "100 bytes of content for 1 pages");
-    lied(&|it| it.send_page(BALLAST, &[0; 4096], 1), "Checksum mismatch");
     lied(&|it| it.send(&Message::Abort("changed my mind".to_owned())), "Abort frame");
     lied(&|it| it.send(&Message::Go), "Go frame");
     lied(&|it| it.stream.write_all(&[0; 64]).unwrap(), "Unknown frame kind 0");
-    lied(&|it| it.stream.shutdown(std::net::Shutdown::Both).unwrap(), "closed the connection");
+}
+
+#[test]
+fn a_destination_without_its_source_waits_with_what_it_has() {
+    if !has_faults() {
+        return;
+    }
+    let paused = |lose: &dyn Fn(&mut Source), expected: &str| {
+        let mut source = Source::switched(BALLAST, 3);
+        source.send_page(BALLAST, &[1; 4096], 0);
+        lose(&mut source);
+        let error = source.host.wait_for(Phase::PostcopyPaused).error.unwrap();
+        assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
+        assert!(error.contains("2 pages are missing"), "{error}");
+        assert!(matches!(source.host.ask(&Request::Verify), Reply::Refused { .. }));
+    };
+    paused(&|it| it.stream.shutdown(std::net::Shutdown::Both).unwrap(), "closed the connection");
+    // What a link damages is no lie of the source.
+    paused(&|it| it.send_page(BALLAST + 1, &[0; 4096], 1), "Checksum mismatch");
 }
 
 /// Plays a destination up to the moment when the guest would run there, and then what `play` does.
@@ -273,14 +273,25 @@ fn source_is_undecided(
     play: impl FnOnce(&mut TcpStream, &mut MessageWriter) + Send + 'static,
     expected: &str,
 ) -> HostStatus {
+    source_is_left(play, Phase::Undecided, expected)
+}
+
+#[track_caller]
+fn source_is_left(
+    play: impl FnOnce(&mut TcpStream, &mut MessageWriter) + Send + 'static,
+    phase: Phase,
+    expected: &str,
+) -> HostStatus {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let played = std::thread::spawn(move || {
         let (mut stream, mut writer) = (listener.accept().unwrap().0, MessageWriter::default());
         let mut reader = MessageReader::default();
-        assert!(matches!(reader.message(&mut stream).unwrap(), Message::Hello(_)));
-        let ack = HelloAck { version: VERSION, capabilities: 0 };
+        let Message::Hello(hello) = reader.message(&mut stream).unwrap() else { panic!() };
+        let ack = HelloAck { version: VERSION, capabilities: hello.capabilities };
         writer.send(&mut stream, &Message::HelloAck(ack)).unwrap();
+        take_until(&mut stream, Kind::Prepare);
+        writer.send(&mut stream, &Message::Prepared).unwrap();
         take_until(&mut stream, Kind::Listen);
         writer.send(&mut stream, &Message::Ready).unwrap();
         take_until(&mut stream, Kind::Go);
@@ -288,16 +299,17 @@ fn source_is_undecided(
         play(&mut stream, &mut writer);
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let mut host = Host::prepared(Side::Source);
+    let mut host = Host::prepared(Side::Source, |_| {});
     host.ask(&Request::Start);
     host.ask(&Request::Migrate { endpoint: Endpoint::Tcp(address), session: SESSION });
     assert!(matches!(host.ask(&Request::Act(Act::StartPostcopy)), Reply::Done { .. }));
-    let status = host.wait_for(Phase::Undecided);
+    let status = host.wait_for(phase);
     let error = status.error.clone().unwrap();
     assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
     // The source never runs the guest again.
     assert_eq!(status.stamps.restored_ns, None);
     assert!(matches!(host.ask(&Request::Act(Act::Cancel)), Reply::Refused { .. }));
+    assert!(matches!(host.ask(&Request::Act(Act::Recover)), Reply::Refused { .. }));
     played.join().unwrap();
     status
 }
@@ -331,8 +343,9 @@ fn a_source_hears_lies_past_the_commit_point_and_never_runs_the_guest_again() {
         |stream, writer| drop(writer.send(stream, &Message::Error("No room".to_owned()))),
         "Destination: No room",
     );
-    source_is_undecided(
+    source_is_left(
         |stream, _| stream.shutdown(std::net::Shutdown::Both).unwrap(),
+        Phase::PostcopyPaused,
         "connection",
     );
 }
