@@ -73,9 +73,9 @@ pub(super) fn attend(
         if has_pages && let Some((errand, placer)) = &mut current {
             match errand.incoming.take(placer) {
                 Ok(true) => {}
-                Ok(false) => current = None,
-                Err(error) => {
-                    line.end(error);
+                ended => {
+                    ended.map(drop).unwrap_or_else(|error| line.end(error));
+                    let _ = errand.done.send(());
                     current = None;
                 }
             }
