@@ -149,10 +149,100 @@ fn suites_are_listed_shown_and_refused() {
     assert!(listed.contains("techniques") && listed.contains("55 runs"), "{listed}");
     let shown = words(&sterna(&["suites", "techniques"]).output().unwrap().stdout);
     assert!(shown.contains("[[variant]]"), "{shown}");
+    let again = words(&sterna(&["suites", "show", "techniques"]).output().unwrap().stdout);
+    assert_eq!(shown, again);
+    let guestperf = words(&sterna(&["suites", "show", "guestperf"]).output().unwrap().stdout);
+    assert_eq!(guestperf.lines().filter(|it| it.starts_with("name = ")).count(), 42);
+    for wrong in [&["suites", "show"][..], &["suites", "show", "x"], &["suites", "a", "b"]] {
+        assert_eq!(sterna(wrong).output().unwrap().status.code(), Some(2), "{wrong:?}");
+    }
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
     let refused = sterna(&["batch", "tecniques", "-o", out.to_str().unwrap()]).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(words(&refused.stderr).contains("known are techniques"));
+    assert!(words(&refused.stderr).contains("known are guestperf, techniques"));
     assert!(!out.exists());
+}
+
+/// Kills the batch itself, not its runs, at a moment when some are done and one is under way.
+#[test]
+fn a_batch_that_was_killed_is_gone_on_with_and_has_every_run_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let suite = directory.path().join("six.toml");
+    let text = SUITE.replace("[1, 2]", "[1, 2, 3]").replace("300ms", "400ms");
+    fs::write(&suite, text).unwrap();
+    let out = directory.path().join("out");
+    let arguments = ["batch", suite.to_str().unwrap(), "-o", out.to_str().unwrap()];
+    let mut child = sterna(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let reports = || {
+        let files = fs::read_dir(out.join("emulator")).into_iter().flatten().flatten();
+        files.filter(|it| it.path().extension().is_some_and(|it| it == "json")).count()
+    };
+    while reports() < 2 {
+        assert!(Instant::now() < deadline, "no run ended");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = reports();
+    assert!((2..6).contains(&before), "{before}");
+    let resumed = sterna(&[&arguments[..], &["--resume"]].concat()).output().unwrap();
+    assert_eq!(resumed.status.code(), Some(3), "{}", words(&resumed.stderr));
+    let kept = words(&resumed.stderr).matches(" kept").count();
+    assert!(kept >= 2 && kept <= before, "{}", words(&resumed.stderr));
+    let manifest = manifest(directory.path());
+    let names: Vec<&str> = manifest["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "ends,vcpus=1",
+        "ends,vcpus=2",
+        "ends,vcpus=3",
+        "too-slow,vcpus=1",
+        "too-slow,vcpus=2",
+        "too-slow,vcpus=3",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(reports(), 6);
+    let verdicts = manifest["runs"].as_array().unwrap().iter().map(|it| &it["verdict"]);
+    assert!(verdicts.clone().all(|it| it != "interrupted"), "{:?}", verdicts.collect::<Vec<_>>());
+}
+
+#[test]
+fn shuffled_and_concurrent_runs_are_told_in_the_suites_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = batch(directory.path(), &["--shuffle", "--concurrent", "2", "--filter", "ends*"]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output.stderr));
+    assert!(words(&output.stderr).contains("disturbed each other"), "{}", words(&output.stderr));
+    let manifest = manifest(directory.path());
+    assert_eq!(manifest["runs"][0]["name"], "ends,vcpus=1");
+    assert_eq!(manifest["runs"][1]["name"], "ends,vcpus=2");
+    assert_eq!(manifest["concurrent"], 2);
+    assert!(manifest["shuffle_seed"].is_u64());
+    assert_eq!(manifest["runs"][0]["noise"], Value::Null, "its neighbour was the noise");
+}
+
+#[test]
+fn what_is_not_supported_is_listed_with_its_reason_and_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let suite = directory.path().join("odd.toml");
+    let text =
+        SUITE.replace("migration.max-bandwidth = \"1Mbit/s\"", "migration.compress.threads = 2");
+    fs::write(&suite, text).unwrap();
+    let out = directory.path().join("out");
+    let arguments = ["batch", suite.to_str().unwrap(), "-o", out.to_str().unwrap(), "--keep-going"];
+    let output = sterna(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", words(&output.stderr));
+    let told = words(&output.stdout);
+    assert!(told.contains("Not supported here (emulator)"), "{told}");
+    assert!(told.contains("- too-slow,vcpus=1, too-slow,vcpus=2: "), "{told}");
+    let manifest = manifest(directory.path());
+    assert_eq!(manifest["runs"].as_array().unwrap().len(), 4);
+    let noise = &manifest["runs"][0]["noise"];
+    assert!(noise["loop_seconds"].as_f64().unwrap() > 0.0, "{noise}");
+    assert!(manifest["noise_before"].is_object() && manifest["noise_after"].is_object());
 }

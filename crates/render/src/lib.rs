@@ -8,11 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+mod comparison;
 mod number;
 mod page;
 mod table;
 mod text;
 
+pub use comparison::{comparison_line, comparison_markdown, comparison_text, repeats_text};
 pub use page::{Judgement, Page, Tone};
 pub use text::{one_line, text};
 

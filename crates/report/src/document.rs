@@ -11,12 +11,22 @@ pub enum Document {
     DirtyStream,
     /// The findings of `sterna doctor`.
     Doctor,
+    /// What `sterna compare` says.
+    Comparison,
+    /// What `sterna run --repeat` says.
+    Repeats,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Document; 4] =
-        [Document::Report, Document::Dirty, Document::DirtyStream, Document::Doctor];
+    pub const ALL: [Document; 6] = [
+        Document::Report,
+        Document::Dirty,
+        Document::DirtyStream,
+        Document::Doctor,
+        Document::Comparison,
+        Document::Repeats,
+    ];
 
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -25,6 +35,8 @@ impl Document {
             Document::Dirty => "dirty",
             Document::DirtyStream => "dirty-stream",
             Document::Doctor => "doctor",
+            Document::Comparison => "comparison",
+            Document::Repeats => "repeats",
         }
     }
 }

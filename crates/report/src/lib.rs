@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod comparison;
 pub mod dirty;
 pub mod doctor;
 mod document;

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
+use crate::comparison::{Comparison, Repeats};
 use crate::dirty::{DirtyEvent, DirtyReport};
 use crate::doctor::Findings;
 use crate::{Document, Report};
@@ -23,6 +24,8 @@ pub fn schema_of(document: Document) -> Value {
         Document::Dirty => generate::<DirtyReport>("Report of sterna dirty"),
         Document::DirtyStream => generate::<DirtyEvent>("Line of sterna dirty --json-stream"),
         Document::Doctor => generate::<Findings>("Findings of sterna doctor"),
+        Document::Comparison => generate::<Comparison>("Comparison of runs"),
+        Document::Repeats => generate::<Repeats>("Repeats of a run"),
     }
 }
 

@@ -38,7 +38,7 @@ pub use builder::Builder;
 pub use error::{Origin, Problem, ScenarioError};
 pub use ids::{IdSet, IdSetError};
 pub use settings::{Setting, settings};
-pub use suite::{Suite, SuiteError, SuiteRun};
+pub use suite::{Suite, SuiteError, SuiteRun, SuiteTable};
 pub use tables::{Table, tables};
 pub use types::{
     AutoConverge, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,

@@ -22,6 +22,10 @@ pub struct BatchOptions {
     pub resume: bool,
     /// Whether the first failure ends all.
     pub fail_fast: bool,
+    /// Whether the runs are made in an order of their own.
+    pub shuffle: bool,
+    /// How many runs are made at the same time.
+    pub concurrent: usize,
     /// Longest time of one run, in seconds.
     pub timeout_seconds: Option<u64>,
     /// Arguments for each `sterna run`.
@@ -65,7 +69,7 @@ pub fn command() -> Command {
             Arg::new("filter")
                 .long("filter")
                 .value_name("GLOB")
-                .help("Only runs whose names match, as in 'postcopy*'"),
+                .help("Only runs whose name, or group/name, matches, as in 'postcopy*' or 'pause-iters/*'"),
         )
         .arg(
             Arg::new("repeat")
@@ -77,6 +81,19 @@ pub fn command() -> Command {
         )
         .arg(flag("resume", "Go on with the batch in the directory: runs that have ended are kept"))
         .arg(flag("fail-fast", "End after the first run that does not complete"))
+        .arg(
+            flag("keep-going", "Go on after runs that do not complete, as it is without --fail-fast")
+                .conflicts_with("fail-fast"),
+        )
+        .arg(flag("shuffle", "Make the runs in a random order, so that whatever changes over time meets all alike"))
+        .arg(
+            Arg::new("concurrent")
+                .long("concurrent")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..=64))
+                .default_value("1")
+                .help("Make N runs at the same time: for finding out what completes, not for measuring, since they disturb each other"),
+        )
         .arg(
             Arg::new("timeout")
                 .long("timeout")
@@ -99,9 +116,30 @@ pub fn suites_command() -> Command {
         .about("List the standard suites, or show one as TOML to copy and change")
         .arg(
             Arg::new("show")
-                .value_name("NAME")
-                .help("The suite to show; without it all are listed"),
+                .value_name("show NAME")
+                .num_args(0..=2)
+                .help("`show NAME`, or only NAME: the suite to show; without it all are listed"),
         )
+}
+
+/// The suite to show: `suites NAME` or `suites show NAME`.
+pub fn suite_to_show(matches: &ArgMatches) -> Option<String> {
+    let words: Vec<&String> = matches.get_many::<String>("show").into_iter().flatten().collect();
+    match words[..] {
+        [] => None,
+        [name] if name != "show" => Some(name.clone()),
+        [show, name] if show == "show" => Some(name.clone()),
+        [show] => command_error(
+            show,
+            "names no suite; write `sterna suites show NAME`, or nothing for a list",
+        ),
+        _ => command_error(words[0], "takes no second suite; write `sterna suites show NAME`"),
+    }
+}
+
+fn command_error(word: &str, problem: &str) -> ! {
+    let kind = clap::error::ErrorKind::WrongNumberOfValues;
+    suites_command().error(kind, format!("`{word}` {problem}")).exit()
 }
 
 /// What the arguments say.
@@ -115,6 +153,8 @@ pub fn options(matches: &ArgMatches) -> BatchOptions {
         repeat: matches.get_one::<u32>("repeat").copied().unwrap_or(1),
         resume: matches.get_flag("resume"),
         fail_fast: matches.get_flag("fail-fast"),
+        shuffle: matches.get_flag("shuffle"),
+        concurrent: matches.get_one::<u32>("concurrent").map_or(1, |it| *it as usize),
         timeout_seconds: matches.get_one::<u64>("timeout").copied(),
         run_arguments: strings("arguments").collect(),
     }

@@ -1,6 +1,7 @@
 //! The command line: one tree, from which help, completions and the manual are made. Parsing touches nothing of the world.
 
 mod batch;
+mod compare;
 mod dirty;
 mod host;
 mod machines;
@@ -13,6 +14,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 pub use batch::BatchOptions;
+pub use compare::{CompareFormat, CompareOptions, FailOn};
 pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
@@ -36,6 +38,8 @@ pub enum Action {
     Run(Box<RunOptions>),
     /// Run a suite.
     Batch(Box<BatchOptions>),
+    /// Compare runs.
+    Compare(Box<CompareOptions>),
     /// List the standard suites, or show the one of this name.
     Suites(Option<String>),
     /// Dirty memory.
@@ -104,6 +108,7 @@ pub fn command() -> Command {
         )
         .subcommand(run::command())
         .subcommand(batch::command())
+        .subcommand(compare::command())
         .subcommand(batch::suites_command())
         .subcommand(dirty::command())
         .subcommand(
@@ -126,7 +131,7 @@ pub fn command() -> Command {
                 Arg::new("document")
                     .required(true)
                     .value_parser(Document::ALL.map(Document::as_str))
-                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, or the findings of `sterna doctor`"),
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, or what repeats of a run say"),
             ),
         )
         .subcommand(
@@ -156,7 +161,8 @@ fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
         Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
-        Some(("suites", matches)) => Action::Suites(matches.get_one::<String>("show").cloned()),
+        Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
+        Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("host", matches)) => Action::Host(host::options(matches)),
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),

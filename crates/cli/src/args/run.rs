@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use sterna_qemu::QemuOptions;
 use sterna_scenario::{Kind, Setting, Table, settings, tables};
 
+use super::compare::{store, store_args};
 use super::{machines, qemu};
 
 /// Everything `sterna run` was told, not yet checked against the world.
@@ -22,6 +23,12 @@ pub struct RunOptions {
     pub format: Format,
     /// Where the report goes.
     pub report: Option<PathBuf>,
+    /// How often it is run.
+    pub repeat: u32,
+    /// Where baselines are kept.
+    pub store: PathBuf,
+    /// The baseline that the reports become.
+    pub save_as: Option<String>,
     /// Print events as they happen, as NDJSON.
     pub json_stream: bool,
     /// How progress is shown.
@@ -129,8 +136,17 @@ pub fn command() -> Command {
                 .short('o')
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Write the report to this file as JSON, also when the run fails or is interrupted"),
+                .help("Write the report to this file as JSON, also when the run fails or is interrupted; with --repeat, a directory for all reports"),
         )
+        .arg(
+            Arg::new("repeat")
+                .long("repeat")
+                .value_name("N")
+                .value_parser(value_parser!(u32).range(1..=10_000))
+                .default_value("1")
+                .help("Run it N times, and show medians with their 95 % intervals"),
+        )
+        .args(store_args())
         .arg(
             Arg::new("json-stream")
                 .long("json-stream")
@@ -207,6 +223,9 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         print_scenario: matches.get_flag("print-scenario"),
         format: format(matches),
         report: matches.get_one::<PathBuf>("output").cloned(),
+        repeat: matches.get_one::<u32>("repeat").copied().unwrap_or(1),
+        store: store(matches),
+        save_as: text("save-as"),
         json_stream: matches.get_flag("json-stream"),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),

@@ -1,13 +1,16 @@
 //! One file for each subcommand.
 
+mod baseline;
 mod batch;
 mod certs;
+mod compare;
 mod completions;
 mod dirty;
 mod doctor;
 mod host;
 mod keep_qemu;
 mod man;
+mod repeat;
 mod run;
 mod schema;
 mod suites;
@@ -28,6 +31,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     match action {
         Action::Run(options) => run::run(*options, output),
         Action::Batch(options) => batch::run(*options, output),
+        Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Host(options) => host::run(options, output),

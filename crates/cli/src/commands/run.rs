@@ -16,6 +16,7 @@ use sterna_scenario::{Builder, Origin, Scenario};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Endpoint;
 
+use super::baseline::Store;
 use crate::args::{EngineKind, Format, Machines, RunOptions};
 use crate::output::Output;
 use crate::{machine, progress, usage};
@@ -27,11 +28,36 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         output.result(&scenario.to_toml())?;
         return Ok(0);
     }
-    options.report.as_deref().map(super::check_writable).transpose()?;
+    let store = Store::new(&options.store);
+    let save_as = options.save_as.as_deref().map(|it| store.checked(it)).transpose()?;
     let interrupt = super::interrupt_on_signals()?;
-    let report = fly(&scenario, &options, &interrupt, output)?;
-    tell(&report, &options, output)?;
-    Ok(report.exit_code())
+    let (reports, code) = if options.repeat > 1 {
+        if options.json_stream {
+            return Err(usage(anyhow!(
+                "--json-stream tells of one run; leave it out, or --repeat"
+            )));
+        }
+        super::repeat::run(&scenario, &options, &interrupt, output)?
+    } else {
+        options.report.as_deref().map(super::check_writable).transpose()?;
+        let report = fly(&scenario, &options, &interrupt, output)?;
+        tell(&report, &options, output)?;
+        let code = report.exit_code();
+        (vec![report], code)
+    };
+    if let Some(name) = save_as {
+        keep(&store, name, &reports, code, output)?;
+    }
+    Ok(code)
+}
+
+/// Runs that did not all end well are nothing to compare others with.
+fn keep(store: &Store, name: &str, reports: &[Report], code: u8, output: Output) -> Result<()> {
+    if code != 0 {
+        output.warn(&format!("Baseline {name} stays as it was, because of the exit code {code}"));
+        return Ok(());
+    }
+    store.save(name, reports)
 }
 
 fn scenario(options: &RunOptions) -> Result<Scenario> {
@@ -77,7 +103,7 @@ fn read(path: &Path) -> Result<(String, String)> {
     Ok((name, text))
 }
 
-fn fly(
+pub(super) fn fly(
     scenario: &Scenario,
     options: &RunOptions,
     interrupt: &Interrupt,

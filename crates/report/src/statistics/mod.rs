@@ -9,6 +9,8 @@ mod convergence;
 mod cpu;
 mod descriptive;
 mod dirty_rate;
+mod permutation;
+mod repeats;
 mod throughput;
 mod work;
 
@@ -18,6 +20,8 @@ pub use convergence::{Convergence, convergence};
 pub use cpu::{cpu_by_class, resident_peak};
 pub use descriptive::{median, percentile};
 pub use dirty_rate::{mean_dirty_rate, pass_dirty_rate};
+pub use permutation::{MOST_EXACT, holm, least_p_value, least_repeats, permutation_test};
+pub use repeats::{Interval, difference_interval, mad, median_interval};
 pub use throughput::{Throughput, baseline};
 pub use work::{LostWork, dip_percent, lost_work, resumption};
 

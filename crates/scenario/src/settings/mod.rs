@@ -121,7 +121,8 @@ pub(crate) fn variable(path: &str) -> String {
 }
 
 pub(crate) fn flag(path: &str) -> String {
-    let kept_whole = ["workload.memory", "workload.latency", "limits.then"].contains(&path);
+    let kept_whole =
+        ["workload.memory", "workload.latency", "workload.repeat", "limits.then"].contains(&path);
     let short = match path.split_once('.') {
         Some((first, rest)) if first != "link" && first != "fleet" && !kept_whole => rest,
         _ => path,

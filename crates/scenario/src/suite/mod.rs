@@ -20,21 +20,20 @@
 //! ```
 //!
 //! Each variant is run with each combination of the matrix. A variant wins over what all have in common, the matrix over both.
+//!
+//! `[matrix]` may have `exclude` and `include`, lists of single combinations; see `sweep`. A variant may have a `group`, under which it is found as `group/name`. `tables` lists what a batch shows of its runs, see [`SuiteTable`].
 
+mod standard;
 mod sweep;
+mod variants;
 
 use toml::{Table, Value};
 
 use crate::builder::Builder;
 use crate::error::{Origin, ScenarioError};
 use crate::types::Scenario;
-use sweep::{Axis, points};
-
-/// The suites that come with Sterna: name and text.
-const STANDARD: &[(&str, &str)] = &[
-    ("techniques", include_str!("../../suites/techniques.toml")),
-    ("fleet", include_str!("../../suites/fleet.toml")),
-];
+use sweep::{Matrix, Point};
+use variants::{Variant, variants};
 
 /// Most runs of a suite; more is a slip of the pen that would run for days.
 const MOST: usize = 10_000;
@@ -46,6 +45,8 @@ pub struct Suite {
     pub name: String,
     /// What it is for, in a sentence.
     pub about: String,
+    /// What a batch shows of its runs.
+    pub tables: Vec<SuiteTable>,
     /// Its runs: for each variant those of the matrix, in the order in which they were written.
     pub runs: Vec<SuiteRun>,
 }
@@ -55,12 +56,49 @@ pub struct Suite {
 pub struct SuiteRun {
     /// Unique within the suite, and fit for a file name.
     pub name: String,
+    /// The group of its variant; empty where that has none.
+    pub group: String,
     /// The variant's name; empty in a suite without variants.
     pub variant: String,
-    /// The values of the matrix, as in `link.bandwidth=1Gbit/s`; empty in a suite without matrix.
+    /// The values of the matrix, as in `link.bandwidth=1Gbit/s`, or their name; empty in a suite without matrix.
     pub point: String,
     /// What to run.
     pub scenario: Scenario,
+}
+
+/// A table that a batch shows: a row for each variant, a column for each combination of the matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SuiteTable {
+    /// How it ended, and the total time.
+    Outcome,
+    /// The total time.
+    TotalTime,
+    /// Least and greatest bandwidth.
+    Bandwidth,
+    /// The downtime.
+    Downtime,
+    /// The blackout, seen from inside.
+    Blackout,
+    /// Lost work.
+    LostWork,
+    /// How long a video would have been frozen, seen by a probe.
+    FrozenVideo,
+    /// Messages that a probe sent, and those that came back.
+    Packets,
+}
+
+impl SuiteTable {
+    /// All of them, with their names in a suite.
+    pub const ALL: [(&'static str, SuiteTable); 8] = [
+        ("outcome", SuiteTable::Outcome),
+        ("total-time", SuiteTable::TotalTime),
+        ("bandwidth", SuiteTable::Bandwidth),
+        ("downtime", SuiteTable::Downtime),
+        ("blackout", SuiteTable::Blackout),
+        ("lost-work", SuiteTable::LostWork),
+        ("frozen-video", SuiteTable::FrozenVideo),
+        ("packets", SuiteTable::Packets),
+    ];
 }
 
 /// Why a text is no suite.
@@ -94,21 +132,15 @@ pub enum SuiteError {
     },
 }
 
-/// A variant: its name, and its fields as a file of their own.
-struct Variant {
-    name: String,
-    text: String,
-}
-
 impl Suite {
     /// The names of the suites that come with Sterna.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        STANDARD.iter().map(|(name, _)| *name)
+        standard::STANDARD.iter().map(|(name, _)| *name)
     }
 
     /// The text of a suite that comes with Sterna.
     pub fn text_of(name: &str) -> Option<&'static str> {
-        STANDARD.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+        standard::STANDARD.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
     /// Reads a suite; `name` is what it and errors are called.
@@ -127,29 +159,25 @@ impl Suite {
             Some(_) => return Err(shape("`about` must be a text".to_owned())),
         };
         let variants = variants(table.remove("variant")).map_err(shape)?;
-        let axes = sweep::axes(table.remove("matrix")).map_err(shape)?;
-        let count = axes.iter().fold(variants.len(), |runs, axis| runs * axis.values.len());
+        let tables = tables(table.remove("tables")).map_err(shape)?;
+        let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
+        let matrix = Matrix::read(table.remove("matrix"), &names, MOST).map_err(shape)?;
+        let count: usize = names.iter().map(|it| matrix.points(it).count()).sum();
         if count > MOST {
             return Err(shape(format!("It has {count} runs; at most {MOST} can be had")));
         }
         let common = toml::to_string(&table).map_err(|error| shape(error.to_string()))?;
-        let mut suite = Suite { name: name.to_owned(), about, runs: Vec::with_capacity(count) };
+        let runs = Vec::with_capacity(count);
+        let mut suite = Suite { name: name.to_owned(), about, tables, runs };
         for variant in &variants {
-            for point in points(&axes) {
-                suite.add(&common, variant, &point)?;
+            for point in matrix.points(&variant.name) {
+                suite.add(&common, variant, point)?;
             }
         }
         Ok(suite)
     }
 
-    fn add(
-        &mut self,
-        common: &str,
-        variant: &Variant,
-        point: &[(&Axis, &String)],
-    ) -> Result<(), SuiteError> {
-        let words = point.iter().map(|(axis, value)| format!("{}={value}", axis.path));
-        let point_text = words.collect::<Vec<_>>().join(" ");
+    fn add(&mut self, common: &str, variant: &Variant, point: &Point) -> Result<(), SuiteError> {
         let name = run_name(&variant.name, point);
         let scenario = self.scenario(&name, common, variant, point).map_err(|source| {
             let (name, run) = (self.name.clone(), name.clone());
@@ -159,8 +187,8 @@ impl Suite {
             let problem = format!("Two runs are called {name}; give the variants other names");
             return Err(SuiteError::Shape { name: self.name.clone(), problem });
         }
-        let variant = variant.name.clone();
-        self.runs.push(SuiteRun { name, variant, point: point_text, scenario });
+        let (group, variant) = (variant.group.clone(), variant.name.clone());
+        self.runs.push(SuiteRun { name, group, variant, point: point.text(), scenario });
         Ok(())
     }
 
@@ -169,46 +197,40 @@ impl Suite {
         run: &str,
         common: &str,
         variant: &Variant,
-        point: &[(&Axis, &String)],
+        point: &Point,
     ) -> Result<Scenario, ScenarioError> {
         let mut builder = Builder::new()
             .file("the common part", common)?
             .file(&format!("variant {}", variant.name), &variant.text)?;
-        for (axis, value) in point {
-            builder = builder.set(&axis.path, value, Origin::Flag("[matrix]".to_owned()))?;
+        for (path, value) in &point.fields {
+            builder = builder.set(path, value, Origin::Flag("[matrix]".to_owned()))?;
         }
         let name = format!("{} {run}", self.name);
         builder.set("name", &name, Origin::Flag("the suite".to_owned()))?.build()
     }
 }
 
-fn variants(value: Option<Value>) -> Result<Vec<Variant>, String> {
-    let tables = match value {
-        None => return Ok(vec![Variant { name: String::new(), text: String::new() }]),
-        Some(Value::Array(tables)) if !tables.is_empty() => tables,
-        Some(_) => return Err("`variant` must be tables, written [[variant]]".to_owned()),
+fn tables(value: Option<Value>) -> Result<Vec<SuiteTable>, String> {
+    let known = SuiteTable::ALL;
+    let table = |value: Value| {
+        let name = value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string());
+        let found = known.iter().find(|(known, _)| *known == name).map(|(_, table)| *table);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            format!("`tables` has {name}; known are {}", names.join(", "))
+        })
     };
-    tables.into_iter().map(variant).collect()
-}
-
-fn variant(value: Value) -> Result<Variant, String> {
-    let Value::Table(mut fields) = value else {
-        return Err("`variant` must be tables, written [[variant]]".to_owned());
-    };
-    match fields.remove("name") {
-        Some(Value::String(name)) if !name.trim().is_empty() => {
-            let text = toml::to_string(&fields).map_err(|error| error.to_string())?;
-            Ok(Variant { name, text })
-        }
-        _ => Err("Each [[variant]] needs a name, as in name = \"precopy\"".to_owned()),
+    match value {
+        None => Ok(vec![SuiteTable::Outcome, SuiteTable::Downtime, SuiteTable::LostWork]),
+        Some(Value::Array(names)) if !names.is_empty() => names.into_iter().map(table).collect(),
+        Some(_) => Err("`tables` must be a list, as in [\"outcome\", \"downtime\"]".to_owned()),
     }
 }
 
 /// `precopy,bandwidth=1Gbit-s`: what tells the run from the others, without what files cannot be called.
-fn run_name(variant: &str, point: &[(&Axis, &String)]) -> String {
-    let parts = point.iter().map(|(axis, value)| format!("{}={value}", axis.key()));
-    let parts: Vec<String> =
-        std::iter::once(variant.to_owned()).filter(|it| !it.is_empty()).chain(parts).collect();
+fn run_name(variant: &str, point: &Point) -> String {
+    let variant = Some(variant.to_owned()).filter(|it| !it.is_empty());
+    let parts: Vec<String> = variant.into_iter().chain(point.name_parts()).collect();
     let name = if parts.is_empty() { "run".to_owned() } else { parts.join(",") };
     let fits = |c: char| c.is_alphanumeric() || "-_.,=%".contains(c);
     let name: String = name.chars().map(|c| if fits(c) { c } else { '-' }).collect();
@@ -252,6 +274,32 @@ mod tests {
     }
 
     #[test]
+    fn combinations_are_left_out_and_added() {
+        let text = "[matrix]\n\"guest.vcpus\" = [1, 2]\n\"link.bandwidth\" = [\"1Gbit/s\", \"unlimited\"]\n\
+                    exclude = [{ guest.vcpus = 1, link.bandwidth = \"unlimited\" }, { variant = \"b\", guest.vcpus = 2 }]\n\
+                    include = [{ name = \"huge\", guest.vcpus = 16 }, { variant = \"b\", \"guest.vcpus\" = 3 }]\n\
+                    [[variant]]\nname = \"a\"\ngroup = \"g\"\n[[variant]]\nname = \"b\"\n";
+        let suite = Suite::from_toml("s", text).unwrap();
+        let names: Vec<&str> = suite.runs.iter().map(|run| run.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "a,vcpus=1,bandwidth=1Gbit-s",
+                "a,vcpus=2,bandwidth=1Gbit-s",
+                "a,vcpus=2,bandwidth=unlimited",
+                "a,huge",
+                "b,vcpus=1,bandwidth=1Gbit-s",
+                "b,huge",
+                "b,vcpus=3",
+            ]
+        );
+        assert_eq!((suite.runs[3].group.as_str(), suite.runs[3].point.as_str()), ("g", "huge"));
+        assert_eq!(suite.runs[3].scenario.guest.vcpus, 16);
+        let only = Suite::from_toml("s", "[matrix]\ninclude = [{ guest.vcpus = 3 }]").unwrap();
+        assert_eq!(only.runs.len(), 1);
+    }
+
+    #[test]
     fn a_scenario_is_a_suite_of_one() {
         let suite = Suite::from_toml("s", "guest.vcpus = 3").unwrap();
         assert_eq!((suite.runs.len(), suite.runs[0].name.as_str()), (1, "run"));
@@ -273,6 +321,21 @@ mod tests {
         check("[matrix]\n\"guest.vcpus\" = 1", "`guest.vcpus` must be a list of values");
         check("[matrix]\n\"guest.vcpus\" = []", "`guest.vcpus` has no values");
         check("[matrix]\n\"guest.vcpu\" = [1]", "did you mean `guest.vcpus`?");
+        check("[matrix]\ninclude = 1", "`include` must be a list of tables");
+        check("[matrix]\ninclude = [1]", "`include` must be a list of tables");
+        check(
+            "[matrix]\ninclude = [{ guest.vcpus = [1] }]",
+            "`guest.vcpus` of `include` must be one value",
+        );
+        check("[matrix]\ninclude = [{ variant = \"x\" }]", "variant x, which there is not");
+        check(
+            "[matrix]\n\"guest.vcpus\" = [1]\nexclude = [{ guest.vcpus = 2 }]",
+            "`exclude` has { guest.vcpus=2 }, which no combination matches",
+        );
+        check("[matrix]\n\"guest.vcpus\" = [1]\nexclude = [{}]", "which no combination matches");
+        check("tables = [\"weather\"]", "`tables` has weather; known are outcome");
+        check("tables = 1", "`tables` must be a list");
+        check("[[variant]]\nname = \"a\"\ngroup = 1", "`group` of variant a must be a text");
         check("[[variant]]\nname = \"a\"\nguest.vcpu = 1", "at variant a:");
         check("guest.vcpus = 0", "run run: ");
         check(
@@ -282,7 +345,7 @@ mod tests {
         check("x =", "not valid TOML");
         let many = (0..101).map(|it| it.to_string()).collect::<Vec<_>>().join(",");
         let two = format!("[matrix]\n\"workload.seed\" = [{many}]\n\"guest.vcpus\" = [{many}]");
-        check(&two, "It has 10201 runs");
+        check(&two, "[matrix] has 10201 combinations");
     }
 
     #[test]

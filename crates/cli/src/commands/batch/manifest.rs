@@ -8,22 +8,34 @@ use sterna_report::{Report, Verdict};
 use sterna_scenario::Suite;
 
 use super::Job;
+use super::noise::Noise;
 
 /// The version of the manifest's form.
-const SCHEMA_VERSION: &str = "1.0";
+const SCHEMA_VERSION: &str = "1.1";
+
+/// Its file.
+const FILE: &str = "manifest.json";
 
 /// A batch so far.
 pub struct Manifest {
     suite: String,
     about: String,
-    /// In the order in which they were made.
+    /// In the order of the suite, whatever that was in which they were made.
     pub runs: Vec<Entry>,
+    /// How many were made at the same time.
+    pub concurrent: usize,
+    /// The seed of the order in which they were made; `None` for that of the suite.
+    pub shuffle_seed: Option<u64>,
+    /// How quiet the machine was before the first run and after the last.
+    pub noise: [Option<Noise>; 2],
 }
 
 /// One run that was made.
 pub struct Entry {
     /// The run's name within the suite.
     pub name: String,
+    /// The group of the variant; empty where it has none.
+    pub group: String,
     /// The variant.
     pub variant: String,
     /// The values of the matrix.
@@ -34,36 +46,55 @@ pub struct Entry {
     pub repeat: u32,
     /// What `sterna run` ended with; 1 when it was killed.
     pub exit_code: u8,
-    /// The report, where there is one.
+    /// The summary and what belongs to it, where there is a report; the series are in the file.
     pub report: Option<Report>,
+    /// How quiet the machine was around it; `None` where that was not measured.
+    pub noise: Option<Noise>,
+    /// Where it stands in the suite.
+    index: usize,
     file: String,
 }
 
 impl Manifest {
     /// Of a batch that has made no run yet.
     pub fn new(suite: &Suite) -> Manifest {
-        Manifest { suite: suite.name.clone(), about: suite.about.clone(), runs: Vec::new() }
+        Manifest {
+            suite: suite.name.clone(),
+            about: suite.about.clone(),
+            runs: Vec::new(),
+            concurrent: 1,
+            shuffle_seed: None,
+            noise: [None, None],
+        }
+    }
+
+    /// Adds a run at its place.
+    pub fn add(&mut self, entry: Entry) {
+        let place = self.runs.partition_point(|it| it.index < entry.index);
+        self.runs.insert(place, entry);
     }
 
     /// The exit code of the batch: the worst of its runs.
     pub fn exit_code(&self, is_interrupted: bool) -> u8 {
-        const FROM_WORST: [u8; 6] = [4, 1, 2, 3, 5, 0];
         if is_interrupted {
             return 130;
         }
-        let codes: Vec<u8> = self.runs.iter().map(|run| run.exit_code).collect();
-        FROM_WORST.into_iter().find(|code| codes.contains(code)).unwrap_or(1)
+        worst_exit_code(self.runs.iter().map(|run| run.exit_code))
     }
 
     /// Writes the file anew, in one step.
     pub fn write(&self, directory: &Path) -> Result<()> {
-        let path = directory.join("manifest.json");
+        let path = directory.join(FILE);
         let context = || format!("Cannot write {}", path.display());
         let runs: Vec<Value> = self.runs.iter().map(Entry::json).collect();
         let text = json!({
             "schema_version": SCHEMA_VERSION,
             "suite": self.suite,
             "about": self.about,
+            "concurrent": self.concurrent,
+            "shuffle_seed": self.shuffle_seed,
+            "noise_before": self.noise[0].as_ref().map(Noise::json),
+            "noise_after": self.noise[1].as_ref().map(Noise::json),
             "runs": runs,
         });
         let file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
@@ -71,6 +102,13 @@ impl Manifest {
         file.persist(&path).with_context(context)?;
         Ok(())
     }
+}
+
+/// The exit code of many runs: the worst there is, corrupt memory first.
+pub fn worst_exit_code(codes: impl Iterator<Item = u8>) -> u8 {
+    const FROM_WORST: [u8; 6] = [4, 1, 2, 3, 5, 0];
+    let codes: Vec<u8> = codes.collect();
+    FROM_WORST.into_iter().find(|code| codes.contains(code)).unwrap_or(1)
 }
 
 impl Entry {
@@ -83,18 +121,23 @@ impl Entry {
     /// A run that an earlier batch has made.
     pub fn of_report(job: &Job, directory: &Path) -> Option<Entry> {
         let report = read(&directory.join(&job.report))?;
-        Some(Entry::new(job, report.exit_code(), Some(report)))
+        let entry = Entry::new(job, report.exit_code(), Some(report));
+        let noise = noise_of(directory, &entry.file);
+        Some(Entry { noise, ..entry })
     }
 
     fn new(job: &Job, exit_code: u8, report: Option<Report>) -> Entry {
         Entry {
             name: job.run.name.clone(),
+            group: job.run.group.clone(),
             variant: job.run.variant.clone(),
             point: job.run.point.clone(),
             engine: job.engine.name(),
             repeat: job.repeat,
             exit_code,
-            report,
+            report: report.map(without_series),
+            noise: None,
+            index: job.index,
             file: job.report.display().to_string(),
         }
     }
@@ -117,6 +160,7 @@ impl Entry {
         let summary = self.report.as_ref().map(|it| &it.summary);
         json!({
             "name": self.name,
+            "group": self.group,
             "variant": self.variant,
             "point": self.point,
             "engine": self.engine,
@@ -129,10 +173,25 @@ impl Entry {
             "total_time_seconds": summary.and_then(|it| it.total_time_seconds),
             "downtime_seconds": summary.and_then(|it| it.downtime_seconds),
             "lost_work_seconds": summary.and_then(|it| it.lost_work_seconds),
+            "noise": self.noise.as_ref().map(Noise::json),
         })
     }
 }
 
 fn read(path: &Path) -> Option<Report> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    Some(sterna_report::readers::read_any(path).ok()?.report)
+}
+
+/// A batch keeps all its reports in memory, for the tables at its end.
+fn without_series(report: Report) -> Report {
+    let none = Report { timeline: Vec::new(), guest: Vec::new(), cpu: Vec::new(), ..report };
+    Report { events: Vec::new(), passes: Vec::new(), ..none }
+}
+
+/// What an earlier batch has measured around a run.
+fn noise_of(directory: &Path, file: &str) -> Option<Noise> {
+    let text = std::fs::read(directory.join(FILE)).ok()?;
+    let manifest: Value = serde_json::from_slice(&text).ok()?;
+    let runs = manifest["runs"].as_array()?;
+    Noise::from_json(&runs.iter().find(|it| it["report"] == file)?["noise"])
 }

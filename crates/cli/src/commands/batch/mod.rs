@@ -3,12 +3,15 @@
 mod child;
 mod grid;
 mod manifest;
+mod noise;
+mod overall;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow};
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 use sterna_pilot::Interrupt;
 use sterna_scenario::{Suite, SuiteRun};
 
@@ -16,6 +19,10 @@ use crate::args::{BatchOptions, EngineKind};
 use crate::output::Output;
 use crate::usage;
 use manifest::{Entry, Manifest};
+use noise::{Meter, Noise};
+use overall::Overall;
+
+pub use manifest::worst_exit_code;
 
 /// The file in which a batch keeps the suite's text, so that it is gone on with as it was begun.
 const SUITE_FILE: &str = "suite.toml";
@@ -25,6 +32,8 @@ struct Job<'a> {
     run: &'a SuiteRun,
     engine: EngineKind,
     repeat: u32,
+    /// Where it stands among all.
+    index: usize,
     /// The report's path within the directory.
     report: PathBuf,
 }
@@ -37,42 +46,155 @@ pub fn run(options: BatchOptions, output: Output) -> Result<u8> {
     open_directory(&options, &text)?;
     let interrupt = super::interrupt_on_signals()?;
     let mut manifest = Manifest::new(&suite);
-    work(&jobs, &options, &interrupt, &mut manifest, output)?;
-    output.result(&grid::tables(&manifest))?;
+    manifest.concurrent = options.concurrent;
+    let (mut to_make, seed) = (kept(&jobs, &options, &mut manifest), shuffle_seed(&options));
+    if let Some(seed) = seed {
+        shuffle(&mut to_make, seed);
+        manifest.shuffle_seed = Some(seed);
+    }
+    let work = Work {
+        options: &options,
+        interrupt: &interrupt,
+        state: Mutex::new(State {
+            overall: Overall::new(jobs.len(), to_make.len(), options.concurrent, output),
+            left: to_make.into_iter(),
+            meter: Meter::new(),
+            manifest,
+            is_over: false,
+        }),
+    };
+    let manifest = work.all()?;
+    output.result(&grid::tables(&manifest, &suite.tables))?;
+    warn(&manifest, output);
     Ok(manifest.exit_code(interrupt.requested()))
 }
 
-fn work(
-    jobs: &[Job],
+/// Takes over what an earlier batch has made, and gives the rest.
+fn kept<'a>(
+    jobs: &'a [Job<'a>],
     options: &BatchOptions,
-    interrupt: &Interrupt,
     manifest: &mut Manifest,
-    output: Output,
-) -> Result<()> {
-    let (began, mut made) = (Instant::now(), 0);
-    for (index, job) in jobs.iter().enumerate() {
-        let kept = options.resume.then(|| Entry::of_report(job, &options.directory)).flatten();
-        let is_kept = kept.as_ref().is_some_and(Entry::has_ended);
-        let entry = match kept.filter(Entry::has_ended) {
-            Some(entry) => entry,
-            None => {
-                made += 1;
-                child::run(job, options, interrupt)?
-            }
-        };
-        let left = (made > 0).then(|| began.elapsed() / made * (jobs.len() - index - 1) as u32);
-        let left = left.map_or(String::new(), |it| format!(", about {} s left", it.as_secs()));
-        let kept = if is_kept { "kept" } else { "ended" };
-        output.progress(&format!("[{}/{}] {} {kept}{left}\n", index + 1, jobs.len(), entry.line()));
-        let is_failure = entry.exit_code != 0;
-        manifest.runs.push(entry);
-        // After every run, so that whatever ends the batch leaves a true manifest.
-        manifest.write(&options.directory)?;
-        if interrupt.requested() || (options.fail_fast && is_failure) {
-            break;
+) -> Vec<&'a Job<'a>> {
+    let mut rest = Vec::new();
+    for job in jobs {
+        let entry = options.resume.then(|| Entry::of_report(job, &options.directory)).flatten();
+        match entry.filter(Entry::has_ended) {
+            Some(entry) => manifest.add(entry),
+            None => rest.push(job),
         }
     }
-    Ok(())
+    rest
+}
+
+/// The runs of a batch at work.
+struct Work<'a> {
+    options: &'a BatchOptions,
+    interrupt: &'a Interrupt,
+    state: Mutex<State<'a>>,
+}
+
+struct State<'a> {
+    left: std::vec::IntoIter<&'a Job<'a>>,
+    overall: Overall,
+    meter: Meter,
+    manifest: Manifest,
+    is_over: bool,
+}
+
+impl<'a> Work<'a> {
+    /// Makes all runs, so many at a time as was asked for.
+    fn all(self) -> Result<Manifest> {
+        let is_alone = self.options.concurrent == 1;
+        {
+            let mut state = self.lock();
+            let kept: Vec<String> = state.manifest.runs.iter().map(Entry::line).collect();
+            kept.iter().for_each(|line| state.overall.done(line, true));
+            let noise = state.meter.measure();
+            state.manifest.noise[0] = Some(noise);
+            state.manifest.write(&self.options.directory)?;
+        }
+        let results: Vec<Result<()>> = std::thread::scope(|scope| {
+            let start = |_| scope.spawn(|| self.some(is_alone));
+            let workers: Vec<_> = (0..self.options.concurrent).map(start).collect();
+            let join = |it: std::thread::ScopedJoinHandle<_>| {
+                it.join().unwrap_or_else(|_| Err(anyhow!("A thread of the batch broke")))
+            };
+            workers.into_iter().map(join).collect()
+        });
+        let mut state = self.state.into_inner().unwrap_or_else(|it| it.into_inner());
+        state.overall.finish();
+        let noise = state.meter.measure();
+        state.manifest.noise[1] = Some(noise);
+        state.manifest.write(&self.options.directory)?;
+        results.into_iter().collect::<Result<()>>()?;
+        Ok(state.manifest)
+    }
+
+    /// Makes one run after the other until there are no more. What the machine does around a run
+    /// says something only when nothing else of ours runs.
+    fn some(&self, is_alone: bool) -> Result<()> {
+        let mut before = is_alone.then(|| self.lock().manifest.noise[0].clone()).flatten();
+        loop {
+            let job = {
+                let mut state = self.lock();
+                match state.is_over || self.interrupt.requested() {
+                    true => None,
+                    false => state.left.next(),
+                }
+            };
+            let Some(job) = job else { return Ok(()) };
+            let mut entry = child::run(job, self.options, self.interrupt)?;
+            let mut state = self.lock();
+            let after = is_alone.then(|| state.meter.measure());
+            entry.noise = before.as_ref().zip(after.as_ref()).map(|(a, b)| Noise::around(a, b));
+            before = after;
+            state.is_over |= self.options.fail_fast && entry.exit_code != 0;
+            state.overall.done(&entry.line(), false);
+            state.manifest.add(entry);
+            // After every run, so that whatever ends the batch leaves a true manifest.
+            state.manifest.write(&self.options.directory)?;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<'a>> {
+        // A thread that broke has left nothing half done: each change is one call.
+        self.state.lock().unwrap_or_else(|it| it.into_inner())
+    }
+}
+
+/// What is to be known about the numbers before they are believed.
+fn warn(manifest: &Manifest, output: Output) {
+    if manifest.concurrent > 1 {
+        output.warn("Runs were made at the same time and disturbed each other; do not compare their times with those of others");
+    }
+    let noisy: Vec<(&str, String)> = manifest
+        .runs
+        .iter()
+        .filter_map(|it| Some((it.name.as_str(), it.noise.as_ref()?.complaint()?)))
+        .collect();
+    if let Some((name, complaint)) = noisy.first() {
+        output.warn(&format!(
+            "The machine was not quiet during {} of {} runs; during {name} {complaint}. The manifest has all of it",
+            noisy.len(),
+            manifest.runs.len()
+        ));
+    }
+}
+
+fn shuffle_seed(options: &BatchOptions) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    options.shuffle.then_some(now.as_nanos() as u64)
+}
+
+/// Every order is as likely as any other, as far as 64 bits can tell them apart.
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut state = seed;
+    for place in (1..items.len()).rev() {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let other = ((u128::from(state) * (place as u128 + 1)) >> 64) as usize;
+        items.swap(place, other);
+    }
 }
 
 fn suite_text(suite: &str) -> Result<(String, String)> {
@@ -96,13 +218,15 @@ fn jobs<'a>(suite: &'a Suite, options: &BatchOptions) -> Result<Vec<Job<'a>>> {
     let mut jobs = Vec::new();
     for engine in &options.engines {
         for repeat in 1..=options.repeat {
-            let wanted = |run: &&SuiteRun| matcher.as_ref().is_none_or(|it| it.is_match(&run.name));
-            jobs.extend(suite.runs.iter().filter(wanted).map(|run| Job {
-                run,
-                engine: *engine,
-                repeat,
-                report: format!("{}/{}.{repeat}.json", engine.name(), run.name).into(),
-            }));
+            let matches = |run: &SuiteRun, matcher: &GlobMatcher| {
+                let grouped = format!("{}/{}", run.group, run.name);
+                matcher.is_match(&run.name) || (!run.group.is_empty() && matcher.is_match(grouped))
+            };
+            let wanted = |run: &&SuiteRun| matcher.as_ref().is_none_or(|it| matches(run, it));
+            for run in suite.runs.iter().filter(wanted) {
+                let report = format!("{}/{}.{repeat}.json", engine.name(), run.name).into();
+                jobs.push(Job { run, engine: *engine, repeat, index: jobs.len(), report });
+            }
         }
     }
     if jobs.is_empty() {
@@ -144,4 +268,24 @@ fn open_directory(options: &BatchOptions, text: &str) -> Result<()> {
         std::fs::create_dir_all(directory.join(engine.name())).with_context(fail)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shuffled_list_has_the_same_items_in_another_order_which_the_seed_decides() {
+        let shuffled = |seed| {
+            let mut items: Vec<u32> = (0..50).collect();
+            shuffle(&mut items, seed);
+            items
+        };
+        assert_eq!(shuffled(1), shuffled(1));
+        assert_ne!(shuffled(1), shuffled(2));
+        let mut sorted = shuffled(3);
+        assert_ne!(sorted, (0..50).collect::<Vec<u32>>());
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<u32>>());
+    }
 }

@@ -1,0 +1,88 @@
+//! How a batch as a whole goes on: a line for each run, and on a terminal a bar below them.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::Output;
+
+/// Shows the progress of a batch.
+pub struct Overall {
+    output: Output,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    all: usize,
+    /// Runs that are done, and those of them that were made now.
+    done: usize,
+    made: usize,
+    to_make: usize,
+    concurrent: usize,
+}
+
+impl Overall {
+    /// Of `all` runs, of which `to_make` are not there yet.
+    pub fn new(all: usize, to_make: usize, concurrent: usize, output: Output) -> Overall {
+        let is_shown = std::io::stderr().is_terminal() && !output.is_quiet();
+        let bar = is_shown.then(|| {
+            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {msg}");
+            let bar = ProgressBar::new(all as u64);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_message("the first is under way");
+            bar
+        });
+        Overall { output, bar, began: Instant::now(), all, done: 0, made: 0, to_make, concurrent }
+    }
+
+    /// A run has ended, or was there already.
+    pub fn done(&mut self, line: &str, is_kept: bool) {
+        self.done += 1;
+        self.made += usize::from(!is_kept);
+        let left = self.left().map_or(String::new(), |it| format!(", about {} left", words(it)));
+        let verb = if is_kept { "kept" } else { "ended" };
+        let line = format!("[{}/{}] {line} {verb}", self.done, self.all);
+        match &self.bar {
+            Some(bar) => {
+                bar.println(line);
+                bar.set_position(self.done as u64);
+                bar.set_message(left.trim_start_matches(", ").to_owned());
+            }
+            None => self.output.progress(&format!("{line}{left}\n")),
+        }
+    }
+
+    /// There is no more to show.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// What the runs to come will take if they are like those that were made.
+    fn left(&self) -> Option<Duration> {
+        let (made, to_make) = (u32::try_from(self.made).ok()?, u32::try_from(self.to_make).ok()?);
+        // The first ones to end are the short ones, where several are under way.
+        let is_known = self.made >= self.concurrent && self.made > 0;
+        is_known.then(|| self.began.elapsed() / made * to_make.saturating_sub(made))
+    }
+}
+
+/// `45 s`, `12 min`, `3 h 20 min`
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds < 120 => format!("{seconds} s"),
+        seconds if seconds < 7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_times_are_not_told_in_seconds() {
+        let found = [45, 119, 120, 7199, 12_000].map(|it| words(Duration::from_secs(it)));
+        assert_eq!(found, ["45 s", "119 s", "2 min", "119 min", "3 h 20 min"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! `sterna compare` and baselines, as a user would start them.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const COMPLETED: &str = include_str!("../../report/tests/data/completed-1.0.json");
+const GUESTPERF: &str = include_str!("../../report/tests/data/guestperf-2016.json");
+
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn sterna(directory: &Path, arguments: &[&str]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+    let output =
+        command.args(arguments).current_dir(directory).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Outcome {
+        code: output.status.code().unwrap(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// Runs that scatter by a percent around a total time.
+fn runs(directory: &Path, name: &str, count: u32, total: f64, change: impl Fn(&mut Value)) {
+    fs::create_dir_all(directory.join(name)).unwrap();
+    for number in 0..count {
+        let mut report: Value = serde_json::from_str(COMPLETED).unwrap();
+        let scatter = 1.0 + (f64::from(number * 3 % count) / f64::from(count) - 0.5) * 0.02;
+        report["summary"]["total_time_seconds"] = json!(total * scatter);
+        change(&mut report);
+        fs::write(directory.join(name).join(format!("{number}.json")), report.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn a_slower_candidate_is_told_and_fails_only_when_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "before", 8, 1.0, |_| {});
+    runs(here, "after", 8, 1.2, |_| {});
+    let told = sterna(here, &["compare", "before", "after"]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    let line = told.stdout.lines().find(|it| it.contains("total time")).unwrap();
+    assert!(line.contains("+20.0 %") && line.ends_with("regressed"), "{}", told.stdout);
+    assert_eq!(sterna(here, &["compare", "before", "after", "--fail-on", "regressed"]).code, 4);
+    assert_eq!(sterna(here, &["compare", "after", "before", "--fail-on", "regressed"]).code, 0);
+    let wide =
+        ["compare", "before", "after", "--fail-on", "regressed", "--threshold", "total-time=30%"];
+    assert_eq!(sterna(here, &wide).code, 0);
+    let equal = sterna(here, &["compare", "before", "before", "--fail-on", "unsure"]);
+    assert_eq!(equal.code, 0, "{}", equal.stdout);
+    assert!(!equal.stdout.contains("regressed") && equal.stdout.contains("no change"));
+}
+
+#[test]
+fn few_runs_say_nothing_and_unsure_is_a_failure_when_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "before", 3, 1.0, |_| {});
+    runs(here, "after", 3, 1.5, |_| {});
+    let told = sterna(here, &["compare", "before", "after", "--fail-on", "regressed"]);
+    assert_eq!(told.code, 0);
+    assert!(told.stdout.contains("too few repeats to say"), "{}", told.stdout);
+    assert!(!told.stdout.contains("no change\n"), "{}", told.stdout);
+    assert!(told.stdout.contains("on each side would do"), "{}", told.stdout);
+    assert_eq!(sterna(here, &["compare", "before", "after", "--fail-on", "unsure"]).code, 4);
+}
+
+#[test]
+fn corrupt_memory_always_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "before", 2, 1.0, |_| {});
+    runs(here, "after", 2, 1.0, |it| it["summary"]["integrity"] = json!("corrupt"));
+    let told = sterna(here, &["compare", "before/0.json", "after/0.json"]);
+    assert_eq!(told.code, 4);
+    assert!(told.stdout.contains("corrupt in the candidate"), "{}", told.stdout);
+}
+
+#[test]
+fn a_baseline_is_one_line_in_a_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "first", 8, 1.0, |_| {});
+    runs(here, "slower", 8, 1.3, |_| {});
+    runs(here, "faster", 8, 0.8, |_| {});
+    let job = |new: &str| {
+        sterna(
+            here,
+            &["compare", new, "--name", "main", "--save-as", "main", "--fail-on", "regressed"],
+        )
+    };
+    let first = job("first");
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    assert!(first.stderr.contains("There is no baseline main"), "{}", first.stderr);
+    let kept = here.join("sterna-baselines/main");
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 8);
+    let slower = job("slower");
+    assert_eq!(slower.code, 4, "{}", slower.stdout);
+    assert!(slower.stderr.contains("Baseline main stays as it was"), "{}", slower.stderr);
+    assert_eq!(job("first").code, 0);
+    assert_eq!(job("faster").code, 0);
+    // Now the faster one is what is compared with, with all that was in its reports.
+    assert_eq!(job("first").code, 4);
+    let report: Value = serde_json::from_slice(&fs::read(kept.join("0001.json")).unwrap()).unwrap();
+    assert!(!report["timeline"].as_array().unwrap().is_empty());
+    let left: Vec<String> = fs::read_dir(here.join("sterna-baselines"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(left, ["main"]);
+    let unknown = sterna(here, &["compare", "first", "--name", "mian"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("there are main"), "{}", unknown.stderr);
+}
+
+#[test]
+fn every_format_says_the_same_and_goes_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "before", 8, 1.0, |_| {});
+    runs(here, "after", 8, 1.2, |_| {});
+    let told = sterna(here, &["compare", "before", "after", "--format", "json", "-o", "out.json"]);
+    assert_eq!((told.code, told.stdout.as_str()), (0, ""));
+    let json: Value = serde_json::from_slice(&fs::read(here.join("out.json")).unwrap()).unwrap();
+    let schema = sterna(here, &["schema", "comparison"]).stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(&json).map(|it| it.to_string()).collect();
+    assert_eq!(errors, [""; 0]);
+    let metrics = json["scenarios"][0]["metrics"].as_array().unwrap();
+    let total = metrics.iter().find(|it| it["metric"] == "total-time").unwrap();
+    assert_eq!(total["change"], "regressed");
+    assert_eq!(total["reference"]["values"].as_array().unwrap().len(), 8);
+    let markdown = sterna(here, &["compare", "before", "after", "--format", "markdown"]).stdout;
+    assert!(markdown.contains("| total time | "), "{markdown}");
+}
+
+#[test]
+fn results_of_others_are_compared_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("old.json"), GUESTPERF).unwrap();
+    let told = sterna(here, &["compare", "old.json", "old.json"]);
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(told.stderr.contains("old.json is guestperf JSON"), "{}", told.stderr);
+    assert!(told.stdout.contains("claimed downtime"), "{}", told.stdout);
+}
+
+#[test]
+fn wrong_inputs_are_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "good", 2, 1.0, |_| {});
+    runs(here, "broken", 2, 1.0, |_| {});
+    fs::write(here.join("broken/1.json"), &COMPLETED[..500]).unwrap();
+    fs::create_dir(here.join("empty")).unwrap();
+    runs(here, "other", 1, 1.0, |_| {});
+    fs::write(here.join("other/notes.json"), "{}").unwrap();
+    let table: [(&[&str], i32, &str); 9] = [
+        (&["compare"], 2, "Nothing to compare"),
+        (&["compare", "good"], 2, "--name BASELINE"),
+        (&["compare", "good", "missing"], 2, "Cannot read missing"),
+        (&["compare", "good", "empty"], 2, "There is no report in empty"),
+        (&["compare", "good", "broken"], 1, "broken/1.json is not whole"),
+        (&["compare", "good", "other"], 0, "other/notes.json is no result that can be read"),
+        (
+            &["compare", "good", "other", "--threshold", "uptime=1%"],
+            2,
+            "There is no metric `uptime`",
+        ),
+        (&["compare", "good", "--save-as", "../x"], 2, "cannot be the name of a baseline"),
+        (&["compare", "good", "other", "good", "--save-as", "x"], 2, "which shall be kept"),
+    ];
+    for (arguments, code, expected) in table {
+        let told = sterna(here, arguments);
+        assert_eq!(told.code, code, "{arguments:?} {}", told.stderr);
+        assert!(told.stderr.contains(expected), "{arguments:?} {}", told.stderr);
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether one set of runs is worse than another.
+//!
+//! [`compare`] matches runs by their scenario and judges each metric with statistics; `judge` has
+//! the rules. Integrity and outcome need no statistics where one case is enough: corrupt memory,
+//! or a lost guest, is a regression when it happens once.
+
+mod judge;
+mod matching;
+mod metric;
+mod repeats;
+mod types;
+
+use crate::{Integrity, Report, Tool, Verdict, statistics};
+
+pub use judge::{Change, Rules};
+pub use metric::{Metric, NOISE_SHARE, Unit};
+pub use repeats::{
+    MetricRepeats, REPEATS_SCHEMA_NAME, REPEATS_SCHEMA_VERSION, Repeats, VerdictCount,
+};
+pub use types::{
+    COMPARISON_SCHEMA_NAME, COMPARISON_SCHEMA_VERSION, Comparison, ComparisonSide,
+    MetricComparison, Ruling, Sample, ScenarioComparison, SettingDifference,
+};
+
+use judge::{Pair, judge};
+use matching::{Group, groups, matches};
+
+/// Runs that belong together: those of a version, of a day, of a setting.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// What they are called.
+    pub label: String,
+    /// Their reports, in any order, of one or many scenarios.
+    pub reports: Vec<Report>,
+}
+
+/// Compares each side with the first.
+///
+/// Runs that were interrupted or that the engine could not make are left out, which a note says;
+/// so is a scenario that only one of the two sides has.
+pub fn compare(sides: &[Side], rules: &Rules, tool: Tool) -> Comparison {
+    let mut comparison = Comparison::new(sides, rules, tool);
+    let Some((reference, candidates)) = sides.split_first() else { return comparison };
+    let of_reference = groups(reference, &mut comparison.notes);
+    for candidate in candidates {
+        let of_candidate = groups(candidate, &mut comparison.notes);
+        let (pairs, unmatched) = matches(&of_reference, &of_candidate);
+        for (a, b) in pairs {
+            comparison.scenarios.push(scenario(&reference.label, a, &candidate.label, b, rules));
+        }
+        for (is_reference, name) in unmatched {
+            let (has, lacks) = match is_reference {
+                true => (&reference.label, &candidate.label),
+                false => (&candidate.label, &reference.label),
+            };
+            comparison
+                .notes
+                .push(format!("{name} is in {has} only; {lacks} has nothing to match it"));
+        }
+    }
+    comparison
+}
+
+fn scenario(
+    reference: &str,
+    a: &Group,
+    candidate: &str,
+    b: &Group,
+    rules: &Rules,
+) -> ScenarioComparison {
+    let values: Vec<(&Metric, Vec<f64>, Vec<f64>)> = Metric::ALL
+        .iter()
+        .map(|metric| (metric, a.values(metric), b.values(metric)))
+        .filter(|(_, a, b)| !a.is_empty() || !b.is_empty())
+        .collect();
+    let pairs: Vec<Pair> =
+        values.iter().map(|(metric, a, b)| Pair { metric, reference: a, candidate: b }).collect();
+    let findings = judge(&pairs, rules);
+    let metrics = pairs.iter().zip(findings).map(|(pair, found)| {
+        let reference = Sample::of(pair.reference, rules.seed);
+        let candidate = Sample::of(pair.candidate, rules.seed);
+        let middle = reference.median.filter(|it| *it != 0.0);
+        MetricComparison {
+            metric: pair.metric.name.to_owned(),
+            unit: pair.metric.unit.as_str().to_owned(),
+            more_is_better: pair.metric.more_is_better,
+            relative_difference: found.difference.zip(middle).map(|(d, m)| d / m.abs()),
+            reference,
+            candidate,
+            difference: found.difference,
+            difference_low: found.low,
+            difference_high: found.high,
+            p_value: found.p_value,
+            adjusted_p_value: found.adjusted_p_value,
+            threshold: rules.threshold(pair.metric.name),
+            change: found.change,
+            repeats_needed: found.needed.map(|it| it as u64),
+        }
+    });
+    ScenarioComparison {
+        scenario: a.title(),
+        engine: match a.engine == b.engine {
+            true => a.engine.clone(),
+            false => format!("{} → {}", a.engine, b.engine),
+        },
+        reference: reference.to_owned(),
+        candidate: candidate.to_owned(),
+        reference_runs: a.reports.len() as u64,
+        candidate_runs: b.reports.len() as u64,
+        differences: matching::differences(a, b),
+        integrity: integrity(a, b),
+        outcome: outcome(a, b, rules),
+        metrics: metrics.collect(),
+    }
+}
+
+/// The worst of each side decides. What never checks memory cannot become worse at it.
+fn integrity(a: &Group, b: &Group) -> Ruling {
+    fn rank(integrity: Integrity) -> u8 {
+        match integrity {
+            Integrity::Verified => 0,
+            Integrity::Unchecked => 1,
+            Integrity::Corrupt => 2,
+        }
+    }
+    let worst = |group: &Group| {
+        group.reports.iter().map(|it| it.summary.integrity).max_by_key(|it| rank(*it))
+    };
+    let checks = |group: &Group| group.reports.iter().any(|it| it.tool.name == "sterna");
+    let (from, to) = (worst(a).unwrap_or_default(), worst(b).unwrap_or_default());
+    let change = match rank(to).cmp(&rank(from)) {
+        _ if to == Integrity::Corrupt && from != Integrity::Corrupt => Change::Regressed,
+        std::cmp::Ordering::Greater if checks(b) && checks(a) => Change::Regressed,
+        std::cmp::Ordering::Greater => Change::NotMeasured,
+        std::cmp::Ordering::Less => Change::Improved,
+        std::cmp::Ordering::Equal => Change::NoChange,
+    };
+    let text = match from == to {
+        true => format!("{to} in both"),
+        false => format!("{from} in the reference, {to} in the candidate"),
+    };
+    Ruling { change, text }
+}
+
+/// A lost guest is a regression at once, and so it is when all had completed and none does; for
+/// everything between, the shares of completed runs are tested.
+fn outcome(a: &Group, b: &Group, rules: &Rules) -> Ruling {
+    let is_done = |report: &&&Report| {
+        matches!(report.summary.verdict, Verdict::Completed | Verdict::CompletedForced)
+    };
+    let done = |group: &Group| group.reports.iter().filter(is_done).count();
+    let lost = |group: &Group| {
+        group.reports.iter().filter(|it| it.summary.verdict == Verdict::Lost).count()
+    };
+    let (of_a, of_b) = (a.reports.len(), b.reports.len());
+    let (done_a, done_b) = (done(a), done(b));
+    let shares = |done: usize, of: usize| -> Vec<f64> {
+        (0..of).map(|it| f64::from(u8::from(it < done))).collect()
+    };
+    let p = statistics::permutation_test(&shares(done_a, of_a), &shares(done_b, of_b), rules.seed);
+    let is_real = p.is_some_and(|it| it <= rules.alpha);
+    let rises = done_b * of_a > done_a * of_b;
+    let change = match () {
+        () if lost(b) > 0 && lost(a) == 0 => Change::Regressed,
+        () if done_a == of_a && done_b == 0 => Change::Regressed,
+        () if done_a == 0 && done_b == of_b => Change::Improved,
+        () if done_b * of_a == done_a * of_b => Change::NoChange,
+        () if is_real && rises => Change::Improved,
+        () if is_real => Change::Regressed,
+        () => Change::TooNoisy,
+    };
+    let mut text = format!(
+        "{done_a} of {of_a} completed in the reference, {done_b} of {of_b} in the candidate"
+    );
+    if lost(b) > 0 {
+        text.push_str(&format!(", where {} lost the guest", lost(b)));
+    }
+    Ruling { change, text }
+}
