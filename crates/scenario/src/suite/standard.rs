@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(multifd.migration.multifd.unwrap().channels, 4);
         let plain = scenario(&suite, "pause-iters-5");
         assert_eq!(plain.limits.max_passes, Some(30));
-        assert_eq!(plain.migration.max_bandwidth, "125000MiB/s".parse().unwrap());
+        assert_eq!(plain.migration.max_bandwidth, Some("125000MiB/s".parse().unwrap()));
         assert!(
             matches!(plain.migration.downtime, Downtime::Limit(it) if it.to_string() == "500ms")
         );
