@@ -1,0 +1,119 @@
+use serde_json::json;
+use sterna_pilot::PassRow;
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+fn event(name: &str, at_ms: u64, data: Value) -> Event {
+    Event { name: name.to_owned(), data, at_ns: at_ms * MS, received_ns: at_ms * MS }
+}
+
+fn ram(status: &str, remaining_pages: u64, sent_pages: u64) -> Value {
+    json!({ "status": status, "ram": {
+        "page-size": 4096, "total": 4096 * 1000, "remaining": remaining_pages * 4096,
+        "normal": sent_pages, "duplicate": 0, "transferred": sent_pages * 4104,
+        "mbps": 80.0, "dirty-pages-rate": 0,
+    }})
+}
+
+/// A migration of 1000 pages with two passes, as 10.0 tells it.
+fn two_passes() -> (Trace, Vec<Status>) {
+    let mut trace = Trace::new(300 * MS);
+    let mut seen = Vec::new();
+    trace.source_event(&event("MIGRATION_PASS", 1, json!({"pass": 1})));
+    trace.source_event(&event("MIGRATION", 1, json!({"status": "active"})));
+    seen.push(trace.poll(10 * MS, &ram("active", 900, 100)));
+    seen.push(trace.poll(50 * MS, &ram("active", 100, 900)));
+    trace.source_event(&event("MIGRATION_PASS", 55, json!({"pass": 2})));
+    seen.push(trace.poll(60 * MS, &ram("active", 250, 950)));
+    seen.push(trace.poll(70 * MS, &ram("active", 50, 1150)));
+    trace.source_event(&event("STOP", 75, Value::Null));
+    trace.source_event(&event("MIGRATION_PASS", 76, json!({"pass": 3})));
+    seen.push(trace.poll(78 * MS, &ram("device", 20, 1200)));
+    trace.source_event(&event("MIGRATION", 90, json!({"status": "completed"})));
+    seen.push(trace.poll(91 * MS, &ram("completed", 0, 1220)));
+    trace.destination_event(&event("RESUME", 89, Value::Null));
+    seen.push(trace.poll(95 * MS, &ram("completed", 0, 1220)));
+    (trace, seen)
+}
+
+#[test]
+fn states_follow_what_both_sides_say() {
+    let (trace, seen) = two_passes();
+    let states: Vec<&str> = seen.iter().map(|it| it.state.as_str()).collect();
+    let expected = ["active", "active", "active", "active", "switchover", "committed", "completed"];
+    assert_eq!(states, expected);
+    let moments = trace.moments();
+    assert_eq!(moments.setup_done_ns, Some(MS));
+    assert_eq!(moments.stopped_ns, Some(75 * MS));
+    assert_eq!(moments.final_sync_done_ns, Some(76 * MS));
+    assert_eq!(moments.resumed_ns, Some(89 * MS));
+    assert_eq!(moments.ended_ns, Some(90 * MS));
+}
+
+#[test]
+fn passes_are_told_once_with_what_was_sent_in_them() {
+    let (trace, seen) = two_passes();
+    assert_eq!(trace.passes(), 1);
+    let rows: Vec<PassRow> = seen.iter().flat_map(|it| it.new_passes.clone()).collect();
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert_eq!((rows[0].number, rows[0].dirty_pages), (1, Some(1000)));
+    assert_eq!((rows[0].started_ns, rows[0].ended_ns), (MS, Some(55 * MS)));
+    assert_eq!(rows[0].pages_sent, Some(925));
+    // 100 remained, 50 were sent, 250 remain: 200 came anew.
+    assert_eq!(rows[1].dirty_pages, Some(200));
+    assert!(rows[2].is_final && rows[2].ended_ns == Some(90 * MS));
+    assert_eq!(seen.last().unwrap().pages_resent, Some(150));
+    assert_eq!(seen[0].threshold_bytes, Some(3_000_000));
+}
+
+#[test]
+fn an_end_without_counters_keeps_the_last_ones() {
+    let mut trace = Trace::new(MS);
+    trace.poll(10 * MS, &ram("active", 900, 100));
+    let failed = json!({"status": "failed", "error-desc": "Connection reset"});
+    let status = trace.poll(20 * MS, &failed);
+    assert_eq!((status.state, status.pages_sent), (State::Failed, Some(100)));
+    assert_eq!(status.reason.as_deref(), Some("Connection reset"));
+    assert_eq!(status.moments.ended_ns, Some(20 * MS));
+}
+
+#[test]
+fn a_stop_that_was_taken_back_is_told_as_such() {
+    let mut trace = Trace::new(MS);
+    trace.source_event(&event("RESUME", 1, Value::Null));
+    trace.source_event(&event("STOP", 5, Value::Null));
+    trace.source_event(&event("RESUME", 9, Value::Null));
+    let status = trace.poll(20 * MS, &json!({"status": "cancelled"}));
+    assert_eq!(status.state, State::Cancelled);
+    assert_eq!(status.moments.restored_ns, Some(9 * MS));
+}
+
+#[test]
+fn post_copy_is_past_the_point_of_return_in_either_order_of_events() {
+    for status_first in [true, false] {
+        let mut trace = Trace::new(MS);
+        let active = event("MIGRATION", 5, json!({"status": "postcopy-active"}));
+        if status_first {
+            trace.source_event(&active);
+        }
+        trace.source_event(&event("STOP", 5, Value::Null));
+        trace.source_event(&active);
+        let status = trace.poll(20 * MS, &ram("postcopy-active", 5, 5));
+        assert_eq!(status.state, State::Postcopy);
+        assert!(trace.has_postcopy_begun());
+    }
+}
+
+#[test]
+fn pages_count_as_sent_however_they_are_sent() {
+    let mut trace = Trace::new(300 * MS);
+    let mut answer = ram("active", 100, 600);
+    answer["xbzrle-cache"] = json!({ "pages": 300 });
+    answer["compression"] = json!({ "pages": 200 });
+    let status = trace.poll(10 * MS, &answer);
+    assert_eq!(status.pages_sent, Some(1100));
+    // Of 1000 pages, so a hundred of them were sent again.
+    assert_eq!(status.pages_resent, Some(100));
+}
