@@ -56,6 +56,12 @@ pub fn program() -> Result<PathBuf> {
     Ok(cache()?.join("qemu-system-x86_64"))
 }
 
+/// The program, if it was fetched before.
+pub fn fetched() -> Option<PathBuf> {
+    let program = program().ok()?;
+    program.exists().then_some(program)
+}
+
 fn cache() -> Result<PathBuf> {
     let usual = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache"));
     let place = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual);

@@ -1,9 +1,11 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
 mod dice;
+mod hold;
 mod recovery;
 mod techniques;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -28,6 +30,9 @@ pub struct Options {
     /// A few runs only
     #[arg(long)]
     short: bool,
+    /// A `sterna` that is built already; else a release build is made
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -38,13 +43,16 @@ enum What {
     Techniques,
     /// Post-copies whose link is cut at random moments: all must be made anew and verify
     Recovery,
+    /// Held migrations of real guests with each QEMU that is here, plain and with multifd: each must be proven, verified, and done within 5 s
+    Hold,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
 }
 
 /// Runs until all are done, and tells each.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let flights = Flights::of(release::sterna()?)?;
+    let program = options.program.clone().map_or_else(release::sterna, Ok)?;
+    let flights = Flights::of(program)?;
     let count = |full| options.count.unwrap_or(if options.short { 4 } else { full });
     match options.what {
         What::Migrations => migrations(&flights, options.seed, count(50)),
@@ -55,6 +63,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         What::Recovery => {
             recovery::run(&flights, options.seed, count(200))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Hold => {
+            hold::run(&flights, options.count.unwrap_or(if options.short { 1 } else { 20 }))?;
             Ok(ExitCode::SUCCESS)
         }
         What::Downtime => downtime(&flights, options.seed, count(20)),
