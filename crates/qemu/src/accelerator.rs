@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use sterna_pilot::EngineError;
+
 use crate::Accelerator;
 
 /// One way to run the guest, as QEMU names it.
@@ -12,6 +14,30 @@ pub(crate) struct Choice {
     pub name: &'static str,
     /// Why this one, as the rest of a sentence.
     pub reason: String,
+}
+
+/// Entries of the dirty ring where a technique needs one and no number was given.
+const DIRTY_RING_ENTRIES: u32 = 4096;
+
+impl Choice {
+    /// The ring that was asked for, or that a technique needs; only KVM has one.
+    ///
+    /// A technique that needs it under another accelerator is refused by QEMU itself.
+    pub fn dirty_ring(
+        &self,
+        asked: Option<u32>,
+        is_needed: bool,
+    ) -> Result<Option<u32>, EngineError> {
+        match (self.name, asked) {
+            ("kvm", None) => Ok(is_needed.then_some(DIRTY_RING_ENTRIES)),
+            ("kvm", asked) => Ok(asked),
+            (_, None) => Ok(None),
+            (name, Some(_)) => Err(EngineError::Unsupported(format!(
+                "--dirty-ring-size: only KVM has a dirty ring, and the guest runs on {name}: {}",
+                self.reason
+            ))),
+        }
+    }
 }
 
 /// What to try, best first. A guest that does not boot on one gets the next.
@@ -31,6 +57,31 @@ pub(crate) fn choices(wish: Accelerator, obstacles: &[String]) -> Vec<Choice> {
             [obstacle, ..] => vec![tcg(obstacle.clone())],
         },
     }
+}
+
+/// Tries one after the other; who comes after a failure has its words in the reason.
+///
+/// What is refused is refused for good: the next one has no more of what a scenario asks for.
+pub(crate) fn first_that_works<T>(
+    choices: Vec<Choice>,
+    mut attempt: impl FnMut(Choice) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let mut failure = None;
+    let mut choices = choices.into_iter().peekable();
+    while let Some(mut choice) = choices.next() {
+        if let Some(words) = failure.take() {
+            choice.reason = format!("{}: {words}", choice.reason);
+        }
+        match attempt(choice) {
+            Err(error @ (EngineError::Failed(_) | EngineError::SideGone { .. }))
+                if choices.peek().is_some() =>
+            {
+                failure = Some(error.to_string());
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(EngineError::Failed("There is no accelerator to try".to_owned()))
 }
 
 /// Why KVM is out of the question, if it is.
@@ -76,5 +127,54 @@ mod tests {
         let other = "the processor of the other machine has none".to_owned();
         let found = choices(Accelerator::Auto, std::slice::from_ref(&other));
         assert_eq!(found, [Choice { name: "tcg", reason: other }]);
+    }
+
+    #[test]
+    fn a_ring_is_kvms_and_there_when_it_is_needed() {
+        let [kvm, tcg] = ["kvm", "tcg"].map(|name| Choice { name, reason: "so".to_owned() });
+        assert_eq!(kvm.dirty_ring(None, false).unwrap(), None);
+        assert_eq!(kvm.dirty_ring(None, true).unwrap(), Some(4096));
+        assert_eq!(kvm.dirty_ring(Some(8192), true).unwrap(), Some(8192));
+        assert_eq!(tcg.dirty_ring(None, true).unwrap(), None);
+        let refused = tcg.dirty_ring(Some(8192), false).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "--dirty-ring-size: only KVM has a dirty ring, and the guest runs on tcg: so"
+        );
+    }
+
+    /// What a machine's KVM answers to an attempt, and what becomes of the run.
+    #[test]
+    fn a_kvm_that_does_not_boot_gives_way_and_one_that_refuses_does_not() {
+        let failed = || EngineError::Failed("It hung".to_owned());
+        let gone = || EngineError::SideGone { side: "source", reason: "no".to_owned() };
+        let refused = || EngineError::Unsupported("no such ring".to_owned());
+        let table = [
+            (Accelerator::Auto, None, Ok("kvm: the processor has it and /dev/kvm opens")),
+            (
+                Accelerator::Auto,
+                Some(failed()),
+                Ok("tcg: the guest did not boot with KVM: It hung"),
+            ),
+            (
+                Accelerator::Auto,
+                Some(gone()),
+                Ok("tcg: the guest did not boot with KVM: source host: no"),
+            ),
+            (Accelerator::Auto, Some(refused()), Err("no such ring")),
+            (Accelerator::Auto, Some(EngineError::Interrupted), Err("Interrupted")),
+            (Accelerator::Kvm, Some(failed()), Err("It hung")),
+            (Accelerator::Tcg, Some(failed()), Ok("tcg: as asked for")),
+        ];
+        for (wish, answer, expected) in table {
+            let mut answer = answer;
+            let outcome = first_that_works(choices(wish, &[]), |choice| match answer.take() {
+                Some(error) if choice.name == "kvm" => Err(error),
+                _ => Ok(format!("{}: {}", choice.name, choice.reason)),
+            });
+            let outcome = outcome.map_err(|error| error.to_string());
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(outcome, expected, "{wish:?}");
+        }
     }
 }

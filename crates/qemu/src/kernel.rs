@@ -60,22 +60,32 @@ impl KernelError {
 /// Enough for the header and the version of a bzImage.
 const HEAD_BYTES: u64 = 128 << 10;
 
+/// Kernels differ in how they round the length in their header.
+const SLACK_BYTES: u64 = 4096;
+
 impl Kernel {
     /// Reads which release the kernel at `path` is.
     ///
     /// # Errors
     /// The file cannot be read or is no kernel.
     pub fn open(path: &Path) -> Result<Kernel, KernelError> {
-        let mut head = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
+        let (head, length) = head(path)
             .map_err(|source| KernelError::Unreadable { path: path.to_owned(), source })?;
-        let release = release_of(&head)
+        let release = release_of(&head, length)
             .map_err(|reason| KernelError::NotAKernel { path: path.to_owned(), reason })?
             .or_else(|| named_release(path))
             .unwrap_or_default();
         Ok(Kernel { path: path.to_owned(), release })
     }
+}
+
+/// The beginning of a file, and its length.
+fn head(path: &Path) -> io::Result<(Vec<u8>, u64)> {
+    let mut head = Vec::new();
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok((head, length))
 }
 
 /// The kernels of this machine, the likeliest first: that which runs, then the newest.
@@ -102,10 +112,18 @@ fn entries(directory: &str) -> Vec<PathBuf> {
 }
 
 /// The release a kernel says itself, if it can be asked; an error for what is no kernel.
-fn release_of(head: &[u8]) -> Result<Option<String>, &'static str> {
+fn release_of(head: &[u8], length: u64) -> Result<Option<String>, &'static str> {
     // The x86 boot protocol: a magic word, and where the version text stands, less 0x200.
     if head.get(0x202..0x206) == Some(b"HdrS") {
-        return Ok(bzimage_release(head));
+        // A guest would hang in a kernel of which a part is missing.
+        return match bzimage_bytes(head) > length + SLACK_BYTES {
+            true => Err("the file ends before the kernel does"),
+            false => Ok(bzimage_release(head)),
+        };
+    }
+    // A kernel stands where it was linked to be; what can be moved is a program or a library.
+    if head.starts_with(b"\x7FELF") && head.get(16..18) != Some(&[2, 0]) {
+        return Err("it is a program or a library");
     }
     // The arm64 and riscv boot protocols have a magic word each, and no version; both may come packed.
     let is_image = matches!(head.get(0x38..0x3C), Some(b"ARM\x64" | b"RSC\x05"));
@@ -115,6 +133,13 @@ fn release_of(head: &[u8]) -> Result<Option<String>, &'static str> {
         true => Ok(None),
         false => Err("it has none of the marks of a kernel image"),
     }
+}
+
+/// The length of a bzImage by its own header: sectors of the part that sets up, and paragraphs of the rest.
+fn bzimage_bytes(head: &[u8]) -> u64 {
+    let sectors = head.get(0x1F1).map_or(0, |it| if *it == 0 { 4 } else { u64::from(*it) });
+    let paragraphs = head.get(0x1F4..0x1F8).and_then(|it| it.try_into().ok());
+    (sectors + 1) * 512 + u64::from(paragraphs.map_or(0, u32::from_le_bytes)) * 16
 }
 
 fn bzimage_release(head: &[u8]) -> Option<String> {
@@ -176,9 +201,18 @@ mod tests {
     fn what_is_no_kernel_is_refused_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("note");
-        fs::write(&path, "not a kernel").unwrap();
-        let error = Kernel::open(&path).unwrap_err().to_string();
-        assert!(error.contains("note is not a kernel"), "{error}");
+        let mut cut = bzimage("6.1.0");
+        cut[0x1F4..0x1F8].copy_from_slice(&1000u32.to_le_bytes());
+        let library = [b"\x7FELF\x02\x01\x01".as_slice(), &[0; 9], &[3, 0]].concat();
+        for (bytes, reason) in [
+            (b"not a kernel".as_slice(), "it has none of the marks"),
+            (&cut, "the file ends before the kernel does"),
+            (&library, "it is a program or a library"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let error = Kernel::open(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("note is not a kernel: {reason}")), "{error}");
+        }
         let error = Kernel::open(&directory.path().join("none")).unwrap_err().to_string();
         assert!(error.contains("none cannot be read"), "{error}");
     }

@@ -25,6 +25,7 @@ mod initramfs;
 pub mod keeper;
 mod kernel;
 mod launch;
+mod memory_size;
 mod modules;
 mod network;
 mod options;

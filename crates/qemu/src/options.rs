@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sterna_pilot::Unsupported;
 use sterna_remote::{Ssh, Target};
@@ -124,6 +124,16 @@ impl std::str::FromStr for Network {
 fn is_interface_name(name: &str) -> bool {
     let is_odd = |it: char| it == '/' || it == ':' || it.is_whitespace() || it.is_control();
     !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.contains(is_odd)
+}
+
+impl QemuOptions {
+    /// The QEMU of a side.
+    pub(crate) fn program(&self, side: Side) -> &Path {
+        match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        }
+    }
 }
 
 /// What `--engine qemu` runs when nothing else is said.

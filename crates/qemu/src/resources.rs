@@ -40,7 +40,8 @@ pub(crate) fn explain(error: EngineError, side: Side, scenario: &Scenario) -> En
         (placement(side, scenario).numa_nodes.is_some(), nodes_field(side)),
     ];
     let fields: Vec<&str> = asked.iter().filter(|it| it.0).map(|it| it.1).collect();
-    if fields.is_empty() {
+    // An accelerator that does not start is no matter of memory.
+    if fields.is_empty() || reason.to_lowercase().contains("kvm") {
         return error;
     }
     let way_out = if guest.locked {
@@ -135,5 +136,10 @@ mod tests {
         assert!(explained("guest.locked = true").contains("guest.locked: mlockall: no; locking"));
         assert!(explained("guest.source.numa-nodes = \"9\"").contains("guest.source.numa-nodes: "));
         assert_eq!(explained("guest.destination.numa-nodes = \"9\""), gone().to_string());
+        let reason = "Could not access KVM kernel module: Permission denied".to_owned();
+        let kvm = EngineError::SideGone { side: "source", reason };
+        let words = kvm.to_string();
+        let locked = scenario("guest.locked = true");
+        assert_eq!(explain(kvm, Side::Source, &locked).to_string(), words);
     }
 }

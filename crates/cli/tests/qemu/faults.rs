@@ -35,6 +35,47 @@ fn a_qemu_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_program_that_is_no_qemu_is_named() {
+    for flag in ["--qemu-source", "--qemu-destination"] {
+        let program = if flag == "--qemu-source" { "/bin/true" } else { "/bin/false" };
+        let Some(bench) = Bench::new() else { return };
+        let outcome = bench.outcome(&[flag, program]);
+        outcome.assert_ended(5, "unsupported", "unchecked");
+        outcome.assert_reason_has(&format!("{program} is no QEMU that runs here"));
+        outcome.assert_reason_has(flag);
+    }
+}
+
+#[test]
+fn what_is_no_kernel_is_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let cut = directory.path().join("vmlinuz-cut");
+    let mut table = vec![("/etc/passwd".to_owned(), "none of the marks")];
+    let kernels = std::fs::read_dir("/boot").into_iter().flatten().flatten();
+    let kernel = kernels.map(|it| it.path()).find(|it| it.to_string_lossy().contains("/vmlinuz"));
+    if let Some(bytes) = kernel.and_then(|it| std::fs::read(it).ok()) {
+        std::fs::write(&cut, &bytes[..1 << 20]).unwrap();
+        table.push((cut.display().to_string(), "the file ends before the kernel does"));
+    }
+    for (kernel, reason) in table {
+        let outcome = Run::new(&["--engine", "qemu", "--kernel", &kernel]).outcome();
+        outcome.assert_ended(5, "unsupported", "unchecked");
+        outcome.assert_reason_has(&format!("{kernel} is not a kernel: "));
+        outcome.assert_reason_has(reason);
+    }
+}
+
+/// The kernel's own words say why; no side can run the guest any more.
+#[test]
+fn a_guest_that_panics_in_mid_migration_is_lost_in_its_own_words() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--x-break", "guest-panic"]].concat());
+    outcome.assert_ended(3, "lost", "unchecked");
+    outcome.assert_reason_has("Kernel panic - not syncing: NMI");
+    assert!(outcome.report()["events"].to_string().contains("the guest's kernel panics"));
+}
+
+#[test]
 fn a_kernel_that_is_not_there_is_named() {
     let outcome = Run::new(&["--engine", "qemu", "--kernel", "/nonexistent/vmlinuz"]).outcome();
     outcome.assert_ended(5, "unsupported", "unchecked");
@@ -97,6 +138,14 @@ fn a_guest_that_panics_has_its_last_words_in_the_report() {
     let outcome = bench.outcome(&["--guest-agent", "/etc/passwd"]);
     outcome.assert_ended(3, "failed", "unchecked");
     outcome.assert_reason_has("Kernel panic");
+}
+
+#[test]
+fn a_guest_without_room_for_its_kernel_names_the_field() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--memory", "32MiB", "--workload-memory", "1MiB"]);
+    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_reason_has("guest.memory of 32MiB may be too little");
 }
 
 /// Kills one of the two.

@@ -3,7 +3,7 @@
 use super::{Bench, NEVER_ENDING, Outcome, detail};
 
 /// Post-copy begins after 1 s and would take some 8 s; the link is lost 2 s into it.
-const LOST_IN_POSTCOPY: [&str; 6] = [
+pub(super) const LOST_IN_POSTCOPY: [&str; 6] = [
     "--postcopy-after",
     "1s",
     "--postcopy-max-bandwidth",

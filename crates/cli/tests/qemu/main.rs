@@ -1,9 +1,10 @@
 //! The real binary with real QEMUs, where there are any; each test says what it lacks when it skips.
 //!
-//! `STERNA_TEST_QEMU` names another program than the distribution's; without it the one that `cargo xtask qemu` has fetched is taken first.
+//! `STERNA_TEST_QEMU` names the program to take; without it the one that `cargo xtask qemu` has fetched comes before the distribution's.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 #![allow(clippy::print_stderr, reason = "a test that skips says why, also in its helpers")]
 
+mod accelerators;
 mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
@@ -15,6 +16,7 @@ mod resources;
 #[path = "../sshd/mod.rs"]
 mod sshd;
 mod techniques;
+mod time;
 mod tls;
 mod together;
 mod transports;
@@ -49,7 +51,10 @@ const NEVER_ENDING: [&str; 6] =
 /// Emulated guests share few processors badly, so one test runs at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A QEMU that keeps an emulated guest's memory whole, and our turn to use it.
+/// The oldest QEMU that Sterna runs with, by its major version.
+const OLDEST: u32 = 7;
+
+/// A QEMU, and our turn to use it.
 struct Bench {
     program: PathBuf,
     _turn: MutexGuard<'static, ()>,
@@ -58,15 +63,21 @@ struct Bench {
 impl Bench {
     /// `None` when something is missing, which has been printed.
     fn new() -> Option<Bench> {
+        Bench::since(OLDEST)
+    }
+
+    /// With a QEMU of this major version or later.
+    fn since(least: u32) -> Option<Bench> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let kernels = std::fs::read_dir("/boot").into_iter().flatten().flatten();
         if !kernels.into_iter().any(|it| it.file_name().to_string_lossy().starts_with("vmlinuz")) {
             eprintln!("skipped: there is no kernel in /boot");
             return None;
         }
-        let Some(program) = candidates().into_iter().find(|it| major(it).is_some_and(|it| it >= 9))
+        let Some(program) =
+            candidates().into_iter().find(|it| major(it).is_some_and(|it| it >= least))
         else {
-            eprintln!("skipped: there is no QEMU 9.0 or later; `cargo xtask qemu` fetches one");
+            eprintln!("skipped: there is no QEMU {least} or later; `cargo xtask qemu` fetches one");
             return None;
         };
         Some(Bench { program, _turn: turn })

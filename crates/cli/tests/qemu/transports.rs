@@ -26,7 +26,7 @@ fn a_stream_goes_through_commands_both_ways() {
 /// Every page has a place of its own, so the file is as long as the guest's memory, and several threads write it past the page cache.
 #[test]
 fn a_stream_is_a_file_with_a_place_for_every_page() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::since(9) else { return };
     let target = env!("CARGO_TARGET_TMPDIR");
     let mut arguments = vec!["--transport", "file", "--mapped-ram", "--multifd"];
     arguments.extend(["--direct-io", "--stream-directory", target]);
@@ -40,7 +40,7 @@ fn a_stream_is_a_file_with_a_place_for_every_page() {
 
 #[test]
 fn a_file_that_cannot_be_read_leaves_the_guest_on_the_source() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::since(9) else { return };
     let outcome = bench.outcome(&["--transport", "file", "--x-break", "short-file"]);
     outcome.assert_ended(3, "failed", "verified");
     outcome.assert_reason_has("destination: QEMU ended with exit code 1");
@@ -50,7 +50,7 @@ fn a_file_that_cannot_be_read_leaves_the_guest_on_the_source() {
 
 #[test]
 fn what_the_binary_lacks_is_refused_in_its_words() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::since(9) else { return };
     let table: [(&[&str], &str); 3] = [
         (
             &["--compress"],
@@ -91,7 +91,7 @@ fn rdma_without_a_device_is_refused_in_the_binarys_words() {
 
 #[test]
 fn the_destinations_devices_are_asked_and_the_switchover_is_planned() {
-    let Some(bench) = Bench::new() else { return };
+    let Some(bench) = Bench::since(9) else { return };
     // At 8 Mbit/s nothing but an idle guest would fit into the limit.
     let mut arguments = vec!["--switchover-ack", "--switchover-bandwidth", "8Mbit/s"];
     arguments.extend(["--rate", "unlimited", "--max-time", "4s"]);

@@ -66,6 +66,16 @@ fn a_guest_goes_to_another_machine() {
     assert!(clocks.contains("destination"), "{clocks}");
 }
 
+/// The certificates are made here, and each machine gets its own.
+#[test]
+fn certificates_go_along_to_another_machine() {
+    let (Some(bench), Some(machine)) = (Bench::new(), Machine::new()) else { return };
+    let outcome = to(&bench, &machine, &["--tls-mode", "x509"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(detail(&outcome, "/tls/handshakes_source"), 1);
+    assert_eq!(detail(&outcome, "/tls/handshakes_destination"), 1);
+}
+
 #[test]
 fn a_guest_comes_from_another_machine_and_goes_between_two() {
     let (Some(bench), Some(machine)) = (Bench::new(), Machine::new()) else { return };

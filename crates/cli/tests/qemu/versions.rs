@@ -1,18 +1,16 @@
-//! From one version of QEMU to another and back, and what only an old one has.
-//!
-//! Under TCG an old QEMU forgets writes once memory is synchronised twice, so these guests are moved in one pass.
+//! From one version of QEMU to another and back, and what an old one has, lacks, and does wrong.
 
 use std::path::PathBuf;
 
+use super::lost_link::LOST_IN_POSTCOPY;
 use super::techniques::number;
-use super::{Bench, detail, major};
-
-/// One pass: whatever was written meanwhile travels while the guest stands still.
-const ONE_PASS: [&str; 6] =
-    ["--max-bandwidth", "unlimited", "--downtime-limit", "30s", "--rate", "1MiB/s"];
+use super::{Bench, NEVER_ENDING, Outcome, detail, major};
 
 /// The machine type that both have.
 const MACHINE: [&str; 2] = ["--machine", "pc-i440fx-7.2"];
+
+/// What the guest gets beyond what was asked for, so that an old emulator forgets nothing.
+const ADDED_BYTES: u64 = 8192;
 
 fn old() -> Option<String> {
     let program = "qemu-system-x86_64";
@@ -23,24 +21,66 @@ fn old() -> Option<String> {
     None
 }
 
+fn has_warning(outcome: &Outcome, code: &str) -> bool {
+    let warnings = outcome.report()["warnings"].as_array().unwrap();
+    warnings.iter().any(|it| it["code"] == code)
+}
+
+/// Several passes, which an old emulator of an even guest does not survive.
+#[test]
+fn an_old_qemu_loses_nothing_in_several_passes() {
+    let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
+    for more in [&[][..], &["--multifd"]] {
+        let outcome = bench.outcome(&[&["--qemu-source", &old, "--hold"], more].concat());
+        outcome.assert_ended(0, "completed", "verified");
+        assert_eq!(detail(&outcome, "/hold/proven"), true);
+        assert!(number(outcome.summary("pages_resent")) > 0.0);
+        assert_eq!(detail(&outcome, "/memory_bytes"), (160 << 20) + ADDED_BYTES);
+        assert!(has_warning(&outcome, "memory-size-odd"));
+        assert!(!has_warning(&outcome, "emulation-forgets-writes"));
+    }
+}
+
+/// The same guest with the size that was asked for; that it arrives damaged is likely, and nothing to rely on.
+#[test]
+fn an_old_qemu_with_an_even_guest_is_warned_about() {
+    let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
+    let outcome = bench.outcome(&["--qemu-source", &old, "--hold", "--x-break", "even-memory"]);
+    assert_eq!(detail(&outcome, "/memory_bytes"), 160 << 20);
+    assert!(has_warning(&outcome, "emulation-forgets-writes"));
+    assert!(!has_warning(&outcome, "memory-size-odd"));
+}
+
+#[test]
+fn an_old_qemu_recovers_from_a_lost_link() {
+    let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
+    let more = ["--qemu-source", &old, "--postcopy-recover"];
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &LOST_IN_POSTCOPY, &more].concat());
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(detail(&outcome, "/postcopy_recoveries").as_u64() >= Some(1));
+}
+
 #[test]
 fn a_guest_moves_to_a_newer_qemu_and_back() {
-    let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
+    let (Some(bench), Some(old)) = (Bench::since(9), old()) else { return };
     let new = bench.program.to_str().unwrap().to_owned();
     for (source, destination) in [(&old, &new), (&new, &old)] {
         let between = ["--qemu-source", source, "--qemu-destination", destination];
-        let outcome = bench.outcome(&[&between[..], &ONE_PASS, &MACHINE].concat());
+        let outcome = bench.outcome(&[&between[..], &["--hold"], &MACHINE].concat());
         outcome.assert_ended(0, "completed", "verified");
         let versions = &outcome.report()["engine"]["peer_versions"];
         assert_ne!(versions["source"], versions["destination"]);
         assert_eq!(detail(&outcome, "/machine"), "pc-i440fx-7.2");
+        // It is the source that keeps track of what is written.
+        let added = if source == &old { ADDED_BYTES } else { 0 };
+        assert_eq!(detail(&outcome, "/memory_bytes"), (160 << 20) + added);
     }
 }
 
 #[test]
 fn an_old_qemu_compresses_in_threads_of_its_own() {
     let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
-    let outcome = bench.outcome(&[&["--qemu-source", &old, "--compress"], &ONE_PASS[..]].concat());
+    let outcome = bench.outcome(&["--qemu-source", &old, "--compress", "--hold"]);
     outcome.assert_ended(0, "completed", "verified");
     assert!(number(detail(&outcome, "/source_counters/compressed_pages")) > 0.0);
 }

@@ -83,6 +83,8 @@ impl Qemu {
         };
         add("accelerator", sides.accelerator.name.into());
         add("machine", sides.machine.clone().into());
+        add("boot_seconds", (sides.boot_ns as f64 / 1e9).into());
+        add("memory_bytes", sides.memory.bytes.into());
         add("kernel", sides.image.kernel_release.clone().into());
         add("command_line_source", sides.source.command_line().into());
         add("command_line_destination", sides.destination.command_line().into());

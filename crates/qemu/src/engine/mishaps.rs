@@ -1,7 +1,7 @@
 //! What goes wrong on purpose, as far as it can be done to a QEMU: its connections break, or it dies.
 
 use serde_json::{Value, json};
-use sterna_pilot::{EngineError, RecordedEvent, Status};
+use sterna_pilot::{EngineError, RecordedEvent, State, Status};
 use sterna_report::EventSide;
 use sterna_scenario::{Fault, FaultAction, FaultMoment, FaultSide, Scenario};
 use sterna_sys::clock::monotonic_ns;
@@ -15,13 +15,14 @@ pub(super) struct Mishaps {
     waiting: Vec<Fault>,
     accepted_ns: u64,
     postcopy_ns: Option<u64>,
+    has_guest_panicked: bool,
 }
 
 impl Mishaps {
     /// Those of a migration that was accepted at this moment.
     pub fn new(scenario: &Scenario, accepted_ns: u64) -> Mishaps {
         let waiting = scenario.faults.as_ref().map(|it| it.0.clone()).unwrap_or_default();
-        Mishaps { waiting, accepted_ns, postcopy_ns: None }
+        Mishaps { waiting, accepted_ns, ..Mishaps::default() }
     }
 
     /// Takes the faults that are due, in the order in which they were written.
@@ -71,6 +72,22 @@ impl Qemu {
             }
         }
         Ok(())
+    }
+
+    /// Has the guest's kernel panic in the first pass, where that was asked for.
+    pub(super) fn panic_guest(&mut self, status: &Status) -> Result<(), EngineError> {
+        let is_due = status.state == State::Active && !self.mishaps.has_guest_panicked;
+        if !is_due || !self.is_broken("guest-panic") {
+            return Ok(());
+        }
+        self.mishaps.has_guest_panicked = true;
+        self.events.push(RecordedEvent {
+            at_ns: monotonic_ns(),
+            side: EventSide::Source,
+            kind: "fault".to_owned(),
+            text: "On purpose: the guest's kernel panics".to_owned(),
+        });
+        self.source()?.execute("inject-nmi", Value::Null).map(|_| ())
     }
 
     /// A link breaks past QEMU's main thread, as a network's would.

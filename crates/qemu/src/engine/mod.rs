@@ -198,6 +198,7 @@ impl Hypervisor for Qemu {
     fn status(&mut self) -> Result<Status, EngineError> {
         let status = self.poll_and_hold()?;
         self.strike(&status)?;
+        self.panic_guest(&status)?;
         if status.at_ns >= self.next_ping_ns {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();
@@ -287,7 +288,7 @@ impl Hypervisor for Qemu {
                 is_hold_unproven: self.hold.as_ref().is_some_and(Hold::is_holding),
                 probes: &self.probes_seen,
                 accelerator: (sides.accelerator.name, &sides.accelerator.reason),
-                version: &sides.source.greeting().version,
+                memory: &sides.memory,
                 gaps_lost: sides.guest.gaps_lost(),
                 lines_lost: sides.guest.lines_lost(),
             }));
@@ -300,8 +301,7 @@ impl Hypervisor for Qemu {
         self.costs = None;
         self.prober = None;
         if let Some(sides) = &mut self.sides {
-            sides.source.end();
-            sides.destination.end();
+            QemuProcess::end_both(&mut sides.source, &mut sides.destination);
         }
         for keeper in self.places.iter().filter_map(Place::keeper) {
             keeper.end();

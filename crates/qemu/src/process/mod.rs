@@ -36,16 +36,31 @@ enum Process {
     There { keeper: Arc<Keeper>, pid: u32 },
 }
 
-impl QemuProcess {
-    /// Starts a QEMU and waits for its greeting.
-    pub fn start(side: Side, place: &Place, order: &Order) -> Result<QemuProcess, EngineError> {
-        let (mut process, socket, stamps) = match place {
+/// A QEMU that has not greeted yet; it allocates its memory before.
+pub(crate) struct Starting {
+    side: Side,
+    process: Process,
+    socket: UnixStream,
+    stamps: Stamps,
+    command_line: Vec<String>,
+}
+
+impl Starting {
+    /// Starts a QEMU.
+    pub fn new(side: Side, place: &Place, order: &Order) -> Result<Starting, EngineError> {
+        let (process, socket, stamps) = match place {
             Place::Here(_) => start_here(side, order)?,
             Place::There(keeper) => start_there(keeper, order)?,
         };
         let shown = std::iter::once(order.program.as_os_str())
             .chain(order.arguments.iter().map(std::ffi::OsString::as_os_str));
         let command_line = shown.map(|it| it.to_string_lossy().into_owned()).collect();
+        Ok(Starting { side, process, socket, stamps, command_line })
+    }
+
+    /// Waits for the greeting.
+    pub fn greeted(self) -> Result<QemuProcess, EngineError> {
+        let Starting { side, mut process, socket, stamps, command_line } = self;
         match Client::connect_with(socket, GREETING_TIMEOUT, stamps) {
             Ok(qmp) => Ok(QemuProcess { side, process, qmp, command_line }),
             Err(error) => {
@@ -54,6 +69,13 @@ impl QemuProcess {
                 Err(EngineError::SideGone { side: side_name(side), reason })
             }
         }
+    }
+}
+
+impl QemuProcess {
+    /// Starts a QEMU and waits for its greeting.
+    pub fn start(side: Side, place: &Place, order: &Order) -> Result<QemuProcess, EngineError> {
+        Starting::new(side, place, order)?.greeted()
     }
 
     /// The process's number, where it is one of this machine.
@@ -137,12 +159,18 @@ impl QemuProcess {
         EngineError::SideGone { side: side_name(self.side), reason }
     }
 
-    /// Ends QEMU: asks it to, and kills it when it does not.
-    pub fn end(&mut self) {
-        let is_willing = self.is_gone().is_none() && self.qmp.execute("quit", Value::Null).is_ok();
-        if !is_willing || !self.process.wait(GOODBYE) {
-            self.kill();
+    /// Ends two QEMUs at once: asks them to, and kills who does not.
+    pub fn end_both(one: &mut QemuProcess, other: &mut QemuProcess) {
+        let is_willing = [&mut *one, &mut *other].map(QemuProcess::ask_to_end);
+        for (qemu, is_willing) in [one, other].into_iter().zip(is_willing) {
+            if !is_willing || !qemu.process.wait(GOODBYE) {
+                qemu.kill();
+            }
         }
+    }
+
+    fn ask_to_end(&mut self) -> bool {
+        self.is_gone().is_none() && self.qmp.execute("quit", Value::Null).is_ok()
     }
 
     /// Kills QEMU and waits until it is gone.
@@ -186,7 +214,7 @@ impl Process {
     }
 }
 
-impl Drop for QemuProcess {
+impl Drop for Process {
     fn drop(&mut self) {
         if self.is_gone().is_none() {
             self.kill();

@@ -10,6 +10,7 @@ use sterna_report::Warning;
 use sterna_scenario::{Compression, Scenario};
 
 use crate::evidence::Evidence;
+use crate::memory_size::MemorySize;
 use crate::trace::Trace;
 
 /// A bandwidth this much above the limit is not kept.
@@ -35,8 +36,7 @@ pub(crate) struct Facts<'a> {
     pub probes: &'a [Option<ProbeSeen>],
     /// `kvm` or `tcg`, and why.
     pub accelerator: (&'a str, &'a str),
-    /// As the source's QEMU says.
-    pub version: &'a str,
+    pub memory: &'a MemorySize,
     pub gaps_lost: u64,
     pub lines_lost: u64,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Facts<'a> {
 /// Everything worth saying about a run.
 pub(crate) fn of(facts: &Facts) -> Vec<Warning> {
     let found = [
-        facts.emulation_forgets(),
+        facts.memory.warning(facts.trace.passes()),
         facts.hold_unproven(),
         facts.overshoot(),
         facts.compressed_threshold(),
@@ -64,20 +64,6 @@ pub(crate) fn warning(code: &str, text: String, advice: Option<&str>) -> Warning
 }
 
 impl Facts<'_> {
-    /// Old versions clear bits of the bitmap of dirty pages without telling the translator, which then goes on writing without setting them again; QEMU's own history places the repair in 9.0. Seen here with 7.2 in nearly every migration of two passes and more, as a guest that panics on arrival; never with 10.0.
-    fn emulation_forgets(&self) -> Option<Warning> {
-        let version = self.version;
-        let major = version.split('.').next().and_then(|it| it.parse::<u32>().ok())?;
-        let is_affected = self.accelerator.0 == "tcg" && major < 9 && self.trace.passes() >= 2;
-        is_affected.then(|| {
-            warning(
-                "emulation-forgets-writes",
-                format!("QEMU {version} may lose writes of an emulated guest once memory is synchronised more than once; a guest that was damaged by that is no fault of the settings"),
-                Some("Use a newer QEMU for guests under TCG (10.0 was not seen to lose any), or KVM"),
-            )
-        })
-    }
-
     fn hold_unproven(&self) -> Option<Warning> {
         self.is_hold_unproven.then(|| {
             warning(

@@ -38,6 +38,7 @@ struct Run {
     probes: Vec<Option<ProbeSeen>>,
     accelerator: &'static str,
     version: &'static str,
+    is_careless: bool,
     lost: u64,
 }
 
@@ -51,6 +52,7 @@ impl Default for Run {
             probes: vec![probe(0)],
             accelerator: "kvm",
             version: "10.0.2",
+            is_careless: false,
             lost: 0,
         }
     }
@@ -68,7 +70,7 @@ fn check(run: Run, expected: &[&str]) {
         is_hold_unproven: run.is_hold_unproven,
         probes: &run.probes,
         accelerator: (run.accelerator, "there is no other"),
-        version: run.version,
+        memory: &MemorySize::choose(&scenario, run.accelerator, run.version, !run.is_careless),
         gaps_lost: run.lost,
         lines_lost: run.lost,
     });
@@ -129,16 +131,17 @@ fn zero_copy_that_fell_back_is_told() {
 }
 
 #[test]
-fn emulation_of_old_versions_is_told_once_there_are_two_passes() {
+fn emulation_is_told_and_what_an_old_one_does_to_memory() {
     let run = |accelerator, version, passes| Run {
         accelerator,
         version,
         trace: trace(passes, 100_000_000, 1_000_000),
         ..Run::default()
     };
-    check(run("tcg", "7.2.22", 2), &["emulation-forgets-writes", "emulated-processors"]);
-    check(run("tcg", "7.2.22", 1), &["emulated-processors"]);
+    check(run("tcg", "7.2.22", 1), &["memory-size-odd", "emulated-processors"]);
     check(run("tcg", "10.0.2", 2), &["emulated-processors"]);
+    let careless = Run { is_careless: true, ..run("tcg", "7.2.22", 2) };
+    check(careless, &["emulation-forgets-writes", "emulated-processors"]);
     check(run("kvm", "7.2.22", 2), &[]);
 }
 

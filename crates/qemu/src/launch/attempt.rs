@@ -1,0 +1,227 @@
+//! One attempt to boot the guest, with one accelerator.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sterna_pilot::{EngineError, Progress};
+use sterna_report::Side;
+use sterna_scenario::HugePages;
+use sterna_sys::clock::monotonic_ns;
+
+use super::{Console, Launched, Plan, Prepared};
+use crate::accelerator::Choice;
+use crate::command_line::{self, Files, Start, TAP_NUMBER};
+use crate::footprint::Footprint;
+use crate::guest::{Guest, Hello};
+use crate::guest_link::GuestLink;
+use crate::memory_size::MemorySize;
+use crate::network::{Plug, Prober};
+use crate::place::{self, Place};
+use crate::process::{Order, QemuProcess, Starting, side_name};
+use crate::qmp::Schema;
+use crate::resources;
+use crate::settings::{self, Wish};
+use crate::tls::{self, Folders};
+use crate::transport::{self, Places};
+
+/// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Distributions' kernels boot in this much.
+const ROOMY_BYTES: u64 = 128 << 20;
+
+/// With KVM a guest is there within two seconds or, where KVM only pretends to work, never.
+const BOOT_TIMEOUT_KVM: Duration = Duration::from_secs(20);
+
+/// Starts both sides, has them agree to everything, and boots the guest.
+pub(super) fn attempt(
+    plan: &Plan,
+    prepared: &Prepared,
+    accelerator: Choice,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Launched, EngineError> {
+    resources::check(plan.scenario, &plan.places)?;
+    let source_version = prepared.binaries[Side::Source as usize].version.as_str();
+    let is_careful = !plan.is_broken("even-memory");
+    let memory = MemorySize::choose(plan.scenario, accelerator.name, source_version, is_careful);
+    let needs_ring = plan.scenario.migration.dirty_limit.is_some();
+    let ring = accelerator.dirty_ring(plan.options.dirty_ring_entries, needs_ring)?;
+    let start = |side| start(plan, prepared, side, &accelerator, memory.bytes, ring);
+    // Both allocate their memory at the same time.
+    let (source, destination) = (start(Side::Source)?, start(Side::Destination)?);
+    let greeted = |side, it: Starting| {
+        it.greeted().map_err(|error| resources::explain(error, side, plan.scenario))
+    };
+    let mut source = greeted(Side::Source, source)?;
+    let mut destination = greeted(Side::Destination, destination)?;
+    // What either side refuses is refused before the guest's first instruction.
+    let wishes = &prepared.wishes;
+    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, plan)?;
+    let (theirs_left_out, schema) = prepare(&mut destination, Side::Destination, wishes, plan)?;
+    left_out.extend(theirs_left_out);
+    left_out.sort_unstable();
+    left_out.dedup();
+    let stream_places = Places {
+        directory: plan.directory,
+        files: plan.stream_directory,
+        rdma: plan.options.rdma_address,
+        address: place::stream_address(plan.options.remotes.address.as_deref(), &plan.places)?,
+    };
+    let transport = plan.scenario.migration.transport;
+    let way = transport::prepare(transport, &mut destination, &schema, &stream_places)?;
+
+    let [here, there] = &plan.places;
+    let ours = Files::of(Side::Source, here.directory());
+    let theirs = Files::of(Side::Destination, there.directory());
+    let link = here.connect(&ours.guest_line).and_then(GuestLink::new).map_err(no_line)?;
+    let mut guest = Guest::new(link);
+    let line = there.connect(&theirs.guest_line);
+    line.and_then(|it| guest.link().add_destination(it)).map_err(no_line)?;
+    let consoles = [Console::new(here, ours.console), Console::new(there, theirs.console)];
+    let booting_ns = monotonic_ns();
+    source.execute("cont", Value::Null)?;
+    let limit = if accelerator.name == "kvm" { BOOT_TIMEOUT_KVM } else { BOOT_TIMEOUT };
+    let both = [&mut source, &mut destination];
+    let hello = await_hello(&mut guest, both, &consoles[0], limit, plan, progress)?;
+    let boot_ns = monotonic_ns() - booting_ns;
+    guest.align(Duration::from_secs(2));
+    let footprints = [&source, &destination].map(|it| it.local_pid().map(Footprint::of));
+    Ok(Launched {
+        source,
+        destination,
+        guest,
+        hello,
+        boot_ns,
+        way,
+        accelerator,
+        memory,
+        machine: prepared.machine.clone(),
+        image: prepared.images[Side::Source as usize].clone(),
+        left_out,
+        consoles,
+        footprints: footprints.map(Option::unwrap_or_default),
+        logs: [ours.log, theirs.log],
+        places: plan.places.clone(),
+    })
+}
+
+fn start(
+    plan: &Plan,
+    prepared: &Prepared,
+    side: Side,
+    accelerator: &Choice,
+    memory_bytes: u64,
+    dirty_ring_entries: Option<u32>,
+) -> Result<Starting, EngineError> {
+    let place = &plan.places[side as usize];
+    let plug = plan.network.map(|it| plug(it, side, place)).transpose()?;
+    let arguments = command_line::arguments(&Start {
+        side,
+        scenario: plan.scenario,
+        options: plan.options,
+        image: &prepared.images[side as usize],
+        machine: &prepared.machine,
+        accelerator: accelerator.name,
+        memory_bytes,
+        dirty_ring_entries,
+        files: Files::of(side, place.directory()),
+        network: plug.as_ref(),
+    });
+    let order = Order {
+        program: plan.options.program(side),
+        arguments: &arguments,
+        cpus: &command_line::cpus(side, plan.scenario),
+        small_pages: plan.scenario.guest.huge_pages == HugePages::None,
+        inherited: plug.as_ref().and_then(Plug::descriptor).map(|it| (it, TAP_NUMBER)),
+    };
+    Starting::new(side, place, &order)
+        .map_err(|error| resources::explain(error, side, plan.scenario))
+}
+
+/// What a side's network card is plugged into, as a QEMU in that place finds it.
+fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError> {
+    match prober.plug(side).map_err(no_plug)? {
+        Plug::Socket(path) => {
+            place.reach(&path, &format!("{}.net", side_name(side))).map(Plug::Socket)
+        }
+        tap @ Plug::Tap(_) => Ok(tap),
+    }
+}
+
+fn prepare(
+    qemu: &mut QemuProcess,
+    side: Side,
+    wishes: &[Wish],
+    plan: &Plan,
+) -> Result<(Vec<&'static str>, Schema), EngineError> {
+    let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
+    if let Some(tls) = &plan.scenario.migration.tls {
+        let folders = Folders::make(tls, plan.directory, plan.is_broken("strangers"))?;
+        tls::give(qemu, side, tls.mode, &folders, &plan.places[side as usize])?;
+    }
+    let left_out = settings::apply(qemu, side, wishes, &schema)?;
+    Ok((left_out, schema))
+}
+
+fn await_hello(
+    guest: &mut Guest,
+    [source, destination]: [&mut QemuProcess; 2],
+    console: &Console,
+    limit: Duration,
+    plan: &Plan,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Hello, EngineError> {
+    let began = Instant::now();
+    let mut next_word = Duration::from_secs(1);
+    loop {
+        if let Some(hello) = guest.hello() {
+            return Ok(hello);
+        }
+        if plan.interrupt.requested() {
+            return Err(EngineError::Interrupted);
+        }
+        if let Some(reason) = guest.fatal() {
+            return Err(EngineError::Failed(format!("The agent in the guest gave up: {reason}")));
+        }
+        if let Some(end) = source.is_gone() {
+            let words = console.last_words();
+            let hint = smallness(plan);
+            return Err(EngineError::Failed(format!("The guest did not boot; {end}{words}{hint}")));
+        }
+        if destination.has_hung_up()
+            && let Some(end) = destination.is_gone()
+        {
+            return Err(EngineError::Failed(format!("The destination is gone: {end}")));
+        }
+        if began.elapsed() >= limit {
+            let (seconds, words) = (limit.as_secs(), console.last_words());
+            let hint = smallness(plan);
+            return Err(EngineError::Failed(format!(
+                "The guest did not boot within {seconds} s{words}{hint}"
+            )));
+        }
+        if began.elapsed() >= next_word {
+            next_word += Duration::from_secs(1);
+            let what = "source boots the guest, in seconds of patience".to_owned();
+            progress(Progress { what, done: began.elapsed().as_secs(), total: limit.as_secs() });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A kernel without room to unpack itself says nothing.
+fn smallness(plan: &Plan) -> String {
+    let memory = plan.scenario.guest.memory;
+    if memory.0 >= ROOMY_BYTES {
+        return String::new();
+    }
+    format!("; a guest.memory of {memory} may be too little for it, 128MiB is enough for most")
+}
+
+fn no_line(error: std::io::Error) -> EngineError {
+    EngineError::Failed(format!("The guest's port at QEMU cannot be opened: {error}"))
+}
+
+fn no_plug(error: std::io::Error) -> EngineError {
+    EngineError::Failed(format!("The guest's network card cannot be plugged in: {error}"))
+}
