@@ -21,6 +21,7 @@ use sterna_scenario::{Scenario, TlsMode};
 use sterna_sys::clock::monotonic_ns;
 use tempfile::TempDir;
 
+use follow::AnswerClock;
 use mishaps::Mishaps;
 
 use crate::costs::CostSampler;
@@ -61,6 +62,7 @@ pub struct Qemu {
     hold: Option<Hold>,
     nonce: u64,
     evidence: Evidence,
+    answers: AnswerClock,
     polls: RawPolls,
     destination_polls: RawPolls,
     accepted_ns: u64,
@@ -100,6 +102,7 @@ impl Qemu {
             hold: None,
             nonce: 0,
             evidence: Evidence::default(),
+            answers: AnswerClock::default(),
             polls: RawPolls::default(),
             destination_polls: RawPolls::default(),
             accepted_ns: 0,
