@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the agent is made of, beside the manifest of the workspace.
-const CRATES: &[&str] = &["sys", "units", "workload", "wire", "guest"];
+const CRATES: &[&str] = &["sys", "units", "workload", "probe", "wire", "guest"];
 
 /// Set by an outer cargo or by those who run it, and wrong for the inner one.
 ///

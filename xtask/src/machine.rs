@@ -17,9 +17,10 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
+    Tool { program: "nft", debian_package: "nftables", used_for: "loss on one way" },
     Tool {
         program: "qemu-system-x86_64",
         debian_package: "qemu-system-x86",
@@ -128,6 +129,9 @@ mod tests {
     #[test]
     fn a_package_with_two_tools_is_installed_once() {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
-        assert_eq!(packages(&tools), ["iproute2", "qemu-system-x86", "jq", "iperf3", "strace"]);
+        assert_eq!(
+            packages(&tools),
+            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "strace"]
+        );
     }
 }

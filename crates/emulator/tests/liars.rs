@@ -125,6 +125,7 @@ fn config(side: Side) -> HostConfig {
         link_latency_ns: 0,
         link_bytes_per_second: None,
         techniques: Techniques::default(),
+        answers_probes: false,
         faults: String::new(),
         tls_name: None,
         breakage: None,

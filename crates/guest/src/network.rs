@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sterna_probe::Responder;
+use sterna_probe::serve;
 use sterna_sys::interface;
 use sterna_wire::guest_config::GuestConfig;
 
@@ -18,10 +19,10 @@ const INTERFACES: &str = "/sys/class/net";
 /// How long an interface may take to appear.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Threads of echoes need little; with the default, many connections would take address space for nothing.
-const STACK_BYTES: usize = 64 << 10;
+/// The counts of at least so many probes are remembered.
+const MOST_PROBES: usize = 64;
 
-/// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP.
+/// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP: echoes, the time, pictures.
 pub fn set_up(config: &GuestConfig) -> Result<(), AgentError> {
     if let Some((address, prefix)) = config.address {
         let interface = find(config.interface.as_deref())?;
@@ -66,38 +67,18 @@ fn first() -> Option<String> {
 }
 
 fn echo(port: u16) -> io::Result<()> {
-    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    spawn("udp-echo", move || echo_datagrams(&udp))?;
-    spawn("tcp-echo", move || accept(&tcp))
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
-    thread.spawn(move || {
-        // A probe measures the network, not our place in the queue.
-        let _ = rustix::process::setpriority_process(None, -20);
-        work();
+    let (udp, tcp) = serve::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    // It ends only when the kernel does not let it go on.
+    serve::spawn("udp-echo", move || {
+        drop(serve::answer_datagrams(&udp, Responder::new(MOST_PROBES)));
     })?;
-    Ok(())
-}
-
-fn echo_datagrams(socket: &UdpSocket) {
-    let mut buffer = [0; 9216];
-    let mut responder = Responder::default();
-    loop {
-        // Errors are those of earlier answers that nobody wanted.
-        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
-            responder.answer(&mut buffer[..length]);
-            let _ = socket.send_to(&buffer[..length], from);
-        }
-    }
+    serve::spawn("tcp-echo", move || accept(&tcp))
 }
 
 fn accept(listener: &TcpListener) {
     for connection in listener.incoming() {
         match connection {
-            Ok(stream) => drop(spawn("tcp-echo", move || drop(echo_stream(stream)))),
+            Ok(stream) => drop(serve::spawn("tcp-echo", move || drop(echo_stream(stream)))),
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
@@ -116,6 +97,8 @@ fn echo_stream(mut stream: TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]

@@ -28,8 +28,13 @@ const DIGITS: u8 = 3;
 /// That makes it as long as an observer without any knowledge of the other side would say, up to an interval too long.
 /// Messages that never came are counted in it; they may still come late, and then they do not count as lost, but the silence stands.
 /// A silence that still lasts is an outage that has not ended.
+///
+/// Who sends nothing hears nothing, and that is no outage.
+/// So a silence begins one interval before the first message that went unanswered in it, if the last arrival was even earlier: for longer than that the probe itself was held up.
+/// In the same way it loses at its end what the probe was late with the message that was answered.
 #[derive(Clone, Debug)]
 pub struct Log {
+    interval_ns: u64,
     limit_ns: u64,
     /// Those that may still come.
     waiting: VecDeque<Sent>,
@@ -39,6 +44,12 @@ pub struct Log {
     first_answered: Option<u64>,
     received: u64,
     again: u64,
+    overtaken: u64,
+    restarts: u64,
+    /// The first answer whose responder counted, since it began to count.
+    first: Option<Heard>,
+    /// Losses of responders that have begun anew since.
+    past: Losses,
     last: Option<Heard>,
     outages: Vec<Silence>,
     round_trips: Histogram<u32>,
@@ -55,6 +66,8 @@ struct Heard {
     number: u64,
     at_ns: u64,
     count: Option<u64>,
+    /// Messages that had come by then.
+    received: u64,
 }
 
 /// From one arrival to the next.
@@ -62,12 +75,23 @@ struct Heard {
 struct Silence {
     before: Heard,
     after: Heard,
+    start_ns: u64,
+    end_ns: u64,
     /// Messages in between that have not come, or not yet.
     lost: u64,
 }
 
+/// Messages that never came, by the way on which they went missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Before they reached the responder.
+    pub to_responder: u64,
+    /// After they had.
+    pub from_responder: u64,
+}
+
 /// What a probe has seen so far.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// Messages sent since the first that was answered, but for those that may well still come.
     pub sent: u64,
@@ -75,6 +99,12 @@ pub struct Seen {
     pub received: u64,
     /// Answers that came more than once.
     pub duplicates: u64,
+    /// Answers that came after one that was sent later.
+    pub reordered: u64,
+    /// Lost messages by way, up to the last arrival; `None` when nobody counted.
+    pub losses: Option<Losses>,
+    /// How often a responder began to count anew.
+    pub restarts: u64,
     /// How long messages were under way; `None` before the first came back.
     pub round_trip: Option<RoundTrip>,
     /// The silences.
@@ -84,10 +114,20 @@ pub struct Seen {
 /// How long messages were under way, there and back, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoundTrip {
+    /// The fastest.
+    pub min_ns: u64,
+    /// The mean.
+    pub mean_ns: u64,
+    /// How far they are from the mean, as a standard deviation.
+    pub deviation_ns: u64,
     /// Half of them at most.
     pub p50_ns: u64,
+    /// 90 % of them at most.
+    pub p90_ns: u64,
     /// 99 % of them at most.
     pub p99_ns: u64,
+    /// 99.9 % of them at most.
+    pub p99_9_ns: u64,
     /// The slowest.
     pub max_ns: u64,
 }
@@ -126,12 +166,17 @@ impl Log {
         let round_trips = Histogram::new_with_bounds(1_000, PATIENCE_NS, DIGITS)
             .expect("these bounds and digits are within what a histogram can have");
         Log {
+            interval_ns,
             limit_ns: (interval_ns.saturating_mul(SILENT_INTERVALS)).max(SHORTEST_OUTAGE_NS),
             waiting: VecDeque::new(),
             first_waiting: 0,
             first_answered: None,
             received: 0,
             again: 0,
+            overtaken: 0,
+            restarts: 0,
+            first: None,
+            past: Losses::default(),
             last: None,
             outages: Vec::new(),
             round_trips,
@@ -167,16 +212,64 @@ impl Log {
         if let Some(late) = self.outages.iter_mut().rev().find(|it| it.holds(number)) {
             late.lost -= 1;
         }
-        let after = Heard { number, at_ns, count };
-        let Some(before) = self.last.replace(after) else { return };
-        if at_ns.saturating_sub(before.at_ns) > self.limit_ns {
+        let after = Heard { number, at_ns, count, received: self.received };
+        let before = self.last.replace(after);
+        self.note_count(before, after);
+        let Some(before) = before else { return };
+        let (start_ns, end_ns) = self.silence(before, after);
+        if end_ns.saturating_sub(start_ns) > self.limit_ns {
             let lost = self.missing(before.number + 1, number);
-            self.outages.push(Silence { before, after, lost });
+            self.outages.push(Silence { before, after, start_ns, end_ns, lost });
         }
         // The newest number of all, so that a straggler is not taken for the beginning of a silence.
         if before.number > number {
-            self.last = Some(Heard { at_ns, ..before });
+            self.overtaken += 1;
+            self.last = Some(Heard { at_ns, received: self.received, ..before });
         }
+    }
+
+    /// From one arrival to the next, without what the probe itself was late at either end.
+    fn silence(&self, before: Heard, after: Heard) -> (u64, u64) {
+        let start_ns = self.begin_of_silence(before);
+        let sent_ns = |number: u64| Some(self.waiting.get(self.place(number)?)?.at_ns);
+        let late_ns = after.number.checked_sub(1).filter(|it| *it > before.number).and_then(|it| {
+            let step_ns = sent_ns(after.number)?.saturating_sub(sent_ns(it)?);
+            Some(step_ns.saturating_sub(self.interval_ns))
+        });
+        (start_ns, after.at_ns.saturating_sub(late_ns.unwrap_or(0)).max(start_ns))
+    }
+
+    fn begin_of_silence(&self, before: Heard) -> u64 {
+        let next = self.place(before.number + 1).and_then(|it| self.waiting.get(it));
+        let asked_ns = next.map_or(0, |it| it.at_ns.saturating_sub(self.interval_ns));
+        before.at_ns.max(asked_ns)
+    }
+
+    /// A responder that counts less than before has begun anew.
+    fn note_count(&mut self, before: Option<Heard>, after: Heard) {
+        if after.count.is_none() {
+            return;
+        }
+        let is_newer = before.is_none_or(|it| it.number < after.number);
+        let fell = before.and_then(|it| it.count).zip(after.count).is_some_and(|(a, b)| b < a);
+        if is_newer && fell {
+            self.restarts += 1;
+            if let Some(losses) = self.first.zip(before).map(|(from, to)| Log::losses(from, to)) {
+                self.past.to_responder += losses.to_responder;
+                self.past.from_responder += losses.from_responder;
+            }
+            self.first = None;
+        }
+        self.first.get_or_insert(after);
+    }
+
+    /// What went missing between two answers.
+    fn losses(from: Heard, to: Heard) -> Losses {
+        let sent = to.number.saturating_sub(from.number);
+        let reached = to.count.zip(from.count).map_or(0, |(to, from)| to.saturating_sub(from));
+        let lost = sent.saturating_sub(to.received - from.received);
+        let to_responder = sent.saturating_sub(reached).min(lost);
+        Losses { to_responder, from_responder: lost - to_responder }
     }
 
     /// What was seen until now; `None` before the first answer.
@@ -185,10 +278,10 @@ impl Log {
         let last = self.last?;
         let may_come = self.under_way(first, now_ns);
         let mut outages: Vec<Outage> = self.outages.iter().map(Silence::told).collect();
-        if now_ns.saturating_sub(last.at_ns) > self.limit_ns && self.next_number() > last.number + 1
-        {
+        let start_ns = self.begin_of_silence(last);
+        if now_ns.saturating_sub(start_ns) > self.limit_ns && self.next_number() > last.number + 1 {
             outages.push(Outage {
-                start_ns: last.at_ns,
+                start_ns,
                 end_ns: now_ns,
                 has_ended: false,
                 lost: self.missing(last.number + 1, self.next_number()).saturating_sub(may_come),
@@ -199,14 +292,53 @@ impl Log {
             sent: self.next_number() - first - may_come,
             received: self.received,
             duplicates: self.again,
+            reordered: self.overtaken,
+            losses: self.first.map(|from| {
+                let now = Log::losses(from, last);
+                Losses {
+                    to_responder: self.past.to_responder + now.to_responder,
+                    from_responder: self.past.from_responder + now.from_responder,
+                }
+            }),
+            restarts: self.restarts,
             round_trip: self.round_trip(),
             outages,
         })
     }
 
+    /// Outages that have ended, which is how many `seen` tells of at least.
+    pub fn ended_outages(&self) -> usize {
+        self.outages.len()
+    }
+
+    /// Messages that were sent since then and have not come back.
+    pub fn awaited(&self, since_ns: u64) -> u64 {
+        let young = self.waiting.iter().rev().take_while(|it| it.at_ns >= since_ns);
+        young.filter(|it| !it.is_back).count() as u64
+    }
+
+    /// When a message was sent that has not come back yet; `None` for any other.
+    pub fn awaited_since(&self, number: u64) -> Option<u64> {
+        let sent = self.waiting.get(self.place(number)?)?;
+        (!sent.is_back).then_some(sent.at_ns)
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        usize::try_from(number.checked_sub(self.first_waiting)?).ok()
+    }
+
     fn round_trip(&self) -> Option<RoundTrip> {
         let at = |percent| self.round_trips.value_at_percentile(percent);
-        let told = RoundTrip { p50_ns: at(50.0), p99_ns: at(99.0), max_ns: self.round_trips.max() };
+        let told = RoundTrip {
+            min_ns: self.round_trips.min(),
+            mean_ns: self.round_trips.mean() as u64,
+            deviation_ns: self.round_trips.stdev() as u64,
+            p50_ns: at(50.0),
+            p90_ns: at(90.0),
+            p99_ns: at(99.0),
+            p99_9_ns: at(99.9),
+            max_ns: self.round_trips.max(),
+        };
         (!self.round_trips.is_empty()).then_some(told)
     }
 
@@ -223,8 +355,8 @@ impl Log {
     }
 
     fn sent_of(&mut self, number: u64) -> Option<&mut Sent> {
-        let place = number.checked_sub(self.first_waiting)?;
-        self.waiting.get_mut(usize::try_from(place).ok()?)
+        let place = self.place(number)?;
+        self.waiting.get_mut(place)
     }
 
     /// Messages from one number to before another that have not come back. What is waited for no longer never did, or it does not matter any more.
@@ -245,8 +377,8 @@ impl Silence {
 
     fn told(&self) -> Outage {
         Outage {
-            start_ns: self.before.at_ns,
-            end_ns: self.after.at_ns,
+            start_ns: self.start_ns,
+            end_ns: self.end_ns,
             has_ended: true,
             lost: self.lost,
             direction: self.direction(),

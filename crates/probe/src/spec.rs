@@ -15,6 +15,8 @@ pub enum Kind {
     Tcp,
     /// What `ping` sends; the machine's kernel answers, not a program.
     Icmp,
+    /// Pictures at a constant rate, as a viewer sees them; its interval is the time between two of them.
+    Playout,
 }
 
 /// One probe.
@@ -67,10 +69,12 @@ pub const MOST_PROBES: usize = 8;
 const SHORTEST: Span = Span::from_millis(1);
 const LONGEST: Span = Span::from_secs(1);
 const DEFAULT_INTERVAL: Span = Span::from_millis(10);
+/// 25 pictures a second.
+const DEFAULT_FRAME_INTERVAL: Span = Span::from_millis(40);
 
 impl Kind {
     /// All kinds, as they are written.
-    pub const NAMES: [&str; 3] = ["udp", "tcp", "icmp"];
+    pub const NAMES: [&str; 4] = ["udp", "tcp", "icmp", "playout"];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -78,6 +82,7 @@ impl Kind {
             Kind::Udp => "udp",
             Kind::Tcp => "tcp",
             Kind::Icmp => "icmp",
+            Kind::Playout => "playout",
         }
     }
 }
@@ -114,7 +119,7 @@ impl FromStr for Kind {
     type Err = ProbeError;
 
     fn from_str(text: &str) -> Result<Kind, ProbeError> {
-        let kinds = [Kind::Udp, Kind::Tcp, Kind::Icmp];
+        let kinds = [Kind::Udp, Kind::Tcp, Kind::Icmp, Kind::Playout];
         let found = kinds.into_iter().find(|it| it.as_str() == text);
         found.ok_or_else(|| ProbeError::Kind(text.to_owned()))
     }
@@ -137,11 +142,15 @@ impl FromStr for Probe {
                 return Err(ProbeError::Twice(name));
             }
         }
-        let interval = interval.unwrap_or(DEFAULT_INTERVAL);
+        let kind: Kind = kind.unwrap_or_default();
+        let interval = interval.unwrap_or(match kind {
+            Kind::Playout => DEFAULT_FRAME_INTERVAL,
+            _ => DEFAULT_INTERVAL,
+        });
         if interval < SHORTEST || interval > LONGEST {
             return Err(ProbeError::Range(interval));
         }
-        Ok(Probe { kind: kind.unwrap_or_default(), interval })
+        Ok(Probe { kind, interval })
     }
 }
 
@@ -196,6 +205,7 @@ mod tests {
         check("none", "none");
         check("kind=icmp", "kind=icmp,interval=10ms");
         check(" interval=1ms ", "kind=udp,interval=1ms");
+        check("kind=playout", "kind=playout,interval=40ms");
         check(
             "kind=udp,interval=1s; interval=5ms, kind=tcp",
             "kind=udp,interval=1s;kind=tcp,interval=5ms",
@@ -207,7 +217,7 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(text.parse::<Probes>().unwrap_err().to_string(), expected);
         };
-        check("kind=arp", "Unknown kind of probe `arp`; known are udp, tcp, icmp");
+        check("kind=arp", "Unknown kind of probe `arp`; known are udp, tcp, icmp, playout");
         check("interval=0s", "A probe cannot send every 0s; its interval is 1ms to 1s");
         check("interval=999us", "A probe cannot send every 999us; its interval is 1ms to 1s");
         check("interval=2s", "A probe cannot send every 2s; its interval is 1ms to 1s");

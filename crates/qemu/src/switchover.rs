@@ -5,10 +5,12 @@
 
 use serde_json::{Value, json};
 use sterna_pilot::{GapSpan, Moments, ProbeSeen};
+use sterna_probe::Kind;
 use sterna_report::Warning;
 use sterna_report::statistics::{Gap, common_gaps};
 
 use crate::guest::Freeze;
+use crate::network::PLAYOUT_BUFFER;
 use crate::warnings::warning;
 
 /// Observers agree when they differ by less than this and what they cannot resolve.
@@ -73,10 +75,15 @@ impl NetworkView {
             .map(|it| Stretch { start_ns: it.start_ns, end_ns: it.end_ns });
         Some(NetworkView {
             kind: probe.kind.clone(),
-            resolution_ns: (3 * probe.interval_ns).max(10_000_000),
+            resolution_ns: (3 * probe.interval_ns).max(10_000_000) + buffered_ns(&probe.kind),
             silence: around.max_by_key(|it| it.length_ns()),
         })
     }
+}
+
+/// What a viewer of pictures does not notice, because its player has something to show.
+fn buffered_ns(kind: &str) -> u64 {
+    if kind == Kind::Playout.as_str() { PLAYOUT_BUFFER.as_nanos() as u64 } else { 0 }
 }
 
 /// The longest time around the switchover in which no worker got anything done.

@@ -1,6 +1,6 @@
 //! Reports for people: text for a terminal.
 //!
-//! [`text()`] makes it of a report; [`Page`] is for other results that shall look alike.
+//! [`text()`] makes it of a report; [`Page`] and [`number`] are for other results that shall look alike.
 //!
 //! Nothing is measured or computed here beyond a difference of two numbers that stand side by side
 //! in the report. What the report does not know is printed as `unknown`, or as `–` in a table, and
@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod comparison;
-mod number;
+pub mod number;
 mod page;
 mod table;
 mod text;

@@ -15,17 +15,23 @@ pub enum Document {
     Comparison,
     /// What `sterna run --repeat` says.
     Repeats,
+    /// The report of `sterna probe`.
+    Probe,
+    /// Each line that `sterna probe --format ndjson` prints.
+    ProbeStream,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Document; 6] = [
+    pub const ALL: [Document; 8] = [
         Document::Report,
         Document::Dirty,
         Document::DirtyStream,
         Document::Doctor,
         Document::Comparison,
         Document::Repeats,
+        Document::Probe,
+        Document::ProbeStream,
     ];
 
     /// Its name on the command line.
@@ -37,6 +43,8 @@ impl Document {
             Document::Doctor => "doctor",
             Document::Comparison => "comparison",
             Document::Repeats => "repeats",
+            Document::Probe => "probe",
+            Document::ProbeStream => "probe-stream",
         }
     }
 }

@@ -25,6 +25,7 @@ mod fleet;
 mod identity;
 mod integrity;
 mod probe;
+pub mod probing;
 pub mod readers;
 mod report;
 mod schema;

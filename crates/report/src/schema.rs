@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::comparison::{Comparison, Repeats};
 use crate::dirty::{DirtyEvent, DirtyReport};
 use crate::doctor::Findings;
+use crate::probing::{ProbeEvent, ProbeReport};
 use crate::{Document, Report};
 
 /// The JSON Schema (draft 2020-12) of the reports that this version writes.
@@ -26,6 +27,8 @@ pub fn schema_of(document: Document) -> Value {
         Document::Doctor => generate::<Findings>("Findings of sterna doctor"),
         Document::Comparison => generate::<Comparison>("Comparison of runs"),
         Document::Repeats => generate::<Repeats>("Repeats of a run"),
+        Document::Probe => generate::<ProbeReport>("Report of sterna probe"),
+        Document::ProbeStream => generate::<ProbeEvent>("Line of sterna probe --format ndjson"),
     }
 }
 

@@ -55,6 +55,26 @@ pub fn address(name: &str) -> io::Result<IpAddr> {
     }
 }
 
+/// The kernel's number of an interface, and its address on an Ethernet.
+///
+/// # Errors
+/// No such interface, or one that is no Ethernet.
+pub fn ethernet(name: &str) -> io::Result<(u32, [u8; 6])> {
+    let socket = any_socket()?;
+    let mut request = request(name)?;
+    control(&socket, libc::SIOCGIFINDEX as _, &mut request)?;
+    // SAFETY: the call above has just filled this member, and any bits are a valid number.
+    let index = unsafe { request.ifr_ifru.ifru_ifindex };
+    control(&socket, libc::SIOCGIFHWADDR as _, &mut request)?;
+    // SAFETY: as above; any bytes are a valid address.
+    let hardware = unsafe { request.ifr_ifru.ifru_hwaddr };
+    if hardware.sa_family != libc::ARPHRD_ETHER {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let [a, b, c, d, e, f, ..] = hardware.sa_data;
+    Ok((index.cast_unsigned(), [a, b, c, d, e, f].map(i8::cast_unsigned)))
+}
+
 /// A line of `/proc/net/if_inet6`: address, index, prefix, scope, flags, name.
 fn ipv6_of(line: &str, name: &str) -> Option<Ipv6Addr> {
     let mut words = line.split_whitespace();

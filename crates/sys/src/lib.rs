@@ -12,6 +12,7 @@
 //!   missing-page faults.
 //! - [`clock`]: the cycle counter, calibrated.
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
+//! - [`datagram`]: datagrams with the kernel's stamp of their arrival; ARP.
 //! - [`process`]: children that die with their parent, and what a process costs.
 //! - [`diff_map`]: where two copies of a page differ.
 //! - [`page_write`]: whole pages written as programs write them.
@@ -21,6 +22,7 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod datagram;
 pub mod interface;
 mod kernel;
 pub mod numa;

@@ -162,6 +162,11 @@ impl Crew {
         self.shared.control.orders().released_ns
     }
 
+    /// Whether workers were told to run, and not to stop since.
+    pub fn is_running(&self) -> bool {
+        self.shared.control.orders().mode == Mode::Run
+    }
+
     /// Turns cooperative tracking on or off; returns when every worker has noticed.
     ///
     /// Writes made after that are marked in the bitmap; a worker that had not noticed would dirty pages unseen.

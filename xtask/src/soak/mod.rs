@@ -2,6 +2,7 @@
 
 mod dice;
 mod hold;
+mod probe;
 mod recovery;
 mod techniques;
 
@@ -33,6 +34,9 @@ pub struct Options {
     /// A `sterna` that is built already; else a release build is made
     #[arg(long)]
     program: Option<PathBuf>,
+    /// This program instead of a release build
+    #[arg(long)]
+    program: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -47,12 +51,19 @@ enum What {
     Hold,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
+    /// What `sterna probe` reports against what was done: responders stopped, a cable pulled, a quiet minute, writers killed
+    Probe,
 }
 
 /// Runs until all are done, and tells each.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let program = options.program.clone().map_or_else(release::sterna, Ok)?;
     let flights = Flights::of(program)?;
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => release::sterna()?,
+    };
+    let flights = Flights::of(program.clone())?;
     let count = |full| options.count.unwrap_or(if options.short { 4 } else { full });
     match options.what {
         What::Migrations => migrations(&flights, options.seed, count(50)),
@@ -70,6 +81,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         What::Downtime => downtime(&flights, options.seed, count(20)),
+        What::Probe => probe::run(&program, count(20)),
     }
 }
 

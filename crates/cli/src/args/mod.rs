@@ -5,6 +5,7 @@ mod compare;
 mod dirty;
 mod host;
 mod machines;
+mod probe;
 mod qemu;
 mod run;
 
@@ -18,6 +19,10 @@ pub use compare::{CompareFormat, CompareOptions, FailOn};
 pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
+pub use probe::{
+    DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, Looking, ProbeCommand, ProbeFormat,
+    ProbeTelling,
+};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
 use sterna_report::Document;
@@ -44,6 +49,8 @@ pub enum Action {
     Suites(Option<String>),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
+    /// Look at a machine from outside.
+    Probe(Box<ProbeCommand>),
     /// Be one side of a migration.
     Host(HostCommand),
     /// Make certificates.
@@ -111,6 +118,7 @@ pub fn command() -> Command {
         .subcommand(compare::command())
         .subcommand(batch::suites_command())
         .subcommand(dirty::command())
+        .subcommand(probe::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
@@ -131,7 +139,7 @@ pub fn command() -> Command {
                 Arg::new("document")
                     .required(true)
                     .value_parser(Document::ALL.map(Document::as_str))
-                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, or what repeats of a run say"),
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, or each line of its --format ndjson"),
             ),
         )
         .subcommand(
@@ -164,6 +172,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
+        Some(("probe", matches)) => Action::Probe(Box::new(probe::options(matches))),
         Some(("host", matches)) => Action::Host(host::options(matches)),
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,

@@ -10,6 +10,7 @@ mod doctor;
 mod host;
 mod keep_qemu;
 mod man;
+mod probe;
 mod repeat;
 mod run;
 mod schema;
@@ -34,6 +35,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Dirty(options) => dirty::run(*options, output),
+        Action::Probe(command) => probe::run(*command, output),
         Action::Host(options) => host::run(options, output),
         Action::Certs(options) => certs::run(&options, output),
         Action::KeepQemu => keep_qemu::run(),

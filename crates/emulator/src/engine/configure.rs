@@ -53,6 +53,7 @@ pub fn prepare(
             .and_then(|it| it.bandwidth)
             .map(|it| it.bytes_per_second()),
         techniques: techniques(scenario),
+        answers_probes: scenario.probes.are_asked_for(),
         faults: scenario.faults.as_ref().map(ToString::to_string).unwrap_or_default(),
         tls_name,
         breakage: options.breakage.clone(),

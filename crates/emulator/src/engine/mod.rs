@@ -4,6 +4,7 @@ mod configure;
 mod evidence;
 mod hold;
 mod mapping;
+mod observer;
 mod parallel;
 pub mod places;
 mod postcopy;
@@ -34,6 +35,7 @@ use crate::probe::available_bytes;
 use configure::{multifd, prepare};
 use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
+use observer::Observers;
 use parallel::Parallel;
 use places::{Places, Start, check_memory, clear_warning, data_endpoint};
 use postcopy::{Evidence, check_destination, incomplete};
@@ -72,6 +74,8 @@ pub struct Emulator {
     options: EmulatorOptions,
     hosts: Option<Hosts>,
     prepared: Option<Prepared>,
+    /// Those who look at the guest's network.
+    observers: Option<Observers>,
     data: Option<Endpoint>,
     is_encrypted: bool,
     are_clocks_closed: bool,
@@ -99,6 +103,7 @@ impl Emulator {
             options,
             hosts: None,
             prepared: None,
+            observers: None,
             data: None,
             is_encrypted: false,
             are_clocks_closed: false,
@@ -286,15 +291,17 @@ impl Hypervisor for Emulator {
             host.send(&prepare(scenario, &self.options, side, name.clone()))?;
         }
         let prepared = hosts.source.finish_order(Some(interrupt), progress)?;
-        match hosts.destination.finish_order(Some(interrupt), progress)? {
-            Reply::Prepared(_) => {}
+        let destination = match hosts.destination.finish_order(Some(interrupt), progress)? {
+            Reply::Prepared(prepared) => prepared,
             other => return Err(hosts.destination.unexpected(&other)),
-        }
-        self.prepared = match prepared {
-            Reply::Prepared(prepared) => Some(prepared),
+        };
+        let source = match prepared {
+            Reply::Prepared(prepared) => prepared,
             other => return Err(hosts.source.unexpected(&other)),
         };
         done(&mut hosts.source, &Request::Start)?;
+        self.observers = Observers::of(scenario, [&source, &destination])?;
+        self.prepared = Some(source);
         self.hosts = Some(hosts);
         Ok(())
     }
@@ -427,6 +434,7 @@ impl Hypervisor for Emulator {
             add_samples(&mut samples, side, theirs, host);
         }
         self.gaps_lost = gaps_lost;
+        samples.probes = self.observers.as_ref().map(Observers::seen).unwrap_or_default();
         if !self.is_switchover_told
             && let Ok(gaps) = self.switchover_gaps()
             && !gaps.is_empty()

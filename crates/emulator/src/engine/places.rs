@@ -104,6 +104,11 @@ impl Places {
                 "fleet: all guests share a link that is emulated on this machine; leave out --source and --destination, or drop [fleet]",
             );
         }
+        if scenario.probes.are_asked_for() && !self.are_here() {
+            return unsupported(
+                "probes: the guest's network of the emulator does not leave this machine; drop [[probe]], or run both sides here",
+            );
+        }
         let is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
         if is_encrypted && both.iter().any(|it| matches!(it, Place::Ssh(_))) {
             return unsupported(

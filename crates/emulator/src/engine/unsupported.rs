@@ -1,6 +1,7 @@
 //! What the emulator cannot do.
 
 use sterna_pilot::Unsupported;
+use sterna_probe::Kind;
 use sterna_scenario::{Compression, HugePages, LimitAction, Scenario, TlsMode, Transport};
 use sterna_wire::stream;
 use sterna_workload::Method;
@@ -16,9 +17,9 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
         (
-            scenario.probes.are_asked_for(),
+            scenario.probes.or(&[]).iter().any(|it| it.kind != Kind::Udp),
             "probes",
-            "the emulator's guest has no network that could be probed; drop [[probe]], or use --engine qemu",
+            "the emulator's guest answers probes of kind \"udp\" only; use that, or --engine qemu",
         ),
         (
             !has_transport,

@@ -9,6 +9,7 @@
 
 mod greeting;
 pub mod guest;
+mod network;
 mod sampler;
 pub mod server;
 pub(crate) mod session;
@@ -23,6 +24,7 @@ use session::Session;
 
 pub use crate::host_process::token as new_token;
 pub use greeting::machine;
+pub(crate) use network::ANNOUNCEMENT;
 
 /// What a host is given when it is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use sterna_workload::{Crew, CrewError, writes_of_page};
 
 use super::HostOptions;
 use super::guest::{Guest, GuestError};
+use super::network::Network;
 use super::sampler::{Sampler, latency_summary};
 use crate::migration::breakage::{self, Defect};
 use crate::migration::bucket::TokenBucket;
@@ -60,6 +61,8 @@ struct Built {
     protection: Protection,
     defects: Vec<Defect>,
     sampler: Sampler,
+    /// Where it answers probes, if it shall.
+    _network: Option<Network>,
     gate: Arc<Gate>,
     progress: Arc<Progress>,
     connections: Connections,
@@ -152,6 +155,10 @@ impl Session {
         let guest = Arc::new(guest);
         let sampler = Sampler::start(Arc::clone(&guest), config.sample_interval_ns)
             .map_err(|error| Refusal::Other(format!("The sampler cannot start: {error}")))?;
+        let network = config.answers_probes.then(|| Network::open(Arc::clone(&guest))).transpose();
+        let network = network
+            .map_err(|error| Refusal::Other(format!("The guest has no network: {error}")))?;
+        let probe_address = network.as_ref().map(|it| it.address.to_string());
         self.built = Some(Built {
             gate: Arc::new(Gate::new(
                 config.downtime_limit_ns,
@@ -164,6 +171,7 @@ impl Session {
             protection,
             defects,
             sampler,
+            _network: network,
             guest,
         });
         Ok(Reply::Prepared(Prepared {
@@ -171,6 +179,7 @@ impl Session {
             tracker_reason: facts.reason,
             tracking_page_bytes: facts.page_bytes,
             warnings: Vec::new(),
+            probe_address,
         }))
     }
 }

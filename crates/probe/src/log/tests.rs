@@ -147,3 +147,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_probe_that_was_held_up_itself_calls_that_no_outage() {
+    // Nothing was sent from 100 to 500 ms; then five messages at once, all answered.
+    let mut log = log_of(10, 0..10);
+    for number in 10..15 {
+        assert_eq!(log.sent(500 * MS), number);
+        log.received(number, 501 * MS, None);
+    }
+    assert_eq!(log.seen(501 * MS).unwrap().outages, []);
+    // The same with a real outage in the middle: only what was asked for can be missed.
+    let mut log = log_of(10, 0..10);
+    for at_ms in (400..800).step_by(10) {
+        log.sent(at_ms * MS);
+    }
+    log.sent(900 * MS);
+    log.received(50, 901 * MS, None);
+    let outage = log.seen(901 * MS).unwrap().outages[0];
+    assert_eq!((outage.start_ns, outage.end_ns, outage.lost), (390 * MS, 801 * MS, 40));
+}
+
+#[test]
+fn losses_are_told_by_way_and_over_a_restart_of_the_responder() {
+    let mut log = Log::new(10 * MS);
+    let mut heard = 0;
+    for number in 0..10_000 {
+        log.sent(number * 10 * MS);
+        // Each tenth is lost on the way there, and of the others each hundredth on the way back.
+        if number % 10 == 5 {
+            continue;
+        }
+        heard += 1;
+        if number % 100 != 7 {
+            log.received(number, number * 10 * MS + MS, Some(heard));
+        }
+    }
+    let losses = |log: &Log| log.seen(100_000 * MS).unwrap().losses.unwrap();
+    assert_eq!(losses(&log), Losses { to_responder: 1000, from_responder: 100 });
+    for number in 10_000..10_010 {
+        log.sent(number * 10 * MS);
+        if number != 10_004 {
+            log.received(number, number * 10 * MS + MS, Some(number - 9_999));
+        }
+    }
+    let seen = log.seen(100_100 * MS).unwrap();
+    assert_eq!(
+        (seen.restarts, seen.losses),
+        (1, Some(Losses { to_responder: 1000, from_responder: 101 }))
+    );
+    assert_eq!((log.awaited(100_040 * MS), log.awaited(0) > 600, seen.reordered), (1, true, 0));
+}

@@ -17,6 +17,7 @@ use super::packet::{self, Frame};
 use super::switch::Switch;
 use super::tap::{Bridge, BridgeError};
 use super::tcp::Client;
+use super::viewer::{ASK_EVERY_NS, Viewer};
 use super::{Arrival, GUEST_MAC, Wire};
 use crate::Network;
 
@@ -103,6 +104,8 @@ struct Watch {
     probe: Probe,
     log: Log,
     schedule: Schedule,
+    /// Of a probe that watches pictures instead of sending messages.
+    viewer: Option<Viewer>,
 }
 
 impl Prober {
@@ -129,12 +132,19 @@ impl Prober {
         };
         drop(sender);
         let now_ns = monotonic_ns();
-        let watch = |probe: &Probe| Watch {
-            probe: *probe,
-            log: Log::new(probe.interval_ns()),
-            schedule: Schedule::new(probe.interval_ns(), now_ns),
+        let watch = |(index, probe): (usize, &Probe)| {
+            let viewer = (probe.kind == Kind::Playout)
+                .then(|| Viewer::new(probe, nonce.wrapping_add(index as u64)));
+            let interval_ns = if viewer.is_some() { ASK_EVERY_NS } else { probe.interval_ns() };
+            Watch {
+                probe: *probe,
+                log: Log::new(probe.interval_ns()),
+                schedule: Schedule::new(interval_ns, now_ns),
+                viewer,
+            }
         };
-        let watches = Arc::new(Mutex::new(probes.iter().map(watch).collect::<Vec<_>>()));
+        let watches: Vec<Watch> = probes.iter().enumerate().map(watch).collect();
+        let watches = Arc::new(Mutex::new(watches));
         let ear = Arc::new(Mutex::new(Ear::default()));
         let shall_end = Arc::new(AtomicBool::new(false));
         let station = Station {
@@ -186,7 +196,10 @@ impl Watch {
             kind: self.probe.kind.as_str().to_owned(),
             interval_ns: self.probe.interval_ns(),
             latest_ns: self.schedule.latest_ns(),
-            seen: self.log.seen(now_ns)?,
+            seen: match &self.viewer {
+                Some(viewer) => viewer.seen(now_ns)?,
+                None => self.log.seen(now_ns)?,
+            },
         })
     }
 }
@@ -231,8 +244,12 @@ impl Station {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, watch) in watches.iter_mut().enumerate() {
             while watch.schedule.take(now_ns) {
+                if let Some(viewer) = &watch.viewer {
+                    self.wire.send(&packet::datagram(index as u16, &viewer.request()));
+                    continue;
+                }
                 let probe = self.nonce.wrapping_add(index as u64);
-                let message = Message { probe, number: watch.log.sent(now_ns), heard: 0 };
+                let message = Message::new(probe, watch.log.sent(now_ns));
                 match &mut self.clients[index] {
                     Some(client) => client.say(message),
                     None => self.wire.send(&frame(watch.probe.kind, index as u16, message)),
@@ -249,12 +266,21 @@ impl Station {
         }
         match packet::read(frame) {
             Frame::AskedForUs(answer) => self.wire.send(&answer),
-            Frame::Echo(payload) => self.note(at_ns, Message::from_bytes(payload)),
+            Frame::Echo(payload) => self.hear_answer(at_ns, payload),
             Frame::Tcp(packet) => {
                 self.clients.iter_mut().flatten().for_each(|it| it.hear(packet));
             }
             Frame::Other => {}
         }
+    }
+
+    fn hear_answer(&self, at_ns: u64, payload: &[u8]) {
+        self.note(at_ns, Message::from_bytes(payload));
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches
+            .iter_mut()
+            .filter_map(|it| it.viewer.as_mut())
+            .for_each(|it| it.hear(payload, at_ns));
     }
 
     /// The moment at which a client has something to do.
@@ -288,6 +314,6 @@ fn frame(kind: Kind, index: u16, message: Message) -> Vec<u8> {
     let payload = message.to_bytes();
     match kind {
         Kind::Icmp => packet::ping(index, message.number, &payload),
-        Kind::Udp | Kind::Tcp => packet::datagram(index, &payload),
+        Kind::Udp | Kind::Tcp | Kind::Playout => packet::datagram(index, &payload),
     }
 }

@@ -166,7 +166,7 @@ fn what_happened_elsewhere_is_not_about_the_switchover() {
         direction: Direction::Unknown,
     };
     let outages = vec![outage(100, 900), outage(990, 1090), outage(1010, 1050), outage(1200, 9000)];
-    let seen = Seen { sent: 1, received: 1, duplicates: 0, round_trip: None, outages };
+    let seen = Seen { sent: 1, received: 1, outages, ..Seen::default() };
     let probe = ProbeSeen { kind: "udp".to_owned(), interval_ns: 10 * MS, latest_ns: 0, seen };
     let view = NetworkView::of(&probe, &moments).unwrap();
     assert_eq!(view.silence, Some(Stretch { start_ns: 990 * MS, end_ns: 1090 * MS }));

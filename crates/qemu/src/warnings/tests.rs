@@ -25,7 +25,7 @@ fn trace(passes: u64, bytes_per_second: u64, dirty_per_second: u64) -> Trace {
 }
 
 fn probe(latest_ns: u64) -> Option<ProbeSeen> {
-    let seen = Seen { sent: 1, received: 1, duplicates: 0, round_trip: None, outages: Vec::new() };
+    let seen = Seen { sent: 1, received: 1, ..Seen::default() };
     Some(ProbeSeen { kind: "udp".to_owned(), interval_ns: MS, latest_ns, seen })
 }
 

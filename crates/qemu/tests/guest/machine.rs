@@ -64,7 +64,7 @@ pub fn boots() -> bool {
 }
 
 impl Machine {
-    /// Boots a guest of 128 MiB; with `echo`, that TCP port of the guest can be reached by [`Machine::connect`].
+    /// Boots a guest of 128 MiB; with `echo`, that port of the guest can be reached, TCP by [`Machine::connect`] and both at [`Machine::echo_port`].
     pub fn boot(config: &GuestConfig, port: Port, echo: Option<u16>) -> Machine {
         let directory = tempfile::tempdir().unwrap();
         let config = config.to_string();
@@ -93,7 +93,8 @@ impl Machine {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let echo = echo.map(|guest_port| {
             let host_port = free();
-            let user = format!("user,id=net,hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}");
+            let forward = |kind| format!("hostfwd={kind}:127.0.0.1:{host_port}-:{guest_port}");
+            let user = format!("user,id=net,{},{}", forward("tcp"), forward("udp"));
             add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
             host_port
         });
@@ -235,6 +236,11 @@ impl Machine {
     /// What the kernel and the agent wrote on the console, if that is not the line.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+
+    /// The port of this machine that leads to the guest's echo.
+    pub fn echo_port(&self) -> u16 {
+        self.echo.unwrap()
     }
 
     /// A connection to the guest's echo.

@@ -203,7 +203,7 @@ mod tests {
         refused(
             "[[probe]]\nkind = \"upd\"",
             "Field `probe` has an unusable value at run.toml:2:8: \
-             Unknown kind of probe `upd`; known are udp, tcp, icmp",
+             Unknown kind of probe `upd`; known are udp, tcp, icmp, playout",
         );
         refused(
             "[[probe]]\nevery = \"1s\"",

@@ -87,7 +87,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     plain!(
         "probes",
         probes,
-        "Who watches the guest's network, as in kind=udp,interval=1ms;kind=icmp with kinds udp, tcp and icmp, each every 1ms to 1s; default is udp every 10ms where the engine has a network, else none; the same as tables [[probe]]"
+        "Who watches the guest's network, as in kind=udp,interval=1ms;kind=icmp with kinds udp, tcp, icmp and playout, each every 1ms to 1s; default is udp every 10ms where the engine has a network, else none; the same as tables [[probe]]"
     ),
     maybe!(
         "faults",

@@ -202,6 +202,9 @@ pub struct HostConfig {
     /// What makes a hard migration end.
     #[serde(default)]
     pub techniques: Techniques,
+    /// Whether the guest has a network on which it answers probes, for programs of the host's machine.
+    #[serde(default)]
+    pub answers_probes: bool,
     /// What goes wrong on purpose, as a scenario writes it; empty for nothing.
     pub faults: String,
     /// The name that the destination is known by, where the migration's connections are encrypted; `None` where they are not.
@@ -236,6 +239,9 @@ pub struct Prepared {
     pub tracking_page_bytes: u64,
     /// Things the pilot should tell the user.
     pub warnings: Vec<String>,
+    /// Where the guest answers probes, once it runs here; `None` when it shall not.
+    #[serde(default)]
+    pub probe_address: Option<String>,
 }
 
 /// A change to a running migration.

@@ -3,7 +3,6 @@
 mod begin;
 mod compress;
 mod files;
-mod http;
 mod json;
 mod look;
 mod memory;

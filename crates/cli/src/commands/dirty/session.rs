@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use sterna_probe::http;
 use sterna_sys::cpu;
 use sterna_sys::region::{HugePages, Region};
 use sterna_workload::{
@@ -14,6 +15,7 @@ use sterna_workload::{
 };
 
 use super::begin::{Begin, Pages};
+use super::compress;
 use super::files::Files;
 use super::look::{Observer, Seen, Stretch};
 use super::metrics::{self, Metrics};
@@ -21,7 +23,6 @@ use super::plan::Plan;
 use super::report::{Ending, Report};
 use super::signals::Wish;
 use super::tell::Teller;
-use super::{compress, http};
 use crate::args::DirtyOptions;
 use crate::usage;
 
@@ -107,7 +108,10 @@ impl Session<'_> {
         let Some(address) = self.options.telling.metrics else { return Ok(None) };
         let metrics = Arc::new(Metrics::new(crew, &self.plan.spec, &self.options.telling.labels));
         let pages = Arc::clone(&metrics);
-        let address = http::serve(address, metrics::CONTENT_TYPE, move || pages.page())?;
+        let address = http::serve(address, metrics::CONTENT_TYPE, move || pages.page())
+            .with_context(|| {
+                format!("Cannot listen on {address}; choose another with --metrics-listen")
+            })?;
         self.teller.metrics(address);
         Ok(Some(metrics))
     }

@@ -142,6 +142,7 @@ mod tests {
             link_latency_ns: 0,
             link_bytes_per_second: None,
             techniques: Techniques::default(),
+            answers_probes: false,
             faults: String::new(),
             tls_name: None,
             breakage: None,

@@ -4,12 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-
 /// Longer requests are not ours.
 const MOST_BYTES: usize = 8192;
 /// Others wait meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Where the page is.
 const PATH: &str = "/metrics";
 
 /// Serves what `page` returns at `/metrics`, on a thread that ends with the process; returns the address.
@@ -22,10 +21,8 @@ pub fn serve(
     address: SocketAddr,
     content_type: &'static str,
     page: impl Fn() -> Option<String> + Send + 'static,
-) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(address).with_context(|| {
-        format!("Cannot listen on {address}; choose another with --metrics-listen")
-    })?;
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     std::thread::Builder::new().name("metrics".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
