@@ -17,7 +17,7 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
     Tool { program: "nft", debian_package: "nftables", used_for: "loss on one way" },
@@ -28,6 +28,11 @@ const TOOLS: [Tool; 7] = [
     },
     Tool { program: "jq", debian_package: "jq", used_for: "reading reports as a script would" },
     Tool { program: "iperf3", debian_package: "iperf3", used_for: "a figure beside benchmarks" },
+    Tool {
+        program: "etcd",
+        debian_package: "etcd-server",
+        used_for: "a real Kubernetes API server",
+    },
     Tool { program: "strace", debian_package: "strace", used_for: "calls of a hot loop" },
 ];
 
@@ -131,7 +136,7 @@ mod tests {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
         assert_eq!(
             packages(&tools),
-            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "strace"]
+            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "etcd-server", "strace"]
         );
     }
 }

@@ -11,12 +11,15 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod apt;
 mod bench;
 mod ci;
 mod closing;
+mod cloud_init;
 mod dist;
 mod elf;
 mod flight;
+mod kube_apiserver;
 mod machine;
 mod process;
 mod qemu;
@@ -49,6 +52,10 @@ enum Chore {
     Crew(bench::guest_cost::CrewOptionsArgs),
     /// Fetch a newer QEMU than the distribution's into a cache, and print its program
     Qemu,
+    /// Fetch cloud-init's checker of user data into a cache, and print its program
+    CloudInit,
+    /// Build real Kubernetes API servers from Debian's packages into a cache, and print their programs
+    KubeApiserver(kube_apiserver::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +66,8 @@ fn main() -> ExitCode {
         Chore::Soak(options) => soak::run(&options),
         Chore::Walker(options) => bench::walker::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Crew(options) => bench::guest_cost::run_crew(&options).map(|()| ExitCode::SUCCESS),
+        Chore::CloudInit => cloud_init::run().map(|()| ExitCode::SUCCESS),
+        Chore::KubeApiserver(options) => kube_apiserver::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let code = error.downcast_ref::<UsageError>().map_or(1, |_| 2);
+            #[cfg(feature = "kubevirt")]
+            let code = commands::kubevirt::exit_code(&error).unwrap_or(code);
             output.error(&format!("{error:#}"));
             ExitCode::from(code)
         }

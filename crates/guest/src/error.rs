@@ -30,6 +30,8 @@ pub enum AgentError {
     NoInterface,
     #[error("Interface {interface} cannot be configured")]
     Interface { interface: String, source: io::Error },
+    #[error("Metrics cannot be served on port {port}")]
+    Metrics { port: u16, source: io::Error },
     #[error("Port {port} cannot be echoed")]
     Echo { port: u16, source: io::Error },
     #[error(

@@ -9,7 +9,7 @@
 //! - `port`: the way out: a virtio-serial port, a serial port, or standard input and output.
 //! - `speaker`, `session`: the line to the engine ([`sterna_wire::guest_line`]).
 //! - `memory`: the workload and its memory. `sampler`, `marker`: what is told and shown of it.
-//! - `network`: the interface, and the echo for probes.
+//! - `network`: the interface, and the echo for probes. `metrics`: counters over HTTP.
 //!
 //! Each KiB of it travels in an initramfs or in a cloud's user data, so it has no argument parser, no async runtime, no
 //! JSON and no name resolution: addresses are literals.
@@ -20,6 +20,7 @@ mod boot;
 mod error;
 mod marker;
 mod memory;
+mod metrics;
 mod network;
 mod port;
 mod sampler;

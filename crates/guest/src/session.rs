@@ -14,6 +14,7 @@ use sterna_wire::guest_line::{Decoder, GuestCommand, GuestMessage, VERSION};
 use crate::error::AgentError;
 use crate::marker::MarkerPage;
 use crate::memory::Memory;
+use crate::metrics;
 use crate::sampler;
 use crate::speaker::Speaker;
 
@@ -31,6 +32,9 @@ pub fn run(
     speaker: &Arc<Speaker>,
 ) -> Result<(), AgentError> {
     let memory = Arc::new(Memory::prepare(config)?);
+    if let Some(port) = config.metrics_port {
+        metrics::serve(port, &memory).map_err(|source| AgentError::Metrics { port, source })?;
+    }
     let marker = MarkerPage::begin(config.nonce)?;
     let greeter = Greeter { memory: Arc::clone(&memory), marker, is_first };
     let (to_worker, orders) = sync_channel(WAITING_ORDERS);

@@ -40,6 +40,8 @@ pub struct GuestConfig {
     pub gateway: Option<Ipv4Addr>,
     /// The port on which UDP and TCP are echoed; None echoes nothing.
     pub echo_port: Option<u16>,
+    /// The port on which counters are told over HTTP; None tells nothing there.
+    pub metrics_port: Option<u16>,
 }
 
 /// Why a text is not a configuration.
@@ -90,6 +92,7 @@ const KEYS: &[&str] = &[
     "address",
     "gateway",
     "echo-port",
+    "metrics-port",
 ];
 
 impl GuestConfig {
@@ -110,12 +113,14 @@ impl GuestConfig {
             address: None,
             gateway: None,
             echo_port: Some(7),
+            metrics_port: None,
         }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         const NUMBER: &str = "give a whole number";
         const ADDRESS: &str = "give an IPv4 address with its prefix, as in 10.0.2.15/24";
+        const PORT: &str = "give a port from 1 to 65535, or none";
         match key {
             "workload" => value.clone_into(&mut self.workload),
             "ballast-bytes" => self.ballast_bytes = value.parse().map_err(|_| NUMBER)?,
@@ -137,10 +142,8 @@ impl GuestConfig {
                 let gateway = optional(value, |it| it.parse().ok());
                 self.gateway = gateway.ok_or("give an IPv4 address")?;
             }
-            _ => {
-                let port = optional(value, |it| it.parse().ok().filter(|it| *it > 0));
-                self.echo_port = port.ok_or("give a port from 1 to 65535, or none")?;
-            }
+            "echo-port" => self.echo_port = optional(value, port).ok_or(PORT)?,
+            _ => self.metrics_port = optional(value, port).ok_or(PORT)?,
         }
         Ok(())
     }
@@ -164,7 +167,8 @@ impl fmt::Display for GuestConfig {
         let address = self.address.map(|(address, prefix)| format!("{address}/{prefix}"));
         writeln!(f, "address={}", or_none(address))?;
         writeln!(f, "gateway={}", or_none(self.gateway))?;
-        writeln!(f, "echo-port={}", or_none(self.echo_port))
+        writeln!(f, "echo-port={}", or_none(self.echo_port))?;
+        writeln!(f, "metrics-port={}", or_none(self.metrics_port))
     }
 }
 
@@ -201,6 +205,10 @@ fn optional<T>(value: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T
     if value == "none" { Some(None) } else { read(value).map(Some) }
 }
 
+fn port(value: &str) -> Option<u16> {
+    value.parse().ok().filter(|it| *it > 0)
+}
+
 fn address(value: &str) -> Option<(Ipv4Addr, u8)> {
     let (address, prefix) = value.split_once('/')?;
     let prefix = prefix.parse().ok().filter(|it| *it <= 32)?;
@@ -224,6 +232,7 @@ mod tests {
             address: Some((Ipv4Addr::new(10, 0, 2, 15), 24)),
             gateway: Some(Ipv4Addr::new(10, 0, 2, 1)),
             echo_port: None,
+            metrics_port: Some(9107),
             ..plain
         };
         assert_eq!(full.to_string().parse(), Ok(full));

@@ -4,11 +4,16 @@ mod batch;
 mod compare;
 mod dirty;
 mod host;
+#[cfg(feature = "kubevirt")]
+pub mod kubevirt;
 mod machines;
 mod probe;
 mod qemu;
 mod run;
 
+use std::ffi::OsString;
+#[cfg(feature = "kubevirt")]
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -57,6 +62,9 @@ pub enum Action {
     Certs(CertsCommand),
     /// Look after a QEMU for a run on another machine.
     KeepQemu,
+    /// Migrate on a cluster.
+    #[cfg(feature = "kubevirt")]
+    Kubevirt(Box<kubevirt::KubevirtCommand>),
     /// Say what this machine can do.
     Doctor {
         /// As text or JSON.
@@ -75,14 +83,37 @@ pub enum Action {
 
 /// Reads the process's arguments; on a mistake, or for help, it does not return.
 pub fn parse() -> Invocation {
-    let matches = command().get_matches();
+    let matches = command().get_matches_from(arguments(std::env::args_os()));
     let color = matches.get_one::<ColorChoice>("color").copied().unwrap_or_default();
     let output = Output::new(color, matches.get_flag("quiet"));
     Invocation { output, action: action(&matches) }
 }
 
+/// As a plug-in of kubectl, which calls `kubectl-sterna …`, everything is about KubeVirt.
+#[cfg(feature = "kubevirt")]
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = given.collect();
+    let name = all.first().map(|it| Path::new(it).file_name().unwrap_or(it).to_owned());
+    if name.is_some_and(|it| it == "kubectl-sterna") {
+        all.insert(1, "kubevirt".into());
+    }
+    all
+}
+
+#[cfg(not(feature = "kubevirt"))]
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    given.collect()
+}
+
 /// The whole tree.
 pub fn command() -> Command {
+    let command = tree();
+    #[cfg(feature = "kubevirt")]
+    let command = command.subcommand(kubevirt::command());
+    command
+}
+
+fn tree() -> Command {
     Command::new("sterna")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Test, measure and predict live migration of virtual machines")
@@ -177,6 +208,8 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
         Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
+        #[cfg(feature = "kubevirt")]
+        Some(("kubevirt", matches)) => Action::Kubevirt(Box::new(kubevirt::options(matches))),
         Some(("completions", matches)) => {
             Action::Completions(matches.get_one::<Shell>("shell").copied().unwrap_or(Shell::Bash))
         }
@@ -199,5 +232,20 @@ mod tests {
     #[test]
     fn the_tree_is_sound() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    #[cfg(feature = "kubevirt")]
+    fn a_link_named_as_a_plug_in_is_all_about_kubevirt() {
+        let check = |given: &[&str], expected: &[&str]| {
+            let got = super::arguments(given.iter().map(Into::into));
+            assert_eq!(got, expected);
+        };
+        check(
+            &["/usr/bin/kubectl-sterna", "rbac"],
+            &["/usr/bin/kubectl-sterna", "kubevirt", "rbac"],
+        );
+        check(&["sterna", "rbac"], &["sterna", "rbac"]);
+        check(&[], &[]);
     }
 }

@@ -43,6 +43,9 @@ pub struct RunOptions {
     pub machines: machines::Machines,
     /// What the engine QEMU needs to know.
     pub qemu: QemuOptions,
+    /// Which cluster the engine KubeVirt goes to.
+    #[cfg(feature = "kubevirt")]
+    pub place: super::kubevirt::PlaceArgs,
 }
 
 /// What runs and moves the guest.
@@ -53,6 +56,9 @@ pub enum EngineKind {
     Emulator,
     /// Two QEMU processes with a real guest.
     Qemu,
+    /// A virtual machine on a KubeVirt cluster.
+    #[cfg(feature = "kubevirt")]
+    Kubevirt,
 }
 
 impl EngineKind {
@@ -61,6 +67,8 @@ impl EngineKind {
         match self {
             EngineKind::Emulator => "emulator",
             EngineKind::Qemu => "qemu",
+            #[cfg(feature = "kubevirt")]
+            EngineKind::Kubevirt => "kubevirt",
         }
     }
 }
@@ -174,6 +182,8 @@ pub fn command() -> Command {
         );
     let command = machines::args().into_iter().fold(command, Command::arg);
     let command = qemu::args().into_iter().fold(command, Command::arg);
+    #[cfg(feature = "kubevirt")]
+    let command = super::kubevirt::with_place(command);
     let command = settings().iter().fold(command, |command, it| command.arg(setting_arg(it)));
     optional_tables().fold(command, |command, it| command.arg(table_arg(it)))
 }
@@ -231,6 +241,8 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
         machines: machines::options(matches),
         qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
+        #[cfg(feature = "kubevirt")]
+        place: super::kubevirt::place(matches),
         tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
         breakage: text("x-break"),
     }

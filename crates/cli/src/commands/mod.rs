@@ -9,6 +9,8 @@ mod dirty;
 mod doctor;
 mod host;
 mod keep_qemu;
+#[cfg(feature = "kubevirt")]
+pub mod kubevirt;
 mod man;
 mod probe;
 mod repeat;
@@ -39,6 +41,8 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Host(options) => host::run(options, output),
         Action::Certs(options) => certs::run(&options, output),
         Action::KeepQemu => keep_qemu::run(),
+        #[cfg(feature = "kubevirt")]
+        Action::Kubevirt(command) => kubevirt::run(*command, output),
         Action::Doctor { format } => doctor::run(format, output),
         Action::Schema(document) => schema::run(document, output),
         Action::Completions(shell) => completions::run(shell, output),

@@ -109,6 +109,11 @@ pub(super) fn fly(
     interrupt: &Interrupt,
     output: Output,
 ) -> Result<Report> {
+    // On a cluster its controllers decide when a guest is stopped, so there is nothing for a pilot to fly.
+    #[cfg(feature = "kubevirt")]
+    if options.engine == EngineKind::Kubevirt {
+        return super::kubevirt::run_scenario(scenario, &options.place, interrupt, output);
+    }
     if let Some(fleet) = scenario.fleet.filter(|_| options.engine == EngineKind::Emulator) {
         return fleet::fly(scenario, fleet, options, interrupt, output);
     }

@@ -1,0 +1,16 @@
+//! `sterna kubevirt` against real API servers.
+//!
+//! The servers are built by `cargo xtask kube-apiserver` into a cache; etcd is Debian's. KubeVirt's kinds are read from
+//! the folder that `STERNA_KUBEVIRT_CRDS` names. What is missing is told, and the test skips.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why, also in its helpers")]
+
+mod boots;
+mod drains;
+mod ground;
+mod life;
+mod manifests;
+mod proxy;
+mod roles;
+mod strict;
+mod trouble;
