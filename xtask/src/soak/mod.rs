@@ -34,9 +34,6 @@ pub struct Options {
     /// A `sterna` that is built already; else a release build is made
     #[arg(long)]
     program: Option<PathBuf>,
-    /// This program instead of a release build
-    #[arg(long)]
-    program: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -57,8 +54,6 @@ enum What {
 
 /// Runs until all are done, and tells each.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let program = options.program.clone().map_or_else(release::sterna, Ok)?;
-    let flights = Flights::of(program)?;
     let program = match &options.program {
         Some(program) => program.clone(),
         None => release::sterna()?,
