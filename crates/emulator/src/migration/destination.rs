@@ -12,7 +12,9 @@
 mod attend;
 mod doorman;
 mod fetch;
+mod greet;
 mod line;
+mod pages;
 mod postcopy;
 
 use std::io::Read;
@@ -22,22 +24,20 @@ use std::time::{Duration, Instant};
 
 use sterna_scenario::{FaultAction, FaultChannel, FaultError};
 use sterna_sys::clock::monotonic_ns;
-use sterna_sys::crc32c;
 use sterna_sys::tracking::TrackingError;
 use sterna_wire::control::{HostConfig, Phase, Side};
 use sterna_wire::stream::{
-    FrameError, HEADER_BYTES, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter,
-    OLDEST_VERSION, PAGE_BYTES, PageRun, RUN_BYTES, ReadError, Role, VERSION, capability,
-    decode_runs, negotiate,
+    FrameError, HEADER_BYTES, Kind, Message, MessageReader, MessageWriter, PAGE_BYTES, PageRun,
+    ReadError, capability,
 };
 use sterna_workload::{CrewError, CrewState};
 
 use postcopy::Lacking;
 
 use super::breakage::{Defect, Moment, strike};
-use super::channels::{CHANNELS_TIMEOUT, ChannelError, Further, Reception};
+use super::channels::{ChannelError, Further};
 use super::faults::{Damaging, FaultPlan, Reached};
-use super::multifd::{MAX_CHANNELS, Receivers};
+use super::multifd::Receivers;
 use super::progress::Progress;
 use super::trouble::Troubles;
 use super::xbzrle::Deltas;
@@ -53,13 +53,6 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How often a destination with parallel connections looks whether one of them has failed.
 const CHANNELS_LOOK: Duration = Duration::from_millis(20);
-
-/// What this destination can do beyond the first connection's pages.
-const CAPABILITIES: u32 = capability::MULTIFD
-    | capability::URGENT
-    | capability::XBZRLE
-    | capability::POSTCOPY
-    | capability::RECOVER;
 
 /// How long a failed destination goes on swallowing data, so that its error reaches the source before a reset does.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -236,95 +229,6 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn greet(&mut self) -> Result<(), LoadError> {
-        let hello = match self.reader.message(&mut self.inbound)? {
-            Message::Hello(hello) => hello,
-            other => return Err(unexpected(other.kind(), "a greeting")),
-        };
-        let version = self.check(&hello)?;
-        let capabilities = hello.capabilities;
-        self.capabilities = capabilities;
-        self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
-        self.receive_channels(&hello)?;
-        self.progress.update(|it| {
-            it.phase = Phase::Active;
-            it.pass = 1;
-        });
-        Ok(())
-    }
-
-    /// Everything that must fit before a byte of memory moves.
-    fn check(&self, hello: &Hello) -> Result<u16, LoadError> {
-        let ours = (OLDEST_VERSION, VERSION);
-        let refuse = |text: String| Err(LoadError::Refused(text));
-        let Some(version) = negotiate(ours, (hello.oldest_version, hello.version)) else {
-            return refuse(format!(
-                "The source speaks stream versions {} to {}, this destination {} to {}; use the same release on both sides",
-                hello.oldest_version, hello.version, ours.0, ours.1
-            ));
-        };
-        let ram_bytes = self.guest.region.bytes();
-        if hello.session != self.session {
-            return refuse("The connection belongs to another migration".to_owned());
-        }
-        if hello.capabilities & !CAPABILITIES != 0 {
-            return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
-        }
-        let channels = hello.channels(Role::Multifd);
-        let has_channels = hello.capabilities & capability::MULTIFD != 0;
-        if channels > MAX_CHANNELS || has_channels != (channels > 0) {
-            return refuse(format!(
-                "The source announces {channels} parallel connections; 1 to {MAX_CHANNELS} are possible"
-            ));
-        }
-        if hello.page_bytes as usize != PAGE_BYTES {
-            return refuse(format!(
-                "The source's page size is {}, this destination's {PAGE_BYTES}",
-                hello.page_bytes
-            ));
-        }
-        if hello.ram_bytes != ram_bytes {
-            return refuse(format!(
-                "The source's guest has {} bytes of RAM, this destination's {ram_bytes}",
-                hello.ram_bytes
-            ));
-        }
-        Ok(version)
-    }
-
-    /// Waits for the further connections that the greeting announced.
-    fn receive_channels(&mut self, hello: &Hello) -> Result<(), LoadError> {
-        let expected = Role::ALL.map(|role| (role, hello.channels(role)));
-        let reception = Reception {
-            listener: &self.listener,
-            session: self.session,
-            expected: &expected,
-            latency: self.latency,
-            limit: CHANNELS_TIMEOUT,
-            keep_waiting: &|| !self.closing.load(Ordering::Acquire),
-        };
-        let connections = reception.take_all(&mut |socket| {
-            if let Ok(socket) = socket.try_clone() {
-                (self.on_connect)(socket);
-            }
-        })?;
-        connections.iter().try_for_each(|it| self.troubles.add(it))?;
-        let (multifd, mut others): (Vec<Further>, Vec<Further>) =
-            connections.into_iter().partition(|it| it.channel.role == Role::Multifd);
-        self.urgent = others.pop();
-        if !multifd.is_empty() {
-            let delay = self.defects.iter().find_map(|it| match it {
-                Defect::LatePacket(delay) => Some(*delay),
-                _ => None,
-            });
-            let region = &self.guest.region;
-            let receivers =
-                Receivers::start(multifd, region, self.progress, SILENCE_TIMEOUT, delay)?;
-            self.receivers = Some(receivers);
-        }
-        Ok(())
-    }
-
     /// Waits for the next frame on the first connection, and hears of a parallel one that fails meanwhile.
     fn await_frame(&mut self) -> Result<(), LoadError> {
         while let Some(receivers) = &self.receivers {
@@ -418,51 +322,6 @@ impl<'a> Load<'a> {
                 }
             }
         }
-    }
-
-    fn load_pages(&mut self, header: &Header) -> Result<(), LoadError> {
-        let runs_crc = self.read_runs(header)?;
-        let pages: usize = self.runs.iter().map(|it| usize::from(it.count)).sum();
-        let content_bytes = header.body_bytes as usize - self.runs.len() * RUN_BYTES;
-        if content_bytes != pages * PAGE_BYTES {
-            let detail = format!("{content_bytes} bytes of content for {pages} pages");
-            return Err(FrameError::Malformed { kind: Kind::Pages, detail }.into());
-        }
-        let region = &self.guest.region;
-        self.inbound.read_pages(region, &self.runs).map_err(ReadError::from)?;
-        let content_crc = self
-            .runs
-            .iter()
-            .fold(0, |crc, run| region.crc32c(run.first as usize, usize::from(run.count), crc));
-        header.check(crc32c(content_crc, &runs_crc))?;
-        Ok(())
-    }
-
-    fn load_zero_pages(&mut self, header: &Header) -> Result<(), LoadError> {
-        let bytes = self.read_runs(header)?;
-        if bytes.len() != header.body_bytes as usize {
-            let detail = format!("{} bytes behind the runs", header.body_bytes);
-            return Err(FrameError::Malformed { kind: Kind::Zero, detail }.into());
-        }
-        header.check(crc32c(0, &bytes))?;
-        for run in &self.runs {
-            for page in run.first..run.first + u64::from(run.count) {
-                // A page that is zero already stays unpopulated.
-                if !self.guest.region.is_zero(page as usize) {
-                    self.guest.region.zero(page as usize);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads and checks the runs of a frame; returns their bytes, which the checksum covers.
-    fn read_runs(&mut self, header: &Header) -> Result<Vec<u8>, LoadError> {
-        let mut bytes = vec![0; usize::from(header.runs) * RUN_BYTES];
-        self.inbound.read_exact(&mut bytes).map_err(ReadError::from)?;
-        let ram_pages = self.guest.region.pages() as u64;
-        decode_runs(header.kind, &bytes, ram_pages, &mut self.runs)?;
-        Ok(bytes)
     }
 
     fn say_ready(&mut self) -> Result<(), LoadError> {
