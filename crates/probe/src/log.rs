@@ -77,6 +77,10 @@ struct Silence {
     after: Heard,
     start_ns: u64,
     end_ns: u64,
+    /// Numbers of the messages that were sent in it and not in one before.
+    asked: std::ops::Range<u64>,
+    /// The first answer to one that was sent after it, which tells what was counted until then.
+    closing: Option<Heard>,
     /// Messages in between that have not come, or not yet.
     lost: u64,
 }
@@ -218,8 +222,16 @@ impl Log {
         let Some(before) = before else { return };
         let (start_ns, end_ns) = self.silence(before, after);
         if end_ns.saturating_sub(start_ns) > self.limit_ns {
-            let lost = self.missing(before.number + 1, number);
-            self.outages.push(Silence { before, after, start_ns, end_ns, lost });
+            let asked = self.asked(before, after);
+            let lost = self.missing(asked.start, asked.end);
+            let closing = (number + 1 >= asked.end).then_some(after);
+            let silence = Silence { before, after, start_ns, end_ns, asked, closing, lost };
+            self.outages.push(silence);
+        } else if let Some(last) = self.outages.last_mut()
+            && last.closing.is_none()
+            && number >= last.asked.end
+        {
+            last.closing = Some(after);
         }
         // The newest number of all, so that a straggler is not taken for the beginning of a silence.
         if before.number > number {
@@ -237,6 +249,14 @@ impl Log {
             Some(step_ns.saturating_sub(self.interval_ns))
         });
         (start_ns, after.at_ns.saturating_sub(late_ns.unwrap_or(0)).max(start_ns))
+    }
+
+    /// The messages that a silence concerns. A responder that was stopped answers first what waited for it, and what did not fit there is lost behind that.
+    fn asked(&self, before: Heard, after: Heard) -> std::ops::Range<u64> {
+        let counted = self.outages.last().map_or(0, |it| it.asked.end);
+        let sent = self.waiting.partition_point(|it| it.at_ns <= after.at_ns) as u64;
+        let from = counted.max(before.number + 1);
+        from..(self.first_waiting + sent).max(after.number).max(from)
     }
 
     fn begin_of_silence(&self, before: Heard) -> u64 {
@@ -372,7 +392,7 @@ impl Log {
 
 impl Silence {
     fn holds(&self, number: u64) -> bool {
-        self.before.number < number && number < self.after.number && self.lost > 0
+        self.asked.contains(&number) && self.lost > 0
     }
 
     fn told(&self) -> Outage {
@@ -387,10 +407,11 @@ impl Silence {
 
     /// What the responder counted in between did reach it; what of that did not come back was lost after it.
     fn direction(&self) -> Direction {
-        let Some((before, after)) = self.before.count.zip(self.after.count) else {
+        let Some(closing) = self.closing else { return Direction::Unknown };
+        let Some((before, after)) = self.before.count.zip(closing.count) else {
             return Direction::Unknown;
         };
-        let sent = self.after.number.saturating_sub(self.before.number).saturating_sub(1);
+        let sent = closing.number.saturating_sub(self.before.number).saturating_sub(1);
         let reached = after.saturating_sub(before).saturating_sub(1).min(sent);
         let came_late = sent - self.lost.min(sent);
         let lost_after = reached.saturating_sub(came_late).min(self.lost);

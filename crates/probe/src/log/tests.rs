@@ -198,3 +198,30 @@ fn losses_are_told_by_way_and_over_a_restart_of_the_responder() {
     );
     assert_eq!((log.awaited(100_040 * MS), log.awaited(0) > 600, seen.reordered), (1, true, 0));
 }
+
+#[test]
+fn what_did_not_fit_into_a_stopped_responder_is_lost_in_its_outage() {
+    // Stopped from 100 to 500 ms: ten messages waited for it, and thirty did not fit.
+    let mut log = Log::new(10 * MS);
+    for number in 0..60 {
+        log.sent(number * 10 * MS);
+        if number < 10 {
+            log.received(number, number * 10 * MS + MS, Some(number + 1));
+        }
+        if number == 50 {
+            (10..20).for_each(|it| log.received(it, 501 * MS, Some(it + 1)));
+        }
+        if number >= 50 {
+            log.received(number, number * 10 * MS + MS, Some(number - 29));
+        }
+    }
+    let outages = log.seen(600 * MS).unwrap().outages;
+    let expected = Outage {
+        start_ns: 91 * MS,
+        end_ns: 501 * MS,
+        has_ended: true,
+        lost: 30,
+        direction: Direction::ToResponder,
+    };
+    assert_eq!(outages, [expected]);
+}

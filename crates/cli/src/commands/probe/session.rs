@@ -157,7 +157,9 @@ impl Run<'_> {
     }
 
     fn finish(mut self, start: ProbeStart, ending: ProbeEnding) -> Result<u8> {
-        let end_ns = monotonic_ns();
+        // Waiting for answers that were under way is no part of the run.
+        let length_ns = self.telling.duration.map_or(u64::MAX, |it| it.0.as_nanos() as u64);
+        let end_ns = monotonic_ns().min(self.scale.begin_ns.saturating_add(length_ns));
         let mut failures = Vec::new();
         for witness in &mut self.watches {
             // One that hangs in the kernel is left to it.
