@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(lines[2], "small (emulator): after against before, 7 runs against 7");
         assert_eq!(lines[3], "  integrity         no change: verified in both");
         let total = lines.iter().find(|it| it.contains("total time")).unwrap();
-        assert!(total.contains("1.00 s (1.00 s to 1.01 s)"), "{text}");
+        assert!(total.contains("1.00 s (1.00 s to 1.00 s)"), "{text}");
         assert!(total.contains("+19.9 %  0.0012  regressed"), "{text}");
         let wire = lines.iter().find(|it| it.contains("on the wire")).unwrap();
         assert!(wire.ends_with("+0.0 %  1.0000  no change"), "{text}");
@@ -309,7 +309,7 @@ mod tests {
         let text = repeats_text(&Repeats::of(&reports, 1), STYLE);
         assert_eq!(text.lines().next(), Some("5 runs: 5 completed"));
         let total = text.lines().find(|it| it.contains("total time")).unwrap();
-        assert!(total.contains("1.00 s  1.00 s to 1.00 s"), "{text}");
+        assert!(total.contains("1.00 s to 1.00 s"), "{text}");
         assert!(total.ends_with("5"), "{text}");
     }
 }

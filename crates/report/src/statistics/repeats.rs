@@ -151,7 +151,7 @@ mod tests {
             let interval = median_interval(&values, 2).unwrap();
             interval.low <= 0.5 && 0.5 <= interval.high
         };
-        let held = (0..200_u32).filter(holds).count();
-        assert!((175..=200).contains(&held), "{held} of 200");
+        let held = (0..60_u32).filter(holds).count();
+        assert!(held >= 50, "{held} of 60");
     }
 }
