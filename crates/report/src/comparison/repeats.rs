@@ -47,7 +47,7 @@ pub struct VerdictCount {
 /// One metric over all runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricRepeats {
-    /// Its name.
+    /// The metric's name.
     pub metric: String,
     /// What it is counted in.
     pub unit: String,
