@@ -19,13 +19,13 @@ pub(crate) const LOOK: Duration = Duration::from_millis(100);
 /// What happened while applying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplyEvent {
-    /// An object is there: kind and name.
+    /// An object was created: kind and name.
     Applied(String, String),
     /// A guest answers; how many do, of how many.
     Ready(String, usize, usize),
 }
 
-/// Applies every object; returns them as they are printed.
+/// Creates every object; returns them as they are printed.
 pub async fn apply(
     cluster: &Cluster,
     parameters: &Parameters,
@@ -33,7 +33,7 @@ pub async fn apply(
 ) -> Result<Vec<Value>, KubevirtError> {
     let objects = manifests(parameters)?;
     for object in &objects {
-        cluster.apply(object).await?;
+        cluster.create(object).await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         tell(ApplyEvent::Applied(text(&object["kind"]), text(&object["metadata"]["name"])));
     }

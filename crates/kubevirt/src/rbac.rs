@@ -121,13 +121,13 @@ const READ_LOGS: Rule = optional(
 );
 
 const APPLY: &[Rule] = &[
-    needed("", "secrets", &["create", "patch"]),
-    needed("", "services", &["create", "patch"]),
-    optional(needed("", "pods", &["create", "patch"]), "--probe-image cannot be used"),
-    needed(KUBEVIRT, "virtualmachines", &["create", "patch"]),
+    needed("", "secrets", &["create"]),
+    needed("", "services", &["create"]),
+    optional(needed("", "pods", &["create"]), "--probe-image cannot be used"),
+    needed(KUBEVIRT, "virtualmachines", &["create"]),
     needed(KUBEVIRT, VMIS, &["list", "watch"]),
     optional(
-        cluster(needed(POLICIES, "migrationpolicies", &["create", "patch"])),
+        cluster(needed(POLICIES, "migrationpolicies", &["create"])),
         "policy flags cannot be used",
     ),
     READ_LIMITS,

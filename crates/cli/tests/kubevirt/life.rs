@@ -23,6 +23,8 @@ fn twenty_migrations_are_twenty_records_though_the_cluster_keeps_five_and_nothin
         applied.out,
         "secret/migration-stress-cloudinit\nmigrationpolicy.migrations.kubevirt.io/sterna-life\nservice/migration-stress\nvirtualmachine.kubevirt.io/migration-stress-1\n"
     );
+    let other = ground.sterna("admin", &["apply", "--run-id", "other"]);
+    other.fails(5, "There is a Secret migration-stress-cloudinit already, and it is left as it is");
     let explained = ground.sterna("admin", &["explain", "migration-stress-1"]).ok();
     assert!(explained.out.contains("* sterna-life"), "{}", explained.out);
     assert!(explained.out.contains("1350 s: 150 s for each of 9 decimal GB"), "{}", explained.out);

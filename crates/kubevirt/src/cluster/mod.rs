@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
@@ -132,6 +132,27 @@ impl Cluster {
         let kind = object["kind"].as_str().unwrap_or("object");
         let patch = Patch::Apply(object);
         self.call(&format!("apply {kind} {name}"), || api.patch(&name, &parameters, &patch)).await
+    }
+
+    /// Creates an object. One of its name that is there already, whoever it belongs to, is left as it is and told.
+    pub async fn create(&self, object: &Value) -> Result<(), KubevirtError> {
+        let (api, name) = self.dynamic(object)?;
+        let kind = object["kind"].as_str().unwrap_or("object").to_owned();
+        let what = format!("create {kind} {name}");
+        let typed: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| {
+            KubevirtError::Answer { what: what.clone(), reason: error.to_string() }
+        })?;
+        let parameters =
+            PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let retries = self.calls().1;
+        match self.call(&what, || api.create(&parameters, &typed)).await {
+            // The answer to an earlier try may have been lost after it was done.
+            Err(KubevirtError::Refused { code: 409, .. }) if self.calls().1 > retries => Ok(()),
+            Err(KubevirtError::Refused { code: 409, .. }) => Err(KubevirtError::NotReady(format!(
+                "There is a {kind} {name} already, and it is left as it is: choose another --name, or remove that of an earlier run with `sterna kubevirt cleanup`"
+            ))),
+            other => other.map(drop),
+        }
     }
 
     /// The API for an object of any kind, and its name.

@@ -184,7 +184,11 @@ fn probe_pod(parameters: &Parameters, number: u32, image: &str) -> Value {
             "containers": [{
                 "name": "probe",
                 "image": image,
-                "command": ["sterna", "probe", "udp", format!("{host}:{ECHO_PORT}")],
+                // A guest has another address after each migration, so its name is asked for again and again.
+                "command": [
+                    "sterna", "probe", "udp", format!("{host}:{ECHO_PORT}"), "--follow",
+                    "--patience", "15min", "--format", "json",
+                ],
                 "securityContext": {
                     "allowPrivilegeEscalation": false,
                     "capabilities": {"drop": ["ALL"]},

@@ -5,7 +5,7 @@ use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::{DrainEvent, DrainOptions};
 
 use super::records::Records;
-use super::{connect, ready};
+use super::{Phases, connect, ready};
 use crate::args::kubevirt::{DrainArgs, PlaceArgs, duration};
 use crate::output::Output;
 
@@ -24,14 +24,13 @@ pub fn run(args: &DrainArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
     };
     let interrupt = super::super::interrupt_on_signals()?;
     let node = &args.node;
+    let mut phases = Phases::default();
     let drained = session.drain(&options, &interrupt, &mut |event| {
         match event {
             DrainEvent::Cordoned => output.progress(&format!("{node} is cordoned\n")),
             DrainEvent::Guests(count) => output.progress(&format!("{count} guests on {node}\n")),
             DrainEvent::Evicted(guest, words) => output.progress(&format!("{guest}: {words}\n")),
-            DrainEvent::Moved(record) => {
-                output.progress(&format!("{}: {}\n", record.vmi, record.current_phase()));
-            }
+            DrainEvent::Moved(record) => phases.tell(record, output),
             DrainEvent::Ended(record) => {
                 let path = records.write(record)?;
                 let _ = output.result(&format!("{}\n", path.display()));

@@ -7,7 +7,7 @@ use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::{MigrateEvent, MigrateOptions, Prometheus, Session};
 
 use super::records::Records;
-use super::{connect, ready};
+use super::{Phases, connect, ready};
 use crate::args::kubevirt::{MigrateArgs, PlaceArgs, duration};
 use crate::output::Output;
 use crate::usage;
@@ -33,14 +33,13 @@ pub fn run(args: &MigrateArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
         prometheus,
     };
     let interrupt = super::super::interrupt_on_signals()?;
+    let mut phases = Phases::default();
     let outcome = session.migrate(&options, &interrupt, &mut |event| {
         match event {
             MigrateEvent::Began(guest, number) => {
                 output.progress(&format!("{guest}: migration {number} of {}\n", args.count));
             }
-            MigrateEvent::Moved(record) => {
-                output.progress(&format!("{}: {}\n", record.vmi, record.current_phase()));
-            }
+            MigrateEvent::Moved(record) => phases.tell(record, output),
             MigrateEvent::Aborting(name) => {
                 output.progress(&format!("{name}: asked to stop, waiting for the abort\n"));
             }

@@ -9,10 +9,12 @@ mod scenario;
 mod watch;
 mod workload;
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::stress::ParametersError;
-use sterna_kubevirt::{ConnectOptions, KubevirtError, Level, Preflight, Session};
+use sterna_kubevirt::{ConnectOptions, KubevirtError, Level, MigrationRecord, Preflight, Session};
 
 pub use scenario::run_scenario;
 
@@ -69,6 +71,20 @@ pub fn exit_code(error: &anyhow::Error) -> Option<u8> {
         KubevirtError::NotReady(_) | KubevirtError::Policy(_) => Some(5),
         KubevirtError::Parameters(_) => Some(2),
         _ => Some(1),
+    }
+}
+
+/// Phases as they were told, so that each is told once.
+#[derive(Default)]
+struct Phases(HashMap<String, String>);
+
+impl Phases {
+    fn tell(&mut self, record: &MigrationRecord, output: Output) {
+        let phase = record.current_phase();
+        let told = self.0.insert(record.uid.clone(), phase.to_owned());
+        if !phase.is_empty() && told.as_deref() != Some(phase) {
+            output.progress(&format!("{}: {phase}\n", record.vmi));
+        }
     }
 }
 

@@ -86,7 +86,7 @@ fn parameters(
         }));
     }
     let mut parameters = Parameters::new(run_id, &session.cluster().namespace);
-    parameters.name = "sterna-run".to_owned();
+    parameters.name = format!("sterna-run-{run_id}");
     parameters.memory = scenario.guest.memory;
     parameters.cores = scenario.guest.vcpus;
     parameters.workload = Some(scenario.workload_spec());
@@ -105,7 +105,7 @@ fn fly(
 ) -> Result<MigrationRecord, KubevirtError> {
     let run_id = &parameters.run_id;
     let mut tell = |event: ApplyEvent| match event {
-        ApplyEvent::Applied(kind, name) => output.progress(&format!("{kind} {name} applied\n")),
+        ApplyEvent::Applied(kind, name) => output.progress(&format!("{kind} {name} created\n")),
         ApplyEvent::Ready(name, ..) => output.progress(&format!("{name} answers\n")),
     };
     session.apply(parameters, &mut tell)?;

@@ -61,7 +61,7 @@ pub fn apply(args: &ApplyArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
     check(&parameters, &preflight)?;
     let interrupt = super::super::interrupt_on_signals()?;
     let mut tell = |event: ApplyEvent| match event {
-        ApplyEvent::Applied(kind, name) => output.progress(&format!("{kind} {name} applied\n")),
+        ApplyEvent::Applied(kind, name) => output.progress(&format!("{kind} {name} created\n")),
         ApplyEvent::Ready(name, ready, count) => {
             output.progress(&format!("{name} answers ({ready} of {count})\n"));
         }
@@ -80,7 +80,7 @@ pub fn apply(args: &ApplyArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
 fn check(parameters: &Parameters, preflight: &Preflight) -> Result<()> {
     let denied = |flag: &str, resource: &str| {
         anyhow::anyhow!(
-            "{flag} needs permission to create and patch {resource}; see `sterna kubevirt rbac apply`"
+            "{flag} needs permission to create {resource}; see `sterna kubevirt rbac apply`"
         )
     };
     if parameters.policy.is_some() && !preflight.may("migrationpolicies") {
