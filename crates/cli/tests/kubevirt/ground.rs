@@ -264,14 +264,20 @@ impl Ground {
 
     /// Runs `sterna kubevirt …` as a user, to its end.
     pub fn sterna(&self, user: &str, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(user, arguments).output().unwrap())
+        Ran::of(
+            self.command(user, arguments)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .output()
+                .unwrap(),
+        )
     }
 
     pub fn command(&self, user: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
         command.arg("kubevirt").arg("--kubeconfig").arg(self.path(&format!("{user}.kubeconfig")));
         command.args(["--qps", "1000"]).args(arguments).current_dir(self.directory.path());
-        command.stdin(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         sterna_sys::process::die_with_parent(&mut command);
         command
     }
