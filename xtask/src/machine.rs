@@ -17,7 +17,7 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 9] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
     Tool { program: "nft", debian_package: "nftables", used_for: "loss on one way" },
@@ -34,6 +34,7 @@ const TOOLS: [Tool; 8] = [
         used_for: "a real Kubernetes API server",
     },
     Tool { program: "strace", debian_package: "strace", used_for: "calls of a hot loop" },
+    Tool { program: "chromium", debian_package: "chromium", used_for: "pages of reports, opened" },
 ];
 
 /// Makes the machine ready: installs what is missing if it may and can, lists what is left.
@@ -136,7 +137,7 @@ mod tests {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
         assert_eq!(
             packages(&tools),
-            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "etcd-server", "strace"]
+            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "etcd-server", "strace", "chromium"]
         );
     }
 }

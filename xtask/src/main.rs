@@ -21,6 +21,7 @@ mod elf;
 mod flight;
 mod kube_apiserver;
 mod machine;
+mod pictures;
 mod process;
 mod qemu;
 mod release;
@@ -50,6 +51,8 @@ enum Chore {
     /// Workers without anybody who watches them, which the benchmark starts
     #[command(hide = true)]
     Crew(bench::guest_cost::CrewOptionsArgs),
+    /// Make the pictures of the README from real runs, with Chromium
+    Pictures(pictures::Options),
     /// Fetch a newer QEMU than the distribution's into a cache, and print its program
     Qemu,
     /// Fetch cloud-init's checker of user data into a cache, and print its program
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Chore::Crew(options) => bench::guest_cost::run_crew(&options).map(|()| ExitCode::SUCCESS),
         Chore::CloudInit => cloud_init::run().map(|()| ExitCode::SUCCESS),
         Chore::KubeApiserver(options) => kube_apiserver::run(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Pictures(options) => pictures::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

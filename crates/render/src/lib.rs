@@ -1,4 +1,4 @@
-//! Reports for people: text for a terminal.
+//! Reports for people: text for a terminal, pages for a browser, Markdown; and for programs: CSV, OpenMetrics, JUnit.
 //!
 //! [`text()`] makes it of a report; [`Page`] and [`number`] are for other results that shall look alike.
 //!
@@ -9,12 +9,21 @@
 #![forbid(unsafe_code)]
 
 mod comparison;
+mod csv;
+pub mod html;
+mod junit;
+mod markdown;
 pub mod number;
+mod openmetrics;
 mod page;
 mod table;
 mod text;
 
 pub use comparison::{comparison_line, comparison_markdown, comparison_text, repeats_text};
+pub use csv::{CsvTable, csv_header, csv_rows};
+pub use junit::{TestCase, junit};
+pub use markdown::{escape as markdown_text, markdown};
+pub use openmetrics::openmetrics;
 pub use page::{Judgement, Page, Tone};
 pub use text::{one_line, text};
 

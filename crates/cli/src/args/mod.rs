@@ -9,6 +9,7 @@ pub mod kubevirt;
 mod machines;
 mod probe;
 mod qemu;
+mod report;
 mod run;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ pub use probe::{
     DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, Looking, ProbeCommand, ProbeFormat,
     ProbeTelling,
 };
+pub use report::{ReportForm, ReportOptions};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 
 use sterna_report::Document;
@@ -52,6 +54,8 @@ pub enum Action {
     Compare(Box<CompareOptions>),
     /// List the standard suites, or show the one of this name.
     Suites(Option<String>),
+    /// Show reports.
+    Report(ReportOptions),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
     /// Look at a machine from outside.
@@ -148,6 +152,7 @@ fn tree() -> Command {
         .subcommand(batch::command())
         .subcommand(compare::command())
         .subcommand(batch::suites_command())
+        .subcommand(report::command())
         .subcommand(dirty::command())
         .subcommand(probe::command())
         .subcommand(
@@ -202,6 +207,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
+        Some(("report", matches)) => Action::Report(report::options(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("probe", matches)) => Action::Probe(Box::new(probe::options(matches))),
         Some(("host", matches)) => Action::Host(host::options(matches)),

@@ -14,6 +14,7 @@ pub mod kubevirt;
 mod man;
 mod probe;
 mod repeat;
+mod report;
 mod run;
 mod schema;
 mod suites;
@@ -36,6 +37,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Batch(options) => batch::run(*options, output),
         Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
+        Action::Report(options) => report::run(&options, output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Probe(command) => probe::run(*command, output),
         Action::Host(options) => host::run(options, output),

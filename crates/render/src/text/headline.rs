@@ -269,7 +269,7 @@ fn scenario(report: &Report) -> String {
 }
 
 /// A setting of the scenario as the scenario file spells it; `None` when it is not set.
-fn setting(report: &Report, table: &str, key: &str) -> Option<String> {
+pub fn setting(report: &Report, table: &str, key: &str) -> Option<String> {
     let value = report.scenario.get(table)?.get(key)?;
     match value.as_str() {
         Some(text) => Some(text.to_owned()),

@@ -11,7 +11,9 @@ use sterna_report::{Report, Verdict};
 
 use crate::{Style, page::Page};
 
+pub(crate) use guest::side_word;
 pub use headline::one_line;
+pub(crate) use headline::setting;
 
 /// The whole report as text that ends with a newline.
 ///

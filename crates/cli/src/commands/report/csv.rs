@@ -1,0 +1,98 @@
+//! Comma-separated values: one table to a file or to stdout, or all tables to a directory.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use sterna_render::{CsvTable, csv_header, csv_rows, html::Named};
+use sterna_report::{Integrity, Report};
+
+use super::{
+    input::{self, Inputs},
+    place::{self, Place},
+    texts,
+};
+use crate::{args::ReportOptions, output::Output, usage};
+
+/// Makes the tables, reading one report at a time; says whether memory was corrupt in one.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+    let place = options.output.as_deref().map_or(Place::Stdout, Place::of);
+    let tables: Vec<CsvTable> = match (&place, options.table) {
+        (_, Some(table)) => vec![table],
+        (Place::Directory(_), None) => CsvTable::ALL.to_vec(),
+        _ => vec![CsvTable::Summary],
+    };
+    match &place {
+        Place::Directory(directory) => to_directory(directory, &tables, inputs, output),
+        _ => to_one(&place, tables[0], inputs, output),
+    }
+}
+
+fn to_one(place: &Place, table: CsvTable, inputs: &Inputs, output: Output) -> Result<bool> {
+    let mut text = csv_header(table);
+    let corrupt = each(inputs, output, |run| {
+        text.push_str(&csv_rows(table, run));
+        Ok(())
+    })?;
+    place::write(place, &text, &texts::read(inputs), output)?;
+    Ok(corrupt)
+}
+
+fn to_directory(
+    directory: &Path,
+    tables: &[CsvTable],
+    inputs: &Inputs,
+    output: Output,
+) -> Result<bool> {
+    place::open_directory(directory)?;
+    let mut files = Vec::new();
+    for table in tables {
+        let path = directory.join(format!("{}.csv", table.as_str()));
+        let context = || format!("Cannot write {}", path.display());
+        let mut file = BufWriter::new(File::create(&path).with_context(context)?);
+        file.write_all(csv_header(*table).as_bytes()).with_context(context)?;
+        files.push((*table, file));
+    }
+    let fail = |error: std::io::Error| {
+        anyhow::Error::new(error).context(format!("Cannot write to {}", directory.display()))
+    };
+    let corrupt = each(inputs, output, |run| {
+        for (table, file) in &mut files {
+            file.write_all(csv_rows(*table, run).as_bytes()).map_err(fail)?;
+        }
+        Ok(())
+    })?;
+    for (_, mut file) in files {
+        file.flush().map_err(fail)?;
+    }
+    output.progress(&format!("Wrote {} tables to {}\n", tables.len(), directory.display()));
+    Ok(corrupt)
+}
+
+/// Hands over one report after the other.
+fn each(
+    inputs: &Inputs,
+    output: Output,
+    mut take: impl FnMut(Named<'_>) -> Result<()>,
+) -> Result<bool> {
+    let (mut corrupt, mut seen) = (false, 0);
+    for input in texts::read(inputs) {
+        let report: Report = match (input::read(&input.path), inputs) {
+            (Ok(report), _) => report,
+            // The others of a batch are shown all the same.
+            (Err(error), Inputs::Batch(..)) => {
+                output.warn(&format!("{error:#}"));
+                continue;
+            }
+            (Err(error), Inputs::Reports(_)) => return Err(error),
+        };
+        corrupt |= report.summary.integrity == Integrity::Corrupt;
+        take(Named { name: &input.name, report: &report })?;
+        seen += 1;
+    }
+    if seen == 0 {
+        return Err(usage(anyhow!("No report of the batch can be read")));
+    }
+    Ok(corrupt)
+}

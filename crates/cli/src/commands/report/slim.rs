@@ -1,0 +1,78 @@
+//! Reports without their series, of which many fit into memory.
+
+use std::path::Path;
+
+use anyhow::Result;
+use sterna_report::{Integrity, Report};
+
+use super::{
+    input::{self, Input, Inputs},
+    manifest::ListedRun,
+};
+use crate::output::Output;
+
+/// A run with its headline numbers.
+pub struct Slim {
+    /// Its name.
+    pub name: String,
+    /// What was seen, without series; `None` where it left no report that can be read.
+    pub report: Option<Report>,
+    /// Why there is none.
+    pub without_report: String,
+}
+
+/// All runs that were meant, one after the other.
+///
+/// # Errors
+/// A report that was named cannot be read. One that a batch lists is told of, and has no report here.
+pub fn read_all(inputs: &Inputs, output: Output) -> Result<Vec<Slim>> {
+    match inputs {
+        Inputs::Reports(reports) => reports.iter().map(read_one).collect(),
+        Inputs::Batch(directory, listed) => {
+            let runs = listed.runs.iter().map(|run| {
+                let (report, without_report) = read_listed(directory, run, output);
+                let report = report.map(without_series);
+                Ok(Slim { name: run.long_name(), report, without_report })
+            });
+            runs.collect()
+        }
+    }
+}
+
+/// Whether memory was corrupt in one.
+pub fn any_corrupt(runs: &[Slim]) -> bool {
+    let mut reports = runs.iter().filter_map(|it| it.report.as_ref());
+    reports.any(|it| it.summary.integrity == Integrity::Corrupt)
+}
+
+/// The report of a listed run, or why there is none; one that is damaged does not keep the others from being shown.
+pub fn read_listed(from: &Path, run: &ListedRun, output: Output) -> (Option<Report>, String) {
+    let code = run.exit_code.map_or(String::new(), |it| format!(", exit code {it}"));
+    let Some(path) = &run.report else { return (None, format!("No report was left{code}")) };
+    match input::read(&from.join(path)) {
+        Ok(report) => (Some(report), String::new()),
+        Err(error) => {
+            output.warn(&format!("{error:#}"));
+            (None, format!("{error:#}{code}"))
+        }
+    }
+}
+
+/// Takes the series away.
+pub fn drop_series(report: &mut Report) {
+    report.timeline = Vec::new();
+    report.guest = Vec::new();
+    report.cpu = Vec::new();
+    report.events = Vec::new();
+    report.passes = Vec::new();
+}
+
+fn read_one(input: &Input) -> Result<Slim> {
+    let report = without_series(input::read(&input.path)?);
+    Ok(Slim { name: input.name.clone(), report: Some(report), without_report: String::new() })
+}
+
+fn without_series(mut report: Report) -> Report {
+    drop_series(&mut report);
+    report
+}

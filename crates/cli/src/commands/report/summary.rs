@@ -1,0 +1,41 @@
+//! Text: one report whole, of several a line for each.
+
+use anyhow::Result;
+use sterna_render::Style;
+use sterna_report::Integrity;
+
+use super::{
+    input::{self, Inputs},
+    place::{self, Place},
+};
+use crate::{args::ReportOptions, output::Output};
+
+/// Shows reports as text; says whether memory was corrupt in one.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+    let place = options.output.as_deref().map_or(Place::Stdout, Place::of);
+    let style = Style { colour: place == Place::Stdout && output.colour(), width: output.width() };
+    let reports = match inputs {
+        Inputs::Reports(reports) => reports.clone(),
+        Inputs::Batch(directory, listed) => input::of_batch(directory, listed),
+    };
+    let (mut text, mut corrupt) = (String::new(), false);
+    let width = reports.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
+    for it in &reports {
+        let report = input::read(&it.path)?;
+        corrupt |= report.summary.integrity == Integrity::Corrupt;
+        if reports.len() == 1 {
+            text.push_str(&sterna_render::text(&report, style));
+        } else {
+            let line = sterna_render::one_line(&report);
+            text.push_str(&format!("{:<width$}  {line}\n", it.name));
+        }
+    }
+    if let Inputs::Batch(_, listed) = inputs {
+        for run in listed.runs.iter().filter(|it| it.report.is_none()) {
+            let name = run.long_name();
+            text.push_str(&format!("{name:<width$}  No report was left\n"));
+        }
+    }
+    place::write(&place, &text, &reports, output)?;
+    Ok(corrupt)
+}

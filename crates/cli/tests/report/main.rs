@@ -1,0 +1,10 @@
+//! `sterna report`, as a user would start it, and its pages in a real browser.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+
+mod browser;
+mod budgets;
+mod forms;
+mod harness;
+mod hostile;
+mod pages;
+mod refusals;

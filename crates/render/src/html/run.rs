@@ -1,0 +1,125 @@
+//! The page of one run.
+
+use maud::{Markup, html};
+use sterna_report::{Report, Side};
+
+use super::{
+    Detail, Scripts, chart, facts,
+    figure::Chart,
+    labels::{self, ending},
+    shell::Shell,
+    tiles,
+};
+
+/// The page of one run. `ways` are links to other pages: a text, and a path as seen from this page.
+pub fn run(
+    report: &Report,
+    scripts: Scripts<'_>,
+    detail: Detail,
+    ways: &[(String, String)],
+) -> String {
+    let charts = charts(report, detail);
+    let title = labels::title(report);
+    let body = html! {
+        (head(report, &title))
+        (tiles::tiles(report))
+        (facts::warnings(report))
+        @if !charts.is_empty() {
+            section aria-labelledby="charts" {
+                div.charts-head {
+                    h2 #charts { "How it went" }
+                    (windows(report))
+                }
+                div.charts { @for chart in &charts { (chart.markup()) } }
+            }
+        }
+        @if !report.passes.is_empty() {
+            section aria-labelledby="passes" {
+                h2 #passes { "Passes" }
+                p.lead { "From one synchronisation of the dirty bitmap to the next, in pages of 4 KiB; what is sent while the guest stands is " em { "final" } "." }
+                (facts::passes(report).markup())
+                (left_out(report.passes.len()))
+            }
+        }
+        section aria-labelledby="scenario" {
+            h2 #scenario { "Scenario" }
+            (facts::scenario(report))
+        }
+        section aria-labelledby="machine" {
+            h2 #machine { "Engine and machine" }
+            (facts::machine(report).markup())
+        }
+        @if !report.events.is_empty() {
+            section aria-labelledby="events" {
+                h2 #events { "Events" }
+                (facts::events(report).markup())
+                (left_out(report.events.len()))
+            }
+        }
+        section aria-labelledby="words" {
+            h2 #words { "What the numbers mean" }
+            (facts::glossary())
+        }
+    };
+    let tool = labels::tool(report);
+    Shell { title: &title, scripts, ways, body, charts: &charts, tool: &tool }.page()
+}
+
+fn charts(report: &Report, detail: Detail) -> Vec<Chart> {
+    let charts = vec![
+        chart::guest(report, detail),
+        chart::memory(report, detail),
+        chart::rates(report, detail),
+        chart::latency_heat(report, detail),
+        chart::latency_tail(report),
+        chart::cpu(report, Side::Source, detail),
+        chart::cpu(report, Side::Destination, detail),
+        chart::probes(report),
+    ];
+    // A probe without an outage draws nothing and still has something to say.
+    charts.into_iter().filter(|it| !it.is_empty() || !it.rows.is_empty()).collect()
+}
+
+fn head(report: &Report, title: &str) -> Markup {
+    let ending = ending(report.summary.verdict, report.summary.integrity);
+    html! {
+        div class={ "head " (ending.class) } {
+            (ending.badge())
+            h1 { (title) }
+            @if let Some(reason) = &report.summary.verdict_reason { p.reason { (reason) } }
+            p.lead { (subtitle(report)) }
+        }
+    }
+}
+
+fn subtitle(report: &Report) -> String {
+    let setting = |table: &str, key: &str| crate::text::setting(report, table, key);
+    let mut words: Vec<String> = Vec::new();
+    words.extend(setting("guest", "vcpus").map(|it| format!("{it} vCPUs")));
+    words.extend(setting("guest", "memory").map(|it| format!("{it} of memory")));
+    words.extend(setting("workload", "rate").map(|it| format!("writing at {it}")));
+    words.extend(setting("migration", "max-bandwidth").map(|it| format!("at most {it}")));
+    words.extend(setting("link", "bandwidth").map(|it| format!("link of {it}")));
+    words.push(format!("engine {}", report.engine.name));
+    words.push(report.started_at.get(..16).unwrap_or_default().replace('T', " "));
+    words.retain(|it| !it.is_empty());
+    words.join(" · ")
+}
+
+/// Buttons by which all charts over time show the same stretch.
+fn windows(report: &Report) -> Markup {
+    let switchover = chart::switchover(report);
+    html! {
+        div.windows role="group" aria-label="Time shown in the charts" data-windows hidden {
+            button type="button" data-window="all" aria-pressed="true" { "Whole run" }
+            @if let Some((from, to)) = switchover {
+                @let margin = (4.0 * (to - from)).max(0.25);
+                button type="button" aria-pressed="false" data-window="switchover" data-from=(from - margin) data-to=(to + margin) { "Switchover" }
+            }
+        }
+    }
+}
+
+fn left_out(rows: usize) -> Markup {
+    html! { @if let Some(words) = facts::left_out(rows) { p.aside { (words) } } }
+}

@@ -1,0 +1,162 @@
+//! Reports as Markdown, short enough for a comment below a change.
+
+use std::fmt::Write as _;
+
+use sterna_report::{Report, Verdict};
+use sterna_units::{human_bits_per_second, human_bytes};
+
+use crate::{
+    html::{Named, title},
+    number::{or_dash, seconds, three_digits},
+    text::one_line,
+};
+
+/// The most warnings of a run that are shown.
+const MOST_WARNINGS: usize = 10;
+
+/// A table of the runs, then what is to be known about each that did not just complete.
+pub fn markdown(runs: &[Named<'_>]) -> String {
+    let mut out = String::new();
+    match runs {
+        [one] => single(&mut out, one.report),
+        several => table(&mut out, several),
+    }
+    for run in runs {
+        warnings(&mut out, run, runs.len() > 1);
+    }
+    out
+}
+
+fn single(out: &mut String, report: &Report) {
+    let _ = writeln!(out, "### {} {}\n", sign(report), escape(&title(report)));
+    let _ = writeln!(out, "{}\n", escape(&one_line(report)));
+    if let Some(reason) = &report.summary.verdict_reason {
+        let _ = writeln!(out, "{}\n", escape(reason));
+    }
+    let _ = writeln!(out, "| | |\n|---|---:|");
+    for (name, value) in rows(report) {
+        let _ = writeln!(out, "| {name} | {} |", escape(&value));
+    }
+    out.push('\n');
+}
+
+fn rows(report: &Report) -> Vec<(&'static str, String)> {
+    let summary = &report.summary;
+    vec![
+        ("Verdict", summary.verdict.to_string()),
+        ("Memory", summary.integrity.to_string()),
+        ("Total time", or_dash(summary.total_time_seconds, seconds)),
+        ("Downtime", or_dash(summary.downtime_seconds, seconds)),
+        ("Blackout", or_dash(summary.blackout_seconds, seconds)),
+        ("Lost work", lost_work(report)),
+        ("On the wire", wire(report)),
+        (
+            "Bandwidth, mean",
+            or_dash(summary.bandwidth_mean_bytes_per_second, human_bits_per_second),
+        ),
+        ("Passes", summary.passes.to_string()),
+        ("Engine", report.engine.name.clone()),
+    ]
+}
+
+fn table(out: &mut String, runs: &[Named<'_>]) {
+    let _ = writeln!(
+        out,
+        "| run | verdict | memory | total time | downtime | blackout | lost work | on the wire | passes |"
+    );
+    let _ = writeln!(out, "|---|---|---|---:|---:|---:|---:|---:|---:|");
+    for run in runs {
+        let summary = &run.report.summary;
+        let _ = writeln!(
+            out,
+            "| {} | {} {} | {} | {} | {} | {} | {} | {} | {} |",
+            escape(run.name),
+            sign(run.report),
+            summary.verdict,
+            summary.integrity,
+            or_dash(summary.total_time_seconds, seconds),
+            or_dash(summary.downtime_seconds, seconds),
+            or_dash(summary.blackout_seconds, seconds),
+            lost_work(run.report),
+            or_dash(summary.wire_bytes.map(|it| it as f64), human_bytes),
+            summary.passes,
+        );
+    }
+    out.push('\n');
+    for run in runs.iter().filter(|it| it.report.summary.verdict != Verdict::Completed) {
+        if let Some(reason) = &run.report.summary.verdict_reason {
+            let _ = writeln!(out, "- {}: {}", escape(run.name), escape(reason));
+        }
+    }
+}
+
+fn warnings(out: &mut String, run: &Named<'_>, with_name: bool) {
+    let warnings = &run.report.warnings;
+    if warnings.is_empty() {
+        return;
+    }
+    let name = if with_name { format!(" of {}", escape(run.name)) } else { String::new() };
+    let count = crate::number::count(warnings.len() as u64, "warning", "warnings");
+    let _ = writeln!(out, "\n<details><summary>{count}{name}</summary>\n");
+    for warning in warnings.iter().take(MOST_WARNINGS) {
+        let _ = writeln!(out, "- {} ({})", escape(&warning.text), escape(&warning.code));
+    }
+    if warnings.len() > MOST_WARNINGS {
+        let _ = writeln!(out, "- and {} more", warnings.len() - MOST_WARNINGS);
+    }
+    let _ = writeln!(out, "\n</details>");
+}
+
+fn sign(report: &Report) -> &'static str {
+    crate::html::ending(report.summary.verdict, report.summary.integrity).sign
+}
+
+fn lost_work(report: &Report) -> String {
+    let at_least = if report.summary.lost_work_lower_bound == Some(true) { "≥ " } else { "" };
+    or_dash(report.summary.lost_work_seconds, |it| format!("{at_least}{}", seconds(it)))
+}
+
+fn wire(report: &Report) -> String {
+    let times = report.summary.amplification.map(|it| format!(" ({} × memory)", three_digits(it)));
+    let bytes = or_dash(report.summary.wire_bytes.map(|it| it as f64), human_bytes);
+    format!("{bytes}{}", times.unwrap_or_default())
+}
+
+/// A text that stays a text: no markup, no element, no mention, and on one line.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '!' | '$' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '@' => out.push_str("&#64;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_stay_texts() {
+        let table = [
+            ("a|b", r"a\|b"),
+            ("<img src=x>", "&lt;img src=x&gt;"),
+            ("@everyone\n# big", r"&#64;everyone \# big"),
+            ("[a](javascript:b)", r"\[a\](javascript:b)"),
+            ("5 % of 2 s", "5 % of 2 s"),
+        ];
+        for (given, expected) in table {
+            assert_eq!(escape(given), expected);
+        }
+    }
+}
