@@ -51,5 +51,5 @@ impl Detail {
     /// For a page that stands alone.
     pub const FULL: Detail = Detail { points_per_chart: 24_000, table_rows: 40 };
     /// For one page of many, which together shall stay small.
-    pub const BATCH: Detail = Detail { points_per_chart: 1_500, table_rows: 20 };
+    pub const BATCH: Detail = Detail { points_per_chart: 900, table_rows: 16 };
 }

@@ -105,7 +105,8 @@
     return texts;
   };
 
-  const margins = () => ({ l: 58, r: hasRight ? 54 : 14, t: 38, b: 44 });
+  const hasMarks = times.some((it) => it.marks.length);
+  const margins = () => ({ l: 58, r: hasRight ? 54 : 14, t: hasMarks ? 38 : 12, b: 44 });
   const inner = (plot) => Math.max(80, plot.clientWidth - margins().l - margins().r);
 
   const layout = (chart, plot, marksShown) => {
