@@ -8,8 +8,9 @@ use std::{
 };
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::{Report, SCHEMA_NAME, SCHEMA_VERSION};
+use crate::{Report, SCHEMA_NAME, SCHEMA_VERSION, Summary};
 
 /// Why a text is not a report that this version can read.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,16 @@ pub enum ReadError {
     TooOld {
         /// The version of the report.
         found: String,
+    },
+    /// A number of the summary stands under another unit than the schema's.
+    #[error(
+        "The report's `summary.{found}` has another unit than the schema's `{expected}`; convert it and name it so"
+    )]
+    OtherUnit {
+        /// The field's name in the report.
+        found: String,
+        /// The name that the schema has for it.
+        expected: String,
     },
     /// The header is right, but a field is missing or has another type.
     #[error("The report does not have the shape of its schema version {version}")]
@@ -89,6 +100,7 @@ impl Report {
     pub fn read(text: &str) -> Result<Report, ReadError> {
         let header: Header = serde_json::from_str(text).map_err(ReadError::NotAReport)?;
         header.check()?;
+        header.check_units()?;
         serde_json::from_str(text)
             .map_err(|source| ReadError::Shape { version: header.schema_version, source })
     }
@@ -116,6 +128,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 struct Header {
     schema: String,
     schema_version: String,
+    #[serde(default)]
+    summary: Option<Names>,
+}
+
+/// The names of an object's fields; what is no object has none, and is refused later with its place.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Names, D::Error> {
+        let value = Value::deserialize(from)?;
+        Ok(Names(value.as_object().map_or(Vec::new(), |it| it.keys().cloned().collect())))
+    }
 }
 
 impl Header {
@@ -133,6 +157,53 @@ impl Header {
             _ => Ok(()),
         }
     }
+}
+
+impl Header {
+    /// A field that is absent is unknown, so `downtime_ms` in place of `downtime_seconds` would be lost without a word.
+    fn check_units(&self) -> Result<(), ReadError> {
+        let Some(Names(names)) = &self.summary else { return Ok(()) };
+        let known = serde_json::to_value(Summary::default()).unwrap_or_default();
+        let known: Vec<&String> = known.as_object().into_iter().flatten().map(|it| it.0).collect();
+        for found in names.iter().filter(|it| !known.contains(it)) {
+            let Some(stem) = stem(found) else { continue };
+            let same = |it: &&&String| crate::file::stem(it) == Some(stem) && !names.contains(it);
+            if let Some(expected) = known.iter().find(same) {
+                let (found, expected) = (found.clone(), (*expected).clone());
+                return Err(ReadError::OtherUnit { found, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of a quantity without its unit; `None` where no unit is known in it.
+fn stem(name: &str) -> Option<&str> {
+    const UNITS: [&str; 22] = [
+        "_bytes_per_second",
+        "_bits_per_second",
+        "_pages_per_second",
+        "_mbit_per_second",
+        "_mib_per_second",
+        "_mb_per_second",
+        "_mbps",
+        "_gbps",
+        "_seconds",
+        "_secs",
+        "_sec",
+        "_s",
+        "_milliseconds",
+        "_ms",
+        "_us",
+        "_ns",
+        "_bytes",
+        "_kib",
+        "_mib",
+        "_gib",
+        "_mb",
+        "_kb",
+    ];
+    UNITS.iter().find_map(|unit| name.strip_suffix(unit))
 }
 
 fn major_of_this_version() -> u64 {

@@ -171,6 +171,22 @@ fn several_reports_lie_over_each_other() {
     assert_eq!(names, json!(["a", "b"]));
 }
 
+#[test]
+fn results_of_guestperf_become_pages_too() {
+    let Some(mut browser) = Browser::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["guestperf-2016", "guestperf-7.2", "guestperf-10.0"] {
+        let input = format!("{}/../report/tests/data/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let page = directory.path().join(format!("{name}.html"));
+        report(&["html", &input, "-o", page.to_str().unwrap()]);
+        browser.open(&page, View::NIGHT);
+        check_quiet(&mut browser, directory.path());
+        check_accessible(&mut browser, name);
+        let drawn = browser.value("document.querySelectorAll('#memory .plot svg .trace').length");
+        assert!(drawn.as_u64() > Some(0), "{name}: {drawn}");
+    }
+}
+
 /// The check must find what it looks for, or it would find nothing anywhere.
 #[test]
 fn the_check_for_accessibility_finds_what_is_wrong() {

@@ -15,9 +15,13 @@ fn a_bad_report_is_refused_with_the_reason() {
     newer["schema_version"] = json!("9.0");
     let mut odd = rich_report(10);
     odd["summary"]["downtime_seconds"] = json!("20 ms");
+    let mut mixed = rich_report(10);
+    let downtime = mixed["summary"].as_object_mut().unwrap().remove("downtime_seconds").unwrap();
+    mixed["summary"]["downtime_ms"] = downtime;
     let table = [
-        ("truncated", whole[..whole.len() / 2].to_owned(), "EOF"),
-        ("empty", String::new(), "EOF"),
+        ("mixed", mixed.to_string(), "downtime_seconds"),
+        ("truncated", whole[..whole.len() / 2].to_owned(), "not whole"),
+        ("empty", String::new(), "it is empty"),
         (
             "other",
             r#"{"schema":"sterna-doctor","schema_version":"1.0"}"#.to_owned(),
@@ -25,8 +29,8 @@ fn a_bad_report_is_refused_with_the_reason() {
         ),
         ("newer", newer.to_string(), "newer version"),
         ("odd", odd.to_string(), "20 ms"),
-        ("list", "[1,2,3]".to_owned(), "not a report"),
-        ("deep", "[".repeat(100_000), "recursion"),
+        ("list", "[1,2,3]".to_owned(), "no result that can be read"),
+        ("deep", "{\"a\":".repeat(100_000), "recursion"),
     ];
     for (name, text, why) in table {
         let path = directory.path().join(format!("{name}.json"));
@@ -39,7 +43,7 @@ fn a_bad_report_is_refused_with_the_reason() {
     }
     let binary = directory.path().join("binary.json");
     fs::write(&binary, [0xff, 0xfe, 0, 1]).unwrap();
-    assert!(refused(&["html", binary.to_str().unwrap()], 2).contains("not text"));
+    assert!(refused(&["html", binary.to_str().unwrap()], 2).contains("no result that can be read"));
     let nowhere = directory.path().join("nowhere.json");
     assert!(refused(&["html", nowhere.to_str().unwrap()], 2).contains("No such file"));
 }

@@ -162,7 +162,7 @@ fn grid(runs: &[&BatchRun], engine: &str, number: usize) -> Markup {
                 }
             }
             div.scroll.grid role="region" tabindex="0" aria-label={ "Techniques on the engine " (engine) } {
-                table id=(id) data-sortable {
+                table id=(id) data-sortable style={ "--columns:" (points.len()) } {
                     caption.unseen { "How each run ended, by technique and by point" }
                     thead { tr {
                         th scope="col" { "variant" }

@@ -60,7 +60,9 @@ impl Shell<'_> {
                     }
                     main #main tabindex="-1" { (self.body) }
                     footer.foot {
-                        p { "Written by " (self.tool) ". This page loads nothing from anywhere." }
+                        p { "Written by " (self.tool) ". This page loads nothing from anywhere."
+                            @if has_charts { " Of series with very many points the lowest and the highest of each stretch are drawn; the report has all." }
+                        }
                     }
                     @if has_charts {
                         script #numbers type="application/json" { (PreEscaped(script::json_for_page(&numbers))) }

@@ -6,13 +6,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use sterna_report::Report;
+use sterna_report::{
+    Report,
+    readers::{self, MOST_BYTES},
+};
 
 use super::manifest::{self, Listed};
 use crate::usage;
-
-/// A report of hours has some ten MiB; what is far larger is something else, and would fill memory.
-const LARGEST_BYTES: u64 = 256 << 20;
 
 /// What stands for stdin and stdout.
 pub const DASH: &str = "-";
@@ -56,38 +56,34 @@ pub fn of_batch(directory: &Path, listed: &Listed) -> Vec<Input> {
         .collect()
 }
 
-/// Reads one report.
+/// Reads one report, of ours or of another program.
 pub fn read(path: &Path) -> Result<Report> {
-    let text = text(path)?;
-    let refuse = |error: sterna_report::ReadError| {
-        usage(anyhow::Error::new(error).context(format!("{} cannot be read", path.display())))
+    let found = match path == Path::new(DASH) {
+        true => readers::read_any_bytes(Path::new("stdin"), &stdin()?),
+        false => readers::read_any(path),
     };
-    Report::read(&text).map_err(refuse)
+    found.map(|it| it.report).map_err(usage)
 }
 
-/// A text file that is not too large.
-pub fn text(path: &Path) -> Result<String> {
-    let refuse = |why: String| usage(anyhow!("{} cannot be read: {why}", path.display()));
-    let too_large =
-        || refuse(format!("It is larger than {} MiB, which no report is", LARGEST_BYTES >> 20));
+fn stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let limit = LARGEST_BYTES + 1;
-    let outcome = if path == Path::new(DASH) {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-        // Before anything is read: the kernel knows how large it is.
-        if file.metadata().is_ok_and(|it| it.len() > LARGEST_BYTES) {
-            return Err(too_large());
-        }
-        file.take(limit).read_to_end(&mut bytes)
-    };
-    outcome.map_err(|error| refuse(error.to_string()))?;
-    if bytes.len() as u64 > LARGEST_BYTES {
-        return Err(too_large());
+    let refuse = |why: String| usage(anyhow!("stdin cannot be read: {why}"));
+    let read = std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| refuse(error.to_string()))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(refuse(format!("It is larger than {} MiB", MOST_BYTES >> 20)));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| refuse(format!("It is not text ({})", error.utf8_error())))
+    Ok(bytes)
+}
+
+/// The text of a manifest that is not too large.
+fn text(path: &Path) -> Result<String> {
+    let refuse = |why: String| usage(anyhow!("{} cannot be read: {why}", path.display()));
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let mut text = String::new();
+    let read = file.take(MOST_BYTES).read_to_string(&mut text);
+    read.map_err(|error| refuse(error.to_string()))?;
+    Ok(text)
 }
 
 fn batch_in(directory: &Path) -> Result<Option<Listed>> {

@@ -249,5 +249,7 @@
   });
 
   charts.forEach(begin);
+  // plotly measures texts in a drawing of its own, far outside of the page.
+  document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");
   document.documentElement.dataset.drawn = String(charts.length);
 })();
