@@ -46,11 +46,15 @@
 
   for (const it of all("table")) {
     if (!it.querySelector("th[scope]")) found.push(`no headings in a table: ${outline(it)}`);
+    for (const th of it.querySelectorAll("th")) if (!th.textContent.trim()) found.push(`empty heading: ${outline(it)}`);
     if (!it.caption) found.push(`no caption: ${outline(it)}`);
   }
   for (const it of all("figure.chart")) {
     if (!it.querySelector("table") && !it.querySelector("figcaption").textContent.trim()) found.push(`no text for a chart: ${it.id}`);
   }
+  const landmarks = all("section[aria-labelledby], [role=region], nav, figure[aria-labelledby]").map((it) =>
+    it.getAttribute("aria-label") || (document.getElementById(it.getAttribute("aria-labelledby")) || it).textContent.trim());
+  for (const name of landmarks) if (landmarks.indexOf(name) !== landmarks.lastIndexOf(name)) found.push(`two landmarks of one name: ${name}`);
   for (const it of all("*")) {
     const scrolls = it.scrollWidth > it.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(it).overflowX);
     if (scrolls && isSeen(it) && it.tabIndex < 0) found.push(`scrolls, but not with the keyboard: ${outline(it)}`);

@@ -161,7 +161,7 @@ fn grid(runs: &[&BatchRun], engine: &str, number: usize) -> Markup {
                     button type="button" data-kind=(kind.id) aria-pressed=(index == 0) { (kind.name) }
                 }
             }
-            div.scroll.grid role="region" tabindex="0" aria-label={ "Techniques on the engine " (engine) } {
+            div.scroll.grid role="region" tabindex="0" aria-label={ "Grid of the engine " (engine) } {
                 table id=(id) data-sortable style={ "--columns:" (points.len()) } {
                     caption.unseen { "How each run ended, by technique and by point" }
                     thead { tr {

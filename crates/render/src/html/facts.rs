@@ -82,7 +82,7 @@ pub fn passes(report: &Report) -> Table {
 
 /// What happened, in order.
 pub fn events(report: &Report) -> Table {
-    let mut table = Table::new("Events", &["at, s", "who", "what", ""]);
+    let mut table = Table::new("Events", &["at, s", "who", "what", "in words"]);
     for event in report.events.iter().take(MOST_ROWS) {
         let who = serde_json::to_value(event.side).ok();
         let who = who.and_then(|it| it.as_str().map(str::to_owned)).unwrap_or_default();
@@ -137,7 +137,7 @@ fn flatten(
 
 /// By what and where it was run.
 pub fn machine(report: &Report) -> Table {
-    let mut table = Table::new("Engine and machine", &["", ""]);
+    let mut table = Table::new("Engine and machine", &["what", "value"]);
     let engine = &report.engine;
     let peers = &engine.peer_versions;
     let tracker = engine.tracker.as_ref().map(|it| it.as_str().to_owned());

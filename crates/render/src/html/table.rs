@@ -9,7 +9,7 @@ use crate::number::DASH;
 pub struct Table {
     /// What it shows, for those who hear it; not shown.
     pub caption: String,
-    /// The headings; a heading that is empty stands above the names of the rows.
+    /// The headings, none of them empty.
     pub columns: Vec<String>,
     /// The rows; the first cell names its row.
     pub rows: Vec<Vec<Cell>>,
@@ -104,7 +104,7 @@ impl Table {
     /// Can be scrolled by itself, also with the keyboard, so that the page stays as wide as its window.
     pub(super) fn markup(&self) -> Markup {
         html! {
-            div.scroll role="region" tabindex="0" aria-label=(self.caption) {
+            div.scroll role="region" tabindex="0" aria-label={ "Table: " (self.caption) } {
                 table data-sortable[self.sortable] {
                     caption.unseen { (self.caption) }
                     thead { tr {

@@ -74,8 +74,10 @@ pub fn latency_tail(report: &Report) -> Chart {
     chart.across_log = true;
     chart.height = 260;
     chart.half = true;
-    chart.table =
-        Table::new("How long writes took", &["", "writes timed", "p50", "p99", "p99.9", "longest"]);
+    chart.table = Table::new(
+        "How long writes took",
+        &["when", "writes timed", "p50", "p99", "p99.9", "longest"],
+    );
     let times = report.summary.write_latency;
     for (name, times, colour) in
         [("baseline", times.baseline, 2), ("during migration", times.during, 1)]
