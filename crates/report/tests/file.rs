@@ -60,6 +60,24 @@ fn other_documents_are_refused_in_clear_words() {
 }
 
 #[test]
+fn a_number_in_another_unit_is_refused_and_not_lost() {
+    let mut mixed: Value = serde_json::from_str(COMPLETED).unwrap();
+    let summary = mixed["summary"].as_object_mut().unwrap();
+    let downtime = summary.remove("downtime_seconds").unwrap();
+    summary.insert("downtime_ms".to_owned(), downtime);
+    let error = Report::read(&mixed.to_string()).unwrap_err().to_string();
+    assert!(
+        error.contains("`summary.downtime_ms`") && error.contains("`downtime_seconds`"),
+        "{error}"
+    );
+
+    // Beside the schema's own field it is an addition, as later minor versions make them.
+    let mut later: Value = serde_json::from_str(COMPLETED).unwrap();
+    later["summary"]["downtime_ns"] = json!(5);
+    assert!(Report::read(&later.to_string()).is_ok());
+}
+
+#[test]
 fn a_future_major_is_told_apart_from_a_broken_report() {
     let mut future: Value = serde_json::from_str(COMPLETED).unwrap();
     future["schema_version"] = json!("2.0");

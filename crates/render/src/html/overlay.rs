@@ -5,13 +5,16 @@ use sterna_report::Report;
 
 use super::{
     Detail, Named, Scripts,
-    chart::{Scale, guest_total, thin, wire_rate},
-    figure::{Axis, Chart, Series, Shape},
+    chart::{Scale, guest_total, switchover, thin, wire_rate},
+    figure::{Axis, Chart, Mark, MarkKind, Series, Shape},
     labels::{self, ending},
     shell::Shell,
     table::{Cell, Table, Tone},
 };
 use crate::number::seconds;
+
+/// The stops of more runs than these would hide their lines.
+const MARKED_RUNS: usize = 8;
 
 /// What stands on a page with several runs.
 pub struct Overlay<'a> {
@@ -208,8 +211,18 @@ fn chart(kind: &Kind, overlay: &Overlay<'_>) -> Chart {
             });
         }
     }
+    if overlay.runs.len() <= MARKED_RUNS {
+        chart.marks = overlay.runs.iter().filter_map(stop).collect();
+    }
     chart.table = extremes(kind, &chart);
     chart
+}
+
+/// When the guest stood in a run.
+fn stop(run: &Named<'_>) -> Option<Mark> {
+    let (from, to) = switchover(run.report)?;
+    let text = format!("{} stopped", run.name);
+    Some(Mark { kind: MarkKind::Switchover, from, to: Some(to), text })
 }
 
 /// Guests of different speed are compared with themselves, where each has a baseline.

@@ -105,9 +105,8 @@
     return texts;
   };
 
-  const hasMarks = times.some((it) => it.marks.length);
-  const margins = () => ({ l: 58, r: hasRight ? 54 : 14, t: hasMarks ? 38 : 12, b: 44 });
-  const inner = (plot) => Math.max(80, plot.clientWidth - margins().l - margins().r);
+  const margins = (chart) => ({ l: 58, r: hasRight ? 54 : 14, t: chart.time && chart.marks.length ? 38 : 12, b: 44 });
+  const inner = (plot) => Math.max(80, plot.clientWidth - 58 - (hasRight ? 54 : 14));
 
   const layout = (chart, plot, marksShown) => {
     const grid = { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), tickcolor: css("--line"), tickfont: { color: css("--soft") } };
@@ -119,7 +118,7 @@
     });
     const rows = chart.rows.length ? { tickmode: "array", tickvals: chart.rows.map((_, i) => i), ticktext: chart.rows.map(plain), range: [-0.6, chart.rows.length - 0.4], automargin: true } : {};
     return {
-      height: plot.clientHeight, margin: margins(), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+      height: plot.clientHeight, margin: margins(chart), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("--text") },
       hovermode: chart.time && !chart.rows.length ? "x unified" : "closest",
       hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--line"), font: { color: css("--text"), size: 13 }, namelength: 40 },
