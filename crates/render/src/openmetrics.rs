@@ -153,7 +153,8 @@ fn head(out: &mut String, name: &str, kind: &str, unit: &str, help: &str) {
     if !unit.is_empty() {
         let _ = writeln!(out, "# UNIT sterna_{name} {unit}");
     }
-    let _ = writeln!(out, "# HELP sterna_{name} {}", escape(help));
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(out, "# HELP sterna_{name} {}", escape(&help));
 }
 
 /// For values of labels and for help: both know these three escapes.
