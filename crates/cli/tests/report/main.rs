@@ -1,5 +1,6 @@
 //! `sterna report`, as a user would start it, and its pages in a real browser.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why, also in its helpers")]
 
 mod browser;
 mod budgets;

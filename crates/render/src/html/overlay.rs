@@ -145,7 +145,7 @@ const KINDS: [Kind; 4] = [
         title: "What the guests got done",
         caption: "Page writes per second as a share of each run's own baseline, or in pages where one has none.",
         shape: Shape::Backwards,
-        points: |report| guest_total(report),
+        points: guest_total,
         scale: Scale::pages_per_second,
     },
     Kind {
@@ -164,7 +164,7 @@ const KINDS: [Kind; 4] = [
         title: "What went over the wire",
         caption: "Bytes given to the network, in windows of at least 100 ms.",
         shape: Shape::Backwards,
-        points: |report| wire_rate(report),
+        points: wire_rate,
         scale: Scale::bytes_per_second,
     },
     Kind {
