@@ -137,7 +137,16 @@ mod tests {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
         assert_eq!(
             packages(&tools),
-            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "etcd-server", "strace", "chromium"]
+            [
+                "iproute2",
+                "nftables",
+                "qemu-system-x86",
+                "jq",
+                "iperf3",
+                "etcd-server",
+                "strace",
+                "chromium"
+            ]
         );
     }
 }
