@@ -12,6 +12,8 @@ use sterna_sys::process;
 /// No run of a bench or a soak takes longer, unless it hangs.
 const LONGEST: Duration = Duration::from_secs(180);
 
+const TEMPORARY: &str = "tmp";
+
 /// Starts flights of one binary, and keeps their reports apart.
 pub struct Flights {
     sterna: PathBuf,
@@ -30,7 +32,14 @@ impl Flights {
     /// Flights of the program `sterna`.
     pub fn of(sterna: PathBuf) -> Result<Flights> {
         let folder = tempfile::Builder::new().prefix("xtask-").tempdir();
-        Ok(Flights { sterna, folder: folder.context("Cannot create a temporary folder")? })
+        let folder = folder.context("Cannot create a temporary folder")?;
+        std::fs::create_dir(folder.path().join(TEMPORARY))?;
+        Ok(Flights { sterna, folder })
+    }
+
+    /// Where flights make their temporary files, and nobody else does.
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.path().join(TEMPORARY)
     }
 
     /// `sterna run` with these flags, to its end.
@@ -45,6 +54,7 @@ impl Flights {
                 command.env_remove(name);
             }
         }
+        command.env("TMPDIR", self.temporary());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         process::die_with_parent(&mut command);
         let mut child =

@@ -69,7 +69,7 @@ fn fly(flights: &Flights, program: &Path, more: &[&str], expected: Option<i32>) 
         let summary = &report.summary;
         bail!("{flags:?}: exit code {exit_code:?}, {} {}", summary.verdict, summary.integrity);
     }
-    let left = leftovers()?;
+    let left = leftovers(flights)?;
     ensure!(left.is_empty(), "These are left: {left:?}");
     Ok(report)
 }

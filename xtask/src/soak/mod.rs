@@ -6,7 +6,7 @@ mod probe;
 mod recovery;
 mod techniques;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -88,7 +88,7 @@ fn migrations(flights: &Flights, first_seed: u64, count: u32) -> Result<ExitCode
         println!("seed {seed}: {} {}, {}", summary.verdict, summary.integrity, chosen.join(" "));
         ensure!(exit_code == Some(0), "seed {seed}: exit code {exit_code:?}");
         ensure!(summary.integrity == Integrity::Verified, "seed {seed}: {}", summary.integrity);
-        let left = leftovers()?;
+        let left = leftovers(flights)?;
         ensure!(left.is_empty(), "seed {seed}: these are left: {left:?}");
     }
     println!("{count} migrations verified, nothing left behind");
@@ -146,7 +146,7 @@ fn random_flags(seed: u64) -> Vec<String> {
 }
 
 /// Hosts and directories of ours that no run is using any more.
-fn leftovers() -> Result<Vec<String>> {
+fn leftovers(flights: &Flights) -> Result<Vec<String>> {
     let own = std::process::id().to_string();
     let mut left = Vec::new();
     for process in std::fs::read_dir("/proc")?.flatten() {
@@ -156,14 +156,11 @@ fn leftovers() -> Result<Vec<String>> {
             left.push(format!("process {}", process.file_name().display()));
         }
     }
-    for place in ["/dev/shm", "/tmp"] {
-        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("sterna-") {
-                left.push(format!("{place}/{name}"));
-            }
-        }
-    }
+    let entries = |place: &Path| std::fs::read_dir(place).into_iter().flatten().flatten();
+    left.extend(entries(&flights.temporary()).map(|it| it.path().display().to_string()));
+    let shared = entries(Path::new("/dev/shm"));
+    let ours = shared.filter(|it| it.file_name().to_string_lossy().starts_with("sterna-"));
+    left.extend(ours.map(|it| it.path().display().to_string()));
     Ok(left)
 }
 

@@ -31,7 +31,7 @@ pub fn run(flights: &Flights, first_seed: u64, count: u32) -> Result<()> {
         ensure!(has_completed, "seed {seed}: {}: {reason}", summary.verdict);
         ensure!(summary.integrity == Integrity::Verified, "seed {seed}: {}", summary.integrity);
         ensure!(exit_code == Some(0), "seed {seed}: exit code {exit_code:?}");
-        let left = leftovers()?;
+        let left = leftovers(flights)?;
         ensure!(left.is_empty(), "seed {seed}: these are left: {left:?}");
         recoveries += made_anew;
         again += sent_again;

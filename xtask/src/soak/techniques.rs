@@ -21,6 +21,7 @@ const STREAMS: &[&str] = &[
     "--xbzrle-cache=25%",
     "--xbzrle-cache=100%",
     "--zero-page=off",
+    "--fleet-guests=2 --link-bandwidth=1Gbit/s",
 ];
 
 /// How a hard migration is brought to its end.
@@ -66,7 +67,7 @@ pub fn run(flights: &Flights, first_seed: u64, count: u32) -> Result<()> {
             let reason = summary.verdict_reason.as_deref().unwrap_or("no reason");
             bail!("seed {seed}: {error}; {reason}");
         }
-        let left = leftovers()?;
+        let left = leftovers(flights)?;
         ensure!(left.is_empty(), "seed {seed}: these are left: {left:?}");
         *outcomes.entry(summary.verdict.to_string()).or_default() += 1;
     }

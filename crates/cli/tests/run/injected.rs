@@ -100,6 +100,15 @@ fn a_destination_that_hangs_does_not_keep_the_guest() {
 }
 
 #[test]
+fn a_source_that_hangs_does_not_keep_a_limit_from_ending_the_run() {
+    let limit = ["--max-time", "500ms", "--limits-then", "pause"];
+    let hangs = ["--faults", "at-pass=2,action=stall", "--rate", "unlimited"];
+    let outcome = Run::small(&[&SLOW[..2], &limit, &hangs].concat()).outcome();
+    outcome.assert_ended(3, "failed", "verified");
+    outcome.assert_reason_has("although the guest was to be stopped");
+}
+
+#[test]
 fn nor_does_one_with_parallel_connections() {
     hangs_while_the_guest_stands_still(&["--multifd-channels", "2"]);
 }

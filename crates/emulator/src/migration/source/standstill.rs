@@ -76,7 +76,7 @@ impl Watched {
         while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             let mut now = self.connections.marks();
             now.push(self.pacer.sent_bytes());
-            if now != marks || self.progress.phase() != Phase::Switchover {
+            if now != marks || !self.is_urgent() {
                 (marks, moved_at) = (now, Instant::now());
                 continue;
             }
@@ -87,11 +87,22 @@ impl Watched {
         }
     }
 
+    /// Whether the guest stands still, or shall and does not: a side that hangs keeps even an order to stop from being obeyed.
+    fn is_urgent(&self) -> bool {
+        match self.progress.phase() {
+            Phase::Switchover => true,
+            Phase::Active => self.gate.wants_pause() || self.gate.wants_postcopy(),
+            _ => false,
+        }
+    }
+
     fn give_up(&self, patience: Duration) {
-        let text = format!(
-            "The destination has taken nothing for {:.1} s while the guest stood still",
-            patience.as_secs_f64()
-        );
+        let why = match self.progress.phase() {
+            Phase::Active => "although the guest was to be stopped",
+            _ => "while the guest stood still",
+        };
+        let text =
+            format!("The destination has taken nothing for {:.1} s {why}", patience.as_secs_f64());
         if self.gate.give_up(text) {
             self.connections.cut();
         }
