@@ -17,7 +17,7 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 9] = [
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
     Tool { program: "nft", debian_package: "nftables", used_for: "loss on one way" },
@@ -32,6 +32,11 @@ const TOOLS: [Tool; 8] = [
         program: "etcd",
         debian_package: "etcd-server",
         used_for: "a real Kubernetes API server",
+    },
+    Tool {
+        program: "sockperf",
+        debian_package: "sockperf",
+        used_for: "a figure beside benchmarks",
     },
     Tool { program: "strace", debian_package: "strace", used_for: "calls of a hot loop" },
 ];
@@ -136,7 +141,16 @@ mod tests {
         let tools: Vec<&Tool> = TOOLS.iter().collect();
         assert_eq!(
             packages(&tools),
-            ["iproute2", "nftables", "qemu-system-x86", "jq", "iperf3", "etcd-server", "strace"]
+            [
+                "iproute2",
+                "nftables",
+                "qemu-system-x86",
+                "jq",
+                "iperf3",
+                "etcd-server",
+                "sockperf",
+                "strace"
+            ]
         );
     }
 }

@@ -10,6 +10,7 @@ mod machines;
 mod probe;
 mod qemu;
 mod run;
+mod stream;
 
 use std::ffi::OsString;
 #[cfg(feature = "kubevirt")]
@@ -29,6 +30,7 @@ pub use probe::{
     ProbeTelling,
 };
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
+pub use stream::{ClientCommand, ServeCommand, StreamCommand, dirty_text};
 
 use sterna_report::Document;
 
@@ -56,6 +58,8 @@ pub enum Action {
     Dirty(Box<DirtyOptions>),
     /// Look at a machine from outside.
     Probe(Box<ProbeCommand>),
+    /// Try a link.
+    Stream(StreamCommand),
     /// Be one side of a migration.
     Host(HostCommand),
     /// Make certificates.
@@ -150,6 +154,7 @@ fn tree() -> Command {
         .subcommand(batch::suites_command())
         .subcommand(dirty::command())
         .subcommand(probe::command())
+        .subcommand(stream::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
@@ -170,7 +175,7 @@ fn tree() -> Command {
                 Arg::new("document")
                     .required(true)
                     .value_parser(Document::ALL.map(Document::as_str))
-                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, or each line of its --format ndjson"),
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, each line of its --format ndjson, the report of `sterna stream`, or each line of its --json-stream"),
             ),
         )
         .subcommand(
@@ -204,6 +209,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("probe", matches)) => Action::Probe(Box::new(probe::options(matches))),
+        Some(("stream", matches)) => Action::Stream(stream::options(matches)),
         Some(("host", matches)) => Action::Host(host::options(matches)),
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,

@@ -16,6 +16,7 @@ mod probe;
 mod repeat;
 mod run;
 mod schema;
+mod stream;
 mod suites;
 
 use std::fs::OpenOptions;
@@ -38,6 +39,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Probe(command) => probe::run(*command, output),
+        Action::Stream(command) => stream::run(command, output),
         Action::Host(options) => host::run(options, output),
         Action::Certs(options) => certs::run(&options, output),
         Action::KeepQemu => keep_qemu::run(),
