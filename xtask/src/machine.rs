@@ -17,7 +17,7 @@ struct Tool {
     used_for: &'static str,
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: &[Tool] = &[
     Tool { program: "ip", debian_package: "iproute2", used_for: "links of a test's own" },
     Tool { program: "tc", debian_package: "iproute2", used_for: "real link delay and bandwidth" },
     Tool { program: "nft", debian_package: "nftables", used_for: "loss on one way" },
@@ -32,6 +32,11 @@ const TOOLS: [Tool; 9] = [
         program: "etcd",
         debian_package: "etcd-server",
         used_for: "a real Kubernetes API server",
+    },
+    Tool {
+        program: "sockperf",
+        debian_package: "sockperf",
+        used_for: "a figure beside benchmarks",
     },
     Tool { program: "strace", debian_package: "strace", used_for: "calls of a hot loop" },
     Tool { program: "chromium", debian_package: "chromium", used_for: "pages of reports, opened" },
@@ -144,6 +149,7 @@ mod tests {
                 "jq",
                 "iperf3",
                 "etcd-server",
+                "sockperf",
                 "strace",
                 "chromium"
             ]

@@ -6,6 +6,7 @@
 //! - [`Emulator`] is the pilot's side: it starts the hosts and speaks to them.
 //! - [`host`] is the other end of the control connection.
 //! - [`migration`] is what source and destination do to each other.
+//! - [`stream`] tries what a link carries of it, without a guest.
 #![forbid(unsafe_code)]
 
 mod engine;
@@ -15,6 +16,7 @@ mod link;
 pub mod migration;
 mod probe;
 mod shared_link;
+pub mod stream;
 mod tracker;
 mod transport;
 

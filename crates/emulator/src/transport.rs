@@ -362,7 +362,8 @@ impl Socket {
         self.family(|it| it.set_write_timeout(limit), |it| it.set_write_timeout(limit))
     }
 
-    fn set_up(&self) -> io::Result<()> {
+    /// Sets what every connection of a migration has.
+    pub fn set_up(&self) -> io::Result<()> {
         self.family(set_up_tcp, |it| it.set_nonblocking(false))
     }
 }

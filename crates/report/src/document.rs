@@ -19,11 +19,15 @@ pub enum Document {
     Probe,
     /// Each line that `sterna probe --format ndjson` prints.
     ProbeStream,
+    /// The report of `sterna stream`.
+    Stream,
+    /// Each line that `sterna stream --json-stream` prints.
+    StreamLines,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Document; 8] = [
+    pub const ALL: [Document; 10] = [
         Document::Report,
         Document::Dirty,
         Document::DirtyStream,
@@ -32,6 +36,8 @@ impl Document {
         Document::Repeats,
         Document::Probe,
         Document::ProbeStream,
+        Document::Stream,
+        Document::StreamLines,
     ];
 
     /// Its name on the command line.
@@ -45,6 +51,8 @@ impl Document {
             Document::Repeats => "repeats",
             Document::Probe => "probe",
             Document::ProbeStream => "probe-stream",
+            Document::Stream => "stream",
+            Document::StreamLines => "stream-lines",
         }
     }
 }

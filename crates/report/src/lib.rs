@@ -31,6 +31,7 @@ mod report;
 mod schema;
 mod series;
 pub mod statistics;
+pub mod stream;
 mod summary;
 mod verdict;
 

@@ -7,6 +7,7 @@ use crate::comparison::{Comparison, Repeats};
 use crate::dirty::{DirtyEvent, DirtyReport};
 use crate::doctor::Findings;
 use crate::probing::{ProbeEvent, ProbeReport};
+use crate::stream::{StreamEvent, StreamReport};
 use crate::{Document, Report};
 
 /// The JSON Schema (draft 2020-12) of the reports that this version writes.
@@ -24,6 +25,8 @@ pub fn schema_of(document: Document) -> Value {
         Document::Report => generate::<Report>("Sterna migration report"),
         Document::Dirty => generate::<DirtyReport>("Report of sterna dirty"),
         Document::DirtyStream => generate::<DirtyEvent>("Line of sterna dirty --json-stream"),
+        Document::Stream => generate::<StreamReport>("Report of sterna stream"),
+        Document::StreamLines => generate::<StreamEvent>("Line of sterna stream --json-stream"),
         Document::Doctor => generate::<Findings>("Findings of sterna doctor"),
         Document::Comparison => generate::<Comparison>("Comparison of runs"),
         Document::Repeats => generate::<Repeats>("Repeats of a run"),

@@ -98,6 +98,97 @@ pub fn set_unsent_bytes(socket: impl AsFd, most: usize) -> io::Result<()> {
     set_int(socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, most)
 }
 
+/// Marks what leaves a socket with a class of service (a DSCP, 0 to 63), in either family of
+/// addresses; networks may treat the classes differently, or take the mark away.
+///
+/// # Errors
+/// Neither an IPv4 nor an IPv6 socket, or a number beyond 63.
+pub fn set_dscp(socket: impl AsFd, dscp: u8) -> io::Result<()> {
+    if dscp > 63 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // The two lower bits of the field belong to congestion notification.
+    let class = dscp << 2;
+    match sockopt::socket_domain(&socket)? {
+        rustix::net::AddressFamily::INET6 => {
+            // A connection of IPv4 over a socket of IPv6 takes its mark from the older option.
+            let _ = sockopt::set_ip_tos(&socket, class);
+            Ok(sockopt::set_ipv6_tclass(&socket, u32::from(class))?)
+        }
+        rustix::net::AddressFamily::INET => Ok(sockopt::set_ip_tos(&socket, class)?),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Lets what leaves a socket go before others' in the queues of this machine: 0 to 6, of which 6 is
+/// for what somebody waits for. Queues that know no priority pay no heed.
+///
+/// # Errors
+/// Not a socket, or a priority that takes privileges.
+pub fn set_priority(socket: impl AsFd, priority: u8) -> io::Result<()> {
+    set_int(socket, libc::SOL_SOCKET, libc::SO_PRIORITY, libc::c_int::from(priority))
+}
+
+/// What the kernel knows of a TCP connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Segments that were sent again, since the connection was made.
+    pub retransmits: u64,
+    /// The smoothed round-trip time.
+    pub rtt_ns: u64,
+    /// How much it varies.
+    pub rtt_variation_ns: u64,
+    /// The shortest round trip of the last minutes; None where the kernel is too old to tell.
+    pub min_rtt_ns: Option<u64>,
+    /// What may be under way without an answer, as congestion control has it.
+    pub congestion_window_bytes: u64,
+    /// The largest segment that is sent.
+    pub segment_bytes: u64,
+}
+
+/// Asks what the kernel knows of a TCP connection.
+///
+/// # Errors
+/// Not a TCP socket.
+pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
+    // SAFETY: numbers only, for which zero bytes are a valid value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut bytes = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `bytes` bytes to `info`, which lives until the call returns,
+    // and puts the number of them into `bytes`.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut bytes,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let has_min = bytes as usize > std::mem::offset_of!(libc::tcp_info, tcpi_min_rtt) + 3;
+    Ok(TcpInfo {
+        retransmits: u64::from(info.tcpi_total_retrans),
+        rtt_ns: u64::from(info.tcpi_rtt) * 1000,
+        rtt_variation_ns: u64::from(info.tcpi_rttvar) * 1000,
+        min_rtt_ns: has_min.then(|| u64::from(info.tcpi_min_rtt) * 1000),
+        congestion_window_bytes: u64::from(info.tcpi_snd_cwnd) * u64::from(info.tcpi_snd_mss),
+        segment_bytes: u64::from(info.tcpi_snd_mss),
+    })
+}
+
+/// Lets a read on a TCP connection wait until so many bytes are there, the connection has ended, or
+/// the buffer is full.
+///
+/// # Errors
+/// Not a socket, or a number that is none of the kernel's.
+pub fn set_receive_low_water(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_int(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes)
+}
+
 fn set_int(
     socket: impl AsFd,
     level: libc::c_int,
@@ -337,6 +428,28 @@ mod tests {
     }
 
     #[test]
+    fn pages_may_follow_other_bytes() {
+        let (client, mut server) = connected();
+        let options = RegionOptions { bytes: 4 << 12, huge_pages: HugePages::None, locked: false };
+        let region = Region::new(&options).unwrap();
+        (0..4).for_each(|page| region.page(page)[0].store(page as u64 + 1, Ordering::Relaxed));
+        let front = *b"a head of 19 bytes!";
+        let mut found = vec![0; front.len() + (2 << 12)];
+        // Each call is told how much has gone, so any of them may end anywhere.
+        for skip in [0, 7, front.len(), front.len() + 4096] {
+            let mut sent = skip;
+            while sent < found.len() {
+                let fd = client.as_fd();
+                sent += region.send_pages_after(fd, &front, &[(3, 1), (1, 1)], sent).unwrap();
+            }
+            server.read_exact(&mut found[skip..]).unwrap();
+            assert_eq!(found[..front.len()], front);
+            assert_eq!((found[front.len()], found[front.len() + 4096]), (4, 2));
+        }
+        assert!(region.send_pages_after(client.as_fd(), &front, &[], front.len()).is_err());
+    }
+
+    #[test]
     fn counts_of_zero_copy_sends_wrap() {
         let notice = ZeroCopyDone { first: u32::MAX, last: 1, copied: false };
         assert_eq!(notice.count(), 3);
@@ -369,6 +482,47 @@ mod tests {
         assert_eq!(sockopt::tcp_congestion(&client).unwrap(), "reno");
         let error = set_congestion_control(&client, "no-such-control").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn classes_of_service_reach_the_kernel() {
+        let (client, _server) = connected();
+        set_dscp(&client, 46).unwrap();
+        assert_eq!(sockopt::ip_tos(&client).unwrap(), 46 << 2);
+        assert!(set_dscp(&client, 64).is_err());
+        set_priority(&client, 6).unwrap();
+        assert!(set_priority(std::fs::File::open("/dev/null").unwrap(), 6).is_err());
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(set_dscp(&unix, 1).is_err());
+    }
+
+    #[test]
+    fn a_connection_tells_its_windows_and_times() {
+        let (mut client, mut server) = connected();
+        std::io::Write::write_all(&mut client, &[1; 4096]).unwrap();
+        server.read_exact(&mut [0; 4096]).unwrap();
+        let info = tcp_info(&client).unwrap();
+        assert!(info.rtt_ns > 0 && info.rtt_ns < 10_000_000_000, "{info:?}");
+        assert!(info.congestion_window_bytes >= info.segment_bytes, "{info:?}");
+        assert!(info.segment_bytes >= 500, "{info:?}");
+        let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(tcp_info(&unix).is_err());
+    }
+
+    #[test]
+    fn a_read_may_wait_for_a_whole_block() {
+        let (mut client, mut server) = connected();
+        set_receive_low_water(&server, 8192).unwrap();
+        server.set_nonblocking(true).unwrap();
+        std::io::Write::write_all(&mut client, &[1; 4096]).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let mut fds = [rustix::event::PollFd::new(&server, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&now)).unwrap(), 0);
+        std::io::Write::write_all(&mut client, &[1; 4096]).unwrap();
+        let long = rustix::event::Timespec { tv_sec: 5, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&long)).unwrap(), 1);
+        assert!(server.read(&mut [0; 8192]).unwrap() > 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
 //! - `tls`: encrypted connections on which both ends show a certificate, and how such certificates are made. Behind the feature of that name.
+//! - [`trial`]: what `sterna stream` and its server say to each other to try a link.
 //! - [`guest_config`]: what the agent is told before that.
 //!
 //! Encoding and decoding are pure: bytes in, values out, and a peer that lies gets an error and never an allocation of its choosing.
@@ -27,3 +28,4 @@ pub mod mux;
 pub mod stream;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trial;

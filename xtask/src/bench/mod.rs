@@ -14,6 +14,7 @@ pub mod guest_cost;
 mod kernels;
 mod limits;
 mod samples;
+mod stream;
 mod sync;
 mod table;
 pub mod walker;
@@ -37,7 +38,7 @@ pub struct Options {
     /// Pairs measured next to each other; below 7 a median says little
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pairs: u32,
-    /// Memory of the guest, or to dirty [default: 1GiB for the emulator, 2000MiB for dirty]
+    /// Memory of the guest, or to dirty [default: 1GiB for the emulator and stream, 2000MiB for dirty]
     #[arg(long)]
     memory: Option<Bytes>,
     /// Only this part
@@ -46,7 +47,7 @@ pub struct Options {
     /// A release build of sterna; without it one is made
     #[arg(long)]
     sterna: Option<PathBuf>,
-    /// Only show that all of it works, with little of everything and without peers; the figures are worth nothing then (dirty only)
+    /// Only show that all of it works, with little of everything and without peers; the figures are worth nothing then (dirty and stream only)
     #[arg(long)]
     short: bool,
 }
@@ -57,6 +58,8 @@ enum What {
     Emulator,
     /// The program that dirties memory
     Dirty,
+    /// The program that tries links
+    Stream,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,6 +90,12 @@ enum Part {
     Recording,
     /// Calls of the kernel in the hot loop
     Syscalls,
+    /// Bulk against iperf3 and mig_mon
+    Bulk,
+    /// Page requests against mig_mon and sockperf
+    Requests,
+    /// Page requests beside bulk on a link of 1 Gbit/s, with a connection of their own and without
+    Preempt,
 }
 
 impl Options {
@@ -115,6 +124,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     match options.what {
         What::Emulator => emulator(options, sterna)?,
         What::Dirty => dirty::run(options, sterna)?,
+        What::Stream => stream::run(options, sterna)?,
     }
     println!();
     conditions::tell("After");

@@ -21,6 +21,11 @@ impl Samples {
         self.0.push(value);
     }
 
+    /// The value of one measurement.
+    pub fn get(&self, number: usize) -> Option<f64> {
+        self.0.get(number).copied()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

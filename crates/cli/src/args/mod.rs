@@ -11,6 +11,7 @@ mod probe;
 mod qemu;
 mod report;
 mod run;
+mod stream;
 
 use std::ffi::OsString;
 #[cfg(feature = "kubevirt")]
@@ -31,6 +32,7 @@ pub use probe::{
 };
 pub use report::{ReportForm, ReportOptions};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
+pub use stream::{ClientCommand, ServeCommand, StreamCommand, dirty_text};
 
 use sterna_report::Document;
 
@@ -60,6 +62,8 @@ pub enum Action {
     Dirty(Box<DirtyOptions>),
     /// Look at a machine from outside.
     Probe(Box<ProbeCommand>),
+    /// Try a link.
+    Stream(StreamCommand),
     /// Be one side of a migration.
     Host(HostCommand),
     /// Make certificates.
@@ -155,6 +159,7 @@ fn tree() -> Command {
         .subcommand(report::command())
         .subcommand(dirty::command())
         .subcommand(probe::command())
+        .subcommand(stream::command())
         .subcommand(
             Command::new("doctor")
                 .about("Say what this machine offers for migration tests, what is missing, and how to get it")
@@ -175,7 +180,7 @@ fn tree() -> Command {
                 Arg::new("document")
                     .required(true)
                     .value_parser(Document::ALL.map(Document::as_str))
-                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, or each line of its --format ndjson"),
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, each line of its --format ndjson, the report of `sterna stream`, or each line of its --json-stream"),
             ),
         )
         .subcommand(
@@ -210,6 +215,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("report", matches)) => Action::Report(report::options(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("probe", matches)) => Action::Probe(Box::new(probe::options(matches))),
+        Some(("stream", matches)) => Action::Stream(stream::options(matches)),
         Some(("host", matches)) => Action::Host(host::options(matches)),
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,

@@ -59,8 +59,37 @@ fn ssh_addresses() -> Option<(String, String)> {
 }
 
 fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u8> {
-    let is_local = is_local(&endpoint);
-    let given = token(options.token_file.as_deref())?;
+    let DoorToken { token, made } = door_token(options.token_file.as_deref(), is_local(&endpoint))?;
+    let program = std::env::current_exe().context("Cannot find my own program file")?;
+    let interrupt = interrupt_on_signals()?;
+    let server = Server::bind(ServerOptions {
+        listen: endpoint,
+        token,
+        tls_directory: options.tls_directory.clone(),
+        host_command: vec![program.into_os_string(), OsString::from("host")],
+    })
+    .map_err(door_error)?;
+    if let Some(token) = made {
+        output.note(&format!(
+            "No token was given, so this one was made; runs need it as STERNA_HOST_TOKEN or in a --token-file:\n{token}\n"
+        ));
+    }
+    output.result(&format!("sterna://{}\n", show(server.endpoint())))?;
+    server.run(&interrupt, move |notice| output.progress(&describe(&notice)))?;
+    Ok(0)
+}
+
+/// The secret of whoever listens.
+pub struct DoorToken {
+    /// What visitors have to know; `None` lets everybody in.
+    pub token: Option<String>,
+    /// The same, where it was made for the purpose and has to be told.
+    pub made: Option<String>,
+}
+
+/// What other machines can reach has a secret, and one is made where none was given.
+pub fn door_token(file: Option<&Path>, is_local: bool) -> Result<DoorToken> {
+    let given = token(file)?;
     let made = match &given {
         None if !is_local => Some(host::new_token().map_err(|it| anyhow!(it))?),
         Some(token) if token.len() < SHORTEST_TOKEN => {
@@ -71,26 +100,15 @@ fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u
         }
         _ => None,
     };
-    let program = std::env::current_exe().context("Cannot find my own program file")?;
-    let interrupt = interrupt_on_signals()?;
-    let server = Server::bind(ServerOptions {
-        listen: endpoint,
-        token: given.or_else(|| made.clone()),
-        tls_directory: options.tls_directory.clone(),
-        host_command: vec![program.into_os_string(), OsString::from("host")],
-    })
-    .map_err(|error| match error {
+    Ok(DoorToken { token: given.or_else(|| made.clone()), made })
+}
+
+/// Who cannot listen as it was told has mostly been told wrong.
+pub fn door_error(error: ServerError) -> anyhow::Error {
+    match error {
         ServerError::NeedsTls(_) | ServerError::NeedsToken(_) | ServerError::Tls(_) => usage(error),
         other => other.into(),
-    })?;
-    if let Some(token) = made {
-        output.note(&format!(
-            "No token was given, so this one was made; runs need it as STERNA_HOST_TOKEN or in a --token-file:\n{token}\n"
-        ));
     }
-    output.result(&format!("sterna://{}\n", show(server.endpoint())))?;
-    server.run(&interrupt, move |notice| output.progress(&describe(&notice)))?;
-    Ok(0)
 }
 
 fn describe(notice: &Notice) -> String {

@@ -17,6 +17,7 @@ mod repeat;
 mod report;
 mod run;
 mod schema;
+mod stream;
 mod suites;
 
 use std::fs::OpenOptions;
@@ -40,6 +41,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Report(options) => report::run(&options, output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Probe(command) => probe::run(*command, output),
+        Action::Stream(command) => stream::run(command, output),
         Action::Host(options) => host::run(options, output),
         Action::Certs(options) => certs::run(&options, output),
         Action::KeepQemu => keep_qemu::run(),

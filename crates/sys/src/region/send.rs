@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use super::Region;
+use super::{Region, receive::MAX_PARTS};
 
 impl Region {
     /// One `sendmsg` straight from pages: `runs` are (first page, count), taken as one long buffer
@@ -33,22 +33,61 @@ impl Region {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "No page is left to send"));
         }
         let flags = libc::MSG_NOSIGNAL | if zero_copy { libc::MSG_ZEROCOPY } else { 0 };
-        // SAFETY: a message header of zero bytes is a valid one without address, parts and control.
-        let mut message: libc::msghdr = unsafe { mem::zeroed() };
-        message.msg_iov = parts.as_mut_ptr();
-        message.msg_iovlen = parts.len() as _;
-        loop {
-            // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel
-            // only reads it, like a thread that loads atomically; with zero copy it holds
-            // references of its own to the physical pages, so that even unmapping does no harm.
-            let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
-            match usize::try_from(count) {
-                Ok(count) => return Ok(count),
-                Err(_) => {
-                    let error = io::Error::last_os_error();
-                    if error.kind() != io::ErrorKind::Interrupted {
-                        return Err(error);
-                    }
+        // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel
+        // only reads it, like a thread that loads atomically; with zero copy it holds references of
+        // its own to the physical pages, so that even unmapping does no harm.
+        unsafe { send_parts(socket, &mut parts, flags) }
+    }
+
+    /// As [`Region::send_pages`] without zero copy, with `front` before the pages: `skip_bytes`
+    /// counts through both.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_pages_after(
+        &self,
+        socket: BorrowedFd<'_>,
+        front: &[u8],
+        runs: &[(usize, usize)],
+        skip_bytes: usize,
+    ) -> io::Result<usize> {
+        let mut parts = self.parts(runs, skip_bytes.saturating_sub(front.len()));
+        if let Some(rest) = front.get(skip_bytes..).filter(|it| !it.is_empty()) {
+            let start = rest.as_ptr().cast_mut().cast();
+            parts.truncate(MAX_PARTS - 1);
+            parts.insert(0, libc::iovec { iov_base: start, iov_len: rest.len() });
+        }
+        if parts.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "Nothing is left to send"));
+        }
+        // SAFETY: as in `send_pages`; the first part lies within `front`, which is borrowed until the
+        // kernel has copied it.
+        unsafe { send_parts(socket, &mut parts, libc::MSG_NOSIGNAL) }
+    }
+}
+
+/// One `sendmsg` of all parts, again when it was interrupted.
+///
+/// # Safety
+/// Each part is memory that may be read until this returns.
+unsafe fn send_parts(
+    socket: BorrowedFd<'_>,
+    parts: &mut [libc::iovec],
+    flags: libc::c_int,
+) -> io::Result<usize> {
+    // SAFETY: a message header of zero bytes is a valid one without address, parts and control.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    loop {
+        // SAFETY: the header names the parts, of which the caller vouches for.
+        let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+        match usize::try_from(count) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
                 }
             }
         }

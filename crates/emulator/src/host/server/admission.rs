@@ -2,13 +2,18 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_sys::socket;
-use sterna_wire::control::{self, MAX_HELLO_BYTES, Reply, Request, Welcome};
+use sterna_wire::control::{self, Endpoint, MAX_HELLO_BYTES, Reply, Request, Welcome};
+use sterna_wire::tls::Credentials;
 
 use crate::host::greeting::greet;
 use crate::transport::{Protection, Socket};
+
+use super::{ServerError, is_local, show};
 
 /// How long a visitor may take until it has said who it is, beside its handshake.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
@@ -45,17 +50,57 @@ pub struct Admitted {
 }
 
 impl Admission {
+    /// The conditions for an address: what other machines can reach takes certificates and a token.
+    ///
+    /// # Errors
+    /// One of them is missing, or the certificates are of no use.
+    pub fn under_rules(
+        listen: &Endpoint,
+        token: Option<String>,
+        tls_directory: Option<&Path>,
+    ) -> Result<Admission, ServerError> {
+        let is_local = is_local(listen);
+        if !is_local && tls_directory.is_none() {
+            return Err(ServerError::NeedsTls(show(listen)));
+        }
+        if !is_local && token.is_none() {
+            return Err(ServerError::NeedsToken(show(listen)));
+        }
+        let protection = match tls_directory {
+            None => Protection::Clear,
+            Some(directory) => {
+                let credentials = Credentials::load(directory)?;
+                credentials.check_server()?;
+                Protection::Tls { credentials: Arc::new(credentials), name: String::new() }
+            }
+        };
+        Ok(Admission { protection, token })
+    }
+
     /// Hears a visitor out; the reason when it is sent away, of which it has been told as far as it understands.
     pub fn admit(&self, socket: Socket) -> Result<Admitted, String> {
+        let mut socket = self.open(socket)?;
+        let begins = first_word(&mut socket)?;
+        self.hear(socket, begins)
+    }
+
+    /// Opens the door: who is it, and does it speak as we do?
+    pub fn open(&self, socket: Socket) -> Result<Socket, String> {
         let text = |error: io::Error| format!("the connection failed: {error}");
         self.check_owner(&socket)?;
         keep_alive(&socket);
         socket.set_read_timeout(Some(STEP)).map_err(text)?;
         socket.set_write_timeout(Some(FIRST_REQUEST)).map_err(text)?;
-        let mut socket = self.protect(socket)?;
+        let socket = self.protect(socket)?;
         socket.set_read_timeout(Some(STEP)).map_err(text)?;
         socket.set_write_timeout(Some(STALL)).map_err(text)?;
-        let (version, oldest_version, token) = match first_request(&mut socket)? {
+        Ok(socket)
+    }
+
+    /// Hears what it wants, after its first word: the length of its first request.
+    pub fn hear(&self, mut socket: Socket, begins: [u8; 4]) -> Result<Admitted, String> {
+        let text = |error: io::Error| format!("the connection failed: {error}");
+        let (version, oldest_version, token) = match first_request(&mut socket, begins)? {
             Request::Hello { version, oldest_version, token } => (version, oldest_version, token),
             _ => return Err(turn_away(&mut socket, "The first request must be `hello`")),
         };
@@ -76,7 +121,7 @@ impl Admission {
     }
 
     /// Where no token is asked for, a Unix socket is for its owner alone.
-    fn check_owner(&self, socket: &Socket) -> Result<(), String> {
+    pub fn check_owner(&self, socket: &Socket) -> Result<(), String> {
         if self.token.is_some() || !matches!(socket, Socket::Unix(_)) {
             return Ok(());
         }
@@ -124,8 +169,20 @@ fn keep_alive(socket: &Socket) {
     let _ = socket::set_user_timeout(socket, Some(Duration::from_secs(20)));
 }
 
+/// The first word that a visitor says.
+pub fn first_word(socket: &mut Socket) -> Result<[u8; 4], String> {
+    let mut word = [0; 4];
+    read_until(socket, &mut word, Instant::now() + FIRST_REQUEST)?;
+    Ok(word)
+}
+
+/// Reads what follows the first word, in its time.
+pub fn first_words(socket: &mut Socket, to: &mut [u8]) -> Result<(), String> {
+    read_until(socket, to, Instant::now() + FIRST_REQUEST)
+}
+
 /// Looks at the beginning without taking it.
-fn first_bytes(socket: &Socket) -> Result<[u8; 2], String> {
+pub fn first_bytes(socket: &Socket) -> Result<[u8; 2], String> {
     let deadline = Instant::now() + FIRST_REQUEST;
     let mut bytes = [0; 2];
     loop {
@@ -144,10 +201,8 @@ fn first_bytes(socket: &Socket) -> Result<[u8; 2], String> {
 }
 
 /// Reads no more than a first request may have, no longer than it may take.
-fn first_request(socket: &mut Socket) -> Result<Request, String> {
+fn first_request(socket: &mut Socket, length: [u8; 4]) -> Result<Request, String> {
     let deadline = Instant::now() + FIRST_REQUEST;
-    let mut length = [0; 4];
-    read_until(socket, &mut length, deadline)?;
     let length = u32::from_le_bytes(length) as usize;
     if length > MAX_HELLO_BYTES {
         return Err("it does not speak this protocol".to_owned());

@@ -11,7 +11,7 @@
 //!
 //! Until a visitor has shown that it may come in, it gets a bounded time, a bounded number of bytes and a bounded number of threads.
 
-mod admission;
+pub(crate) mod admission;
 mod session;
 
 use std::ffi::OsString;
@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::Interrupt;
 use sterna_wire::control::Endpoint;
-use sterna_wire::tls::{Credentials, TlsError};
+use sterna_wire::tls::TlsError;
 
-use crate::transport::{Listener, Protection, Socket, TransportError};
+use crate::transport::{Listener, Socket, TransportError};
 use admission::Admission;
 
 /// Slices in which the wait for visitors looks for an interrupt.
@@ -128,25 +128,10 @@ impl Server {
     /// See [`ServerError`]; nothing is listening then.
     pub fn bind(options: ServerOptions) -> Result<Server, ServerError> {
         let ServerOptions { listen, token, tls_directory, host_command } = options;
-        let is_local = is_local(&listen);
-        let shown = || show(&listen);
-        if !is_local && tls_directory.is_none() {
-            return Err(ServerError::NeedsTls(shown()));
-        }
-        if !is_local && token.is_none() {
-            return Err(ServerError::NeedsToken(shown()));
-        }
-        let protection = match &tls_directory {
-            None => Protection::Clear,
-            Some(directory) => {
-                let credentials = Credentials::load(directory)?;
-                credentials.check_server()?;
-                Protection::Tls { credentials: Arc::new(credentials), name: String::new() }
-            }
-        };
+        let admission = Admission::under_rules(&listen, token, tls_directory.as_deref())?;
         let (listener, endpoint) = Listener::bind(&listen)?;
         let shared = Arc::new(Shared {
-            admission: Admission { protection, token },
+            admission,
             tls_directory,
             host_command,
             taken: Mutex::default(),
@@ -287,7 +272,7 @@ pub fn is_local(endpoint: &Endpoint) -> bool {
 }
 
 /// An endpoint as people write it.
-fn show(endpoint: &Endpoint) -> String {
+pub(crate) fn show(endpoint: &Endpoint) -> String {
     match endpoint {
         Endpoint::Unix(text) | Endpoint::Tcp(text) => text.clone(),
     }

@@ -16,7 +16,7 @@ mod pool;
 mod receiver;
 mod rounds;
 mod sender;
-mod zero_copy;
+pub(crate) mod zero_copy;
 
 pub use packet::PacketOptions;
 pub use pool::{Job, Pool, PoolError, PoolOptions};

@@ -1,0 +1,289 @@
+//! The program that listens: clients come one after another, and none of them can harm the next.
+//!
+//! ```text
+//!  listen ── accept ──► a visitor's thread ──┬── a lane of the session under way ──► handed to it
+//!     ▲                      │               └── first request, token ── slot free ──► a session
+//!     │                      │ garbage, silence, strangers: sent away        │ taken: refused, by name
+//!     └──────────────────────┴──────────────────────────── it has ended ◄────┘
+//! ```
+//!
+//! The door is that of a listening host, see [`crate::host::server`]: until a visitor has shown that it may come in, it gets a bounded time, a bounded number of bytes and a bounded number of threads.
+
+mod session;
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sterna_pilot::Interrupt;
+use sterna_report::stream::StreamSideSummary;
+use sterna_wire::control::{self, Endpoint, Reply};
+use sterna_wire::trial::{LANE_BYTES, Lane, MAGIC};
+
+use crate::host::server::ServerError;
+use crate::host::server::admission::{Admission, Admitted, first_bytes, first_word, first_words};
+use crate::transport::{Listener, Socket};
+
+use session::Session;
+
+/// Slices in which the wait for visitors looks for an interrupt.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Visitors that may be at the door at once; more are hung up on.
+const MAX_VISITORS: usize = 32;
+
+/// How long sessions may take to end when the server is told to.
+const GOODBYE: Duration = Duration::from_secs(4);
+
+/// Longest time a data connection may take for its first words, beside a handshake.
+const FIRST_WORDS: Duration = Duration::from_secs(5);
+
+const STEP: Duration = Duration::from_millis(100);
+
+/// What a server is given.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where to listen; the port may be 0.
+    pub listen: Endpoint,
+    /// The secret that clients have to know; `None` lets everybody in who can reach a loopback address or a Unix socket.
+    pub token: Option<String>,
+    /// Certificates; needed for everything but loopback and Unix sockets, and heeded there too.
+    pub tls_directory: Option<PathBuf>,
+    /// Most memory that a trial may take here.
+    pub most_memory_bytes: u64,
+    /// Whether to end after one trial.
+    pub once: bool,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A trial has begun.
+    Begun {
+        /// The client's address.
+        peer: String,
+        /// What is tried, in a few words.
+        what: String,
+    },
+    /// A trial has ended.
+    Ended {
+        /// The client's address.
+        peer: String,
+        /// What was seen here.
+        summary: Box<StreamSideSummary>,
+    },
+    /// A visitor was sent away, or left before anything began.
+    Refused {
+        /// Its address.
+        peer: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A server that listens.
+pub struct StreamServer {
+    listener: Listener,
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+}
+
+type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// What all visitors' threads see.
+struct Shared {
+    admission: Admission,
+    most_memory_bytes: u64,
+    /// Who has the slot, since when.
+    taken: Mutex<Option<(String, Instant)>>,
+    /// Where lanes go that name the session under way.
+    expected: Mutex<Option<Expected>>,
+    closing: AtomicBool,
+    is_done: AtomicBool,
+    visitors: AtomicUsize,
+}
+
+/// The session that lanes may belong to.
+struct Expected {
+    session: [u8; 16],
+    lanes: Sender<(Lane, Socket)>,
+}
+
+impl StreamServer {
+    /// Listens, but lets nobody in yet.
+    ///
+    /// # Errors
+    /// The address, the certificates, or what other machines can reach without certificates and token.
+    pub fn bind(options: &ServeOptions) -> Result<StreamServer, ServerError> {
+        let admission = Admission::under_rules(
+            &options.listen,
+            options.token.clone(),
+            options.tls_directory.as_deref(),
+        )?;
+        let (listener, endpoint) = Listener::bind(&options.listen)?;
+        let shared = Arc::new(Shared {
+            admission,
+            most_memory_bytes: options.most_memory_bytes,
+            taken: Mutex::default(),
+            expected: Mutex::default(),
+            closing: AtomicBool::new(false),
+            is_done: AtomicBool::new(false),
+            visitors: AtomicUsize::new(0),
+        });
+        Ok(StreamServer { listener, endpoint, shared })
+    }
+
+    /// Where it listens, with the port that was chosen.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Serves clients until `interrupt` is requested, or with `once` until a trial has ended.
+    ///
+    /// # Errors
+    /// The listening socket failed.
+    pub fn run(
+        self,
+        once: bool,
+        interrupt: &Interrupt,
+        tell: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Result<(), ServerError> {
+        let tell: Tell = Arc::new(tell);
+        let is_done = || once && self.shared.is_done.load(Ordering::Acquire);
+        while !interrupt.requested() && !is_done() {
+            if self.wait_for_visitor()? {
+                match self.listener.try_next() {
+                    Ok(Some(socket)) => self.receive(socket, &tell),
+                    Ok(None) => {}
+                    // A visitor that is gone again, or no descriptors left: both pass.
+                    Err(_) => std::thread::sleep(SLICE),
+                }
+            }
+        }
+        self.shared.closing.store(true, Ordering::Release);
+        let deadline = Instant::now() + GOODBYE;
+        while self.shared.visitors.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn wait_for_visitor(&self) -> Result<bool, ServerError> {
+        let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
+        let mut fds = [PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, Some(&slice)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(ServerError::Wait(error.into())),
+        }
+    }
+
+    /// Gives a visitor a thread of its own; the session it may become is bound to that thread.
+    fn receive(&self, socket: Socket, tell: &Tell) {
+        let peer = socket.peer().map_or_else(|| "a local process".to_owned(), |it| it.to_string());
+        if self.shared.visitors.fetch_add(1, Ordering::AcqRel) >= MAX_VISITORS {
+            self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
+            let reason = format!("{MAX_VISITORS} others are at the door already");
+            return tell(Notice::Refused { peer, reason });
+        }
+        let visit = Visit { shared: Arc::clone(&self.shared), tell: Arc::clone(tell), peer };
+        // Without a thread the visit ends here, and counts itself off.
+        let visitor = std::thread::Builder::new().name("visitor".to_owned());
+        let _ = visitor.spawn(move || visit.serve(socket));
+    }
+}
+
+/// One visitor.
+struct Visit {
+    shared: Arc<Shared>,
+    tell: Tell,
+    peer: String,
+}
+
+impl Visit {
+    fn serve(self, socket: Socket) {
+        if let Err(reason) = self.let_in(socket) {
+            (self.tell)(Notice::Refused { peer: self.peer.clone(), reason });
+        }
+    }
+
+    /// A lane, or a client; whatever is neither is sent away.
+    fn let_in(&self, socket: Socket) -> Result<(), String> {
+        let text = |error: std::io::Error| format!("the connection failed: {error}");
+        self.shared.admission.check_owner(&socket)?;
+        socket.set_read_timeout(Some(STEP)).map_err(text)?;
+        socket.set_write_timeout(Some(FIRST_WORDS)).map_err(text)?;
+        let begins = first_bytes(&socket)?;
+        // Pages may go in clear where all else is encrypted; whoever sends them has learnt the session where it was.
+        let is_clear_lane = begins == MAGIC[..2];
+        let mut socket = if is_clear_lane { socket } else { self.shared.admission.open(socket)? };
+        let word = first_word(&mut socket)?;
+        if word == MAGIC {
+            return self.lane(socket);
+        }
+        if is_clear_lane {
+            return Err("it does not speak this protocol".to_owned());
+        }
+        let Admitted { mut socket, welcome } = self.shared.admission.hear(socket, word)?;
+        let slot = match self.take_slot() {
+            Ok(slot) => slot,
+            Err(reason) => {
+                Admitted { socket, welcome }.refuse(&reason);
+                return Err(reason);
+            }
+        };
+        let said = control::send(&mut socket, &Reply::Welcome(welcome));
+        said.map_err(|error| format!("it did not wait for an answer: {error}"))?;
+        let (shared, tell, peer) = (&*self.shared, &self.tell, &*self.peer);
+        Session { shared, tell, peer, slot: Some(slot) }.serve(socket)
+    }
+
+    fn lane(&self, mut socket: Socket) -> Result<(), String> {
+        let mut bytes = [0; LANE_BYTES];
+        bytes[..4].copy_from_slice(&MAGIC);
+        first_words(&mut socket, &mut bytes[4..])?;
+        let lane = Lane::decode(&bytes).map_err(|error| error.to_string())?;
+        let expected = lock(&self.shared.expected);
+        let ours = expected.as_ref().filter(|it| it.session == lane.session);
+        let ours = ours.ok_or("its data connection belongs to no trial that is under way")?;
+        ours.lanes.send((lane, socket)).map_err(|_| "its trial has ended".to_owned())
+    }
+
+    fn take_slot(&self) -> Result<Slot<'_>, String> {
+        let mut taken = lock(&self.shared.taken);
+        if let Some((peer, since)) = &*taken {
+            return Err(format!(
+                "This server is busy with {peer}, since {} s; try again when that trial has ended",
+                since.elapsed().as_secs()
+            ));
+        }
+        *taken = Some((self.peer.clone(), Instant::now()));
+        Ok(Slot { shared: &self.shared })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The right to a session, given back however it ends.
+struct Slot<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *lock(&self.shared.expected) = None;
+        *lock(&self.shared.taken) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
