@@ -74,7 +74,6 @@ struct Heard {
 #[derive(Clone, Debug)]
 struct Silence {
     before: Heard,
-    after: Heard,
     start_ns: u64,
     end_ns: u64,
     /// Numbers of the messages that were sent in it and not in one before.
@@ -225,7 +224,7 @@ impl Log {
             let asked = self.asked(before, after);
             let lost = self.missing(asked.start, asked.end);
             let closing = (number + 1 >= asked.end).then_some(after);
-            let silence = Silence { before, after, start_ns, end_ns, asked, closing, lost };
+            let silence = Silence { before, start_ns, end_ns, asked, closing, lost };
             self.outages.push(silence);
         } else if let Some(last) = self.outages.last_mut()
             && last.closing.is_none()

@@ -139,7 +139,7 @@ impl Browser {
             match event["method"].as_str().unwrap_or_default() {
                 "Runtime.exceptionThrown" => complaints.push(what.to_string()),
                 "Runtime.consoleAPICalled" if what["type"] != "log" => {
-                    complaints.push(what.to_string())
+                    complaints.push(what.to_string());
                 }
                 "Log.entryAdded" => complaints.push(what["entry"].to_string()),
                 "Network.requestWillBeSent" => {

@@ -64,7 +64,7 @@ pub fn boots() -> bool {
 }
 
 impl Machine {
-    /// Boots a guest of 128 MiB; with `echo`, that port of the guest can be reached, TCP by [`Machine::connect`] and both at [`Machine::echo_port`].
+    /// Boots a guest of 128 MiB; with `echo`, that port of the guest can be reached by [`Machine::connect`].
     pub fn boot(config: &GuestConfig, port: Port, echo: Option<u16>) -> Machine {
         let directory = tempfile::tempdir().unwrap();
         let config = config.to_string();
@@ -236,11 +236,6 @@ impl Machine {
     /// What the kernel and the agent wrote on the console, if that is not the line.
     pub fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
-    }
-
-    /// The port of this machine that leads to the guest's echo.
-    pub fn echo_port(&self) -> u16 {
-        self.echo.unwrap()
     }
 
     /// A connection to the guest's echo.

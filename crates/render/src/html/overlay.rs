@@ -252,7 +252,7 @@ fn extremes(kind: &Kind, chart: &Chart) -> Table {
             number(known().map(|it| it.0).reduce(f64::max)),
             number(known().map(|it| it.1).reduce(f64::min)),
             number(known().map(|it| it.1).reduce(f64::max)),
-            number(known().last().map(|it| it.1)),
+            number(known().next_back().map(|it| it.1)),
         ]);
     }
     table

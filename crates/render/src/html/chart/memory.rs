@@ -19,7 +19,7 @@ pub fn memory(report: &Report, detail: Detail) -> Chart {
         let known = polls.filter_map(|it| Some((it.t_seconds, value(it)? as f64)));
         thin(known.collect(), most)
     };
-    let kinds: [(&str, Vec<(f64, f64)>, u8, bool); 3] = [
+    let kinds = [
         ("remaining", points(|it| it.remaining_bytes), 1, false),
         ("transferred", points(|it| it.transferred_bytes), 2, false),
         ("threshold", points(|it| it.threshold_bytes), 4, true),

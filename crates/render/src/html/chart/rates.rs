@@ -21,7 +21,7 @@ pub fn rates(report: &Report, detail: Detail) -> Chart {
         let polls = report.timeline.iter();
         thin(polls.filter_map(|it| Some((it.t_seconds, value(it)?))).collect(), most)
     };
-    let kinds: [(&str, Vec<(f64, f64)>, u8, Shape, bool); 5] = [
+    let kinds = [
         ("on the wire", thin(wire_rate(report), most), 1, Shape::Backwards, false),
         (
             "dirty rate, by pass",
