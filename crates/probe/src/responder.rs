@@ -134,8 +134,9 @@ impl Responder {
 /// What nobody else knows.
 fn secret() -> u64 {
     let mut bytes = [0; 8];
-    // Without any there is still the time, which is hard to guess to the nanosecond.
-    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+    // A machine that boots has none for a long while, and an agent in it shall answer at once.
+    // There is still the time then, which is hard to guess to the nanosecond.
+    let _ = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::NONBLOCK);
     u64::from_ne_bytes(bytes) ^ sterna_sys::clock::monotonic_ns()
 }
 

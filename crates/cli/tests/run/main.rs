@@ -10,6 +10,7 @@ mod harness;
 mod injected;
 mod interrupts;
 mod limits;
+mod network;
 mod parallel;
 mod postcopy;
 mod privileges;

@@ -14,6 +14,9 @@ use super::child::{Running, longest, probe, report, serve, start};
 const LENGTH: Duration = Duration::from_millis(500);
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// The other machine's.
+const MAC: &str = "02:00:00:00:00:02";
+
 /// Pulls the cable again and again; `None` where there are no namespaces.
 pub fn run(program: &Path, count: u32) -> Result<Option<Vec<Trial>>> {
     let Some(ours) = hold(Command::new("unshare"), &["--user", "--map-root-user", "--net"])? else {
@@ -23,11 +26,16 @@ pub fn run(program: &Path, count: u32) -> Result<Option<Vec<Trial>>> {
     unshare.arg("unshare");
     let Some(theirs) = hold(unshare, &["--net"])? else { return Ok(None) };
     let pid = theirs.0.id();
-    ip(within(&ours), &format!("link add wire type veth peer name wire netns {pid}"))?;
+    ip(
+        within(&ours),
+        &format!("link add wire type veth peer name wire address {MAC} netns {pid}"),
+    )?;
     for (machine, number) in [(&ours, 1), (&theirs, 2)] {
         ip(within(machine), &format!("address add 10.77.0.{number}/24 dev wire"))?;
         ip(within(machine), "link set wire up")?;
     }
+    // A neighbour that was lost is asked for once a second only, which is longer than the cable is out.
+    ip(within(&ours), &format!("neigh replace 10.77.0.2 lladdr {MAC} nud permanent dev wire"))?;
     let at = |machine: &Running| {
         let mut command = within(machine);
         command.arg(program);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -36,22 +36,34 @@ pub fn serve(mut command: Command, listen: &str) -> Result<(Running, String)> {
     Ok((running, address.trim().to_owned()))
 }
 
-/// Starts a probe of 1 ms for so long.
-pub fn probe(mut command: Command, target: &str, seconds: f64) -> Result<Running> {
+/// A probe that has begun.
+pub struct Probe {
+    running: Running,
+    events: BufReader<ChildStdout>,
+}
+
+/// Starts a probe of 1 ms for so long, and returns when it has begun: on a busy machine that takes longer than any margin.
+pub fn probe(mut command: Command, target: &str, seconds: f64) -> Result<Probe> {
     let duration = format!("{}ms", (seconds * 1e3) as u64);
-    command.args(["probe", "udp", target, "--interval", "1ms", "--format", "json"]);
+    command.args(["probe", "udp", target, "--interval", "1ms", "--format", "ndjson"]);
     command.args(["--duration", &duration]);
-    start(command)
+    let mut running = start(command)?;
+    let stdout = running.0.stdout.take().context("Its output is not piped")?;
+    let mut events = BufReader::new(stdout);
+    let mut first = String::new();
+    events.read_line(&mut first)?;
+    ensure!(first.contains("\"start\""), "The probe did not begin: {first}");
+    Ok(Probe { running, events })
 }
 
 /// Its report.
-pub fn report(mut running: Running) -> Result<Value> {
+pub fn report(mut probe: Probe) -> Result<Value> {
     let mut text = String::new();
-    running.0.stdout.take().context("Its output is not piped")?.read_to_string(&mut text)?;
-    let mut words = String::new();
-    running.0.stderr.take().context("Its output is not piped")?.read_to_string(&mut words)?;
-    running.0.wait()?;
-    serde_json::from_str(&text).with_context(|| format!("There is no report: {words}"))
+    probe.events.read_to_string(&mut text)?;
+    probe.running.0.wait()?;
+    let last = text.lines().last().context("The probe said nothing")?;
+    let mut event: Value = serde_json::from_str(last).context("There is no report")?;
+    Ok(event["data"].take())
 }
 
 /// The longest outage in a report; 0 without any.
