@@ -33,7 +33,7 @@ pub struct EstimateForSize {
 /// The largest dirty rate under one downtime limit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ceiling {
-    /// The limit.
+    /// The downtime limit.
     pub downtime_seconds: f64,
     /// Pages written per second, in bytes, up to which a migration still converges within it. Null
     /// when any rate does, since all of the memory can be sent within the limit.

@@ -185,7 +185,7 @@ pub enum LaneWay {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StreamLane {
-    /// Which way.
+    /// Which way pages travel on it.
     pub way: LaneWay,
     /// Its number among those of its way and kind, from 0.
     pub index: u16,
