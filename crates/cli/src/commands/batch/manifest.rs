@@ -107,7 +107,13 @@ impl Manifest {
 /// The exit code of many runs: the worst there is, corrupt memory first.
 pub fn worst_exit_code(codes: impl Iterator<Item = u8>) -> u8 {
     const FROM_WORST: [u8; 6] = [4, 1, 2, 3, 5, 0];
-    let codes: Vec<u8> = codes.collect();
+    let known = |code: u8| match code {
+        // Its time limit interrupted it, so it did not complete.
+        130 => 3,
+        code if FROM_WORST.contains(&code) => code,
+        _ => 1,
+    };
+    let codes: Vec<u8> = codes.map(known).collect();
     FROM_WORST.into_iter().find(|code| codes.contains(code)).unwrap_or(1)
 }
 
@@ -194,4 +200,18 @@ fn noise_of(directory: &Path, file: &str) -> Option<Noise> {
     let manifest: Value = serde_json::from_slice(&text).ok()?;
     let runs = manifest["runs"].as_array()?;
     Noise::from_json(&runs.iter().find(|it| it["report"] == file)?["noise"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_run_decides_and_one_that_ran_out_of_time_is_no_success() {
+        let table: [(&[u8], u8); 6] =
+            [(&[0, 0], 0), (&[0, 5], 5), (&[0, 130], 3), (&[3, 4, 1], 4), (&[0, 101], 1), (&[], 1)];
+        for (codes, expected) in table {
+            assert_eq!(worst_exit_code(codes.iter().copied()), expected, "{codes:?}");
+        }
+    }
 }
