@@ -11,18 +11,15 @@ use super::Region;
 pub(super) const MAX_PARTS: usize = 1024;
 
 impl Region {
-    /// One receive straight into pages: `runs` are (first page, count), taken as one long buffer of
+    /// One `readv` straight into pages: `runs` are (first page, count), taken as one long buffer of
     /// which the first `skip_bytes` bytes are already there. Gives the bytes read, 0 at the end of
     /// the stream.
-    ///
-    /// It waits until all of it is there (`MSG_WAITALL`), for the kernel goes to sleep and wakes up
-    /// more cheaply than a caller that comes back for each of the pieces in which data arrives.
     ///
     /// At most 1024 runs are used by one call; more are left to the next. Panics if a run lies
     /// outside of the region.
     ///
     /// # Errors
-    /// What `recvmsg` answers, but interruptions, which are retried; nothing left to read into is
+    /// What `readv` answers, but interruptions, which are retried; nothing left to read into is
     /// `InvalidInput`.
     pub fn recv_pages(
         &self,
@@ -34,16 +31,12 @@ impl Region {
         if parts.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "No page is left to receive"));
         }
-        // SAFETY: a message header of zero bytes is a valid one without address and parts.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = parts.as_ptr().cast_mut();
-        message.msg_iovlen = parts.len() as _;
         loop {
-            // SAFETY: the parts that it names lie within the mapping, which lives as long as
-            // `self`. The kernel writes them like a thread that stores atomically; no reference to
-            // plain bytes of them exists (see `Region`).
+            // SAFETY: each part lies within the mapping, which lives as long as `self`. The kernel
+            // writes it like a thread that stores atomically; no reference to plain bytes of it
+            // exists (see `Region`).
             let count =
-                unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_WAITALL) };
+                unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
             match usize::try_from(count) {
                 Ok(count) => return Ok(count),
                 Err(_) => {
