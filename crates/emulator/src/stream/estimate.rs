@@ -102,7 +102,8 @@ mod tests {
         let gigabit = 125e6;
         for downtime in [0.3, 1.0] {
             let rate = at(300.0, gigabit, downtime).unwrap() / gigabit;
-            assert!((0.75..1.05).contains(&rate), "{rate}");
+            // As many passes as there may be: each leaves so much of the pass before, down to the threshold.
+            assert!((0.65..0.75).contains(&rate), "{rate}");
         }
     }
 
