@@ -86,7 +86,7 @@ const GUESTS: &str = "STERNA_SOAK_GUESTS";
 fn many_guests_in_one_drain_are_all_recorded_within_a_modest_memory() {
     let Some(ground) = ground(Kind::Full) else { return };
     let guests: usize = std::env::var(GUESTS).ok().and_then(|it| it.parse().ok()).unwrap_or(30);
-    let _simulated = ground.simulate(SimulateOptions { nodes: 2, ..fast(2000.0) });
+    let _simulated = ground.simulate(SimulateOptions { nodes: 2, ..fast(200.0) });
     // Half of them are on each node.
     let count = (2 * guests).to_string();
     ground.sterna("admin", &["apply", "--run-id", "many", "--vm-count", &count]).ok();
