@@ -1,8 +1,5 @@
 //! The user data from which cloud-init sets the guest up.
 
-use std::io::Write as _;
-
-use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use sterna_wire::guest_config::GuestConfig;
 
@@ -44,7 +41,7 @@ pub fn user_data(parameters: &Parameters) -> Result<String, ParametersError> {
 
 /// The program and its configuration.
 fn agent(parameters: &Parameters) -> Result<[Value; 2], ParametersError> {
-    let program = sterna_agent::program().ok_or(ParametersError::NoAgent)?;
+    let program = sterna_agent::gzipped().ok_or(ParametersError::NoAgent)?;
     let mut config = GuestConfig::of(&parameters.spec()?.to_string());
     config.start_at_once = true;
     config.port_name = "-".to_owned();
@@ -61,14 +58,7 @@ fn agent(parameters: &Parameters) -> Result<[Value; 2], ParametersError> {
             "path": "/usr/local/bin/sterna-guest",
             "permissions": "0755",
             "encoding": "gzip+base64",
-            "content": base64(&gzip(program)),
+            "content": base64(program),
         }),
     ])
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(bytes);
-    encoder.finish().unwrap_or_default()
 }
