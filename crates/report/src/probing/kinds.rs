@@ -178,7 +178,7 @@ pub struct GapDetail {
 pub struct LabelChangeDetail {
     /// When the page with the new one was scraped.
     pub t_seconds: f64,
-    /// The name.
+    /// The metric's name.
     pub name: String,
     /// Name and labels of one that is gone.
     pub before: String,

@@ -220,7 +220,7 @@ pub struct ProbeResult {
 pub struct ProbeTimes {
     /// The shortest.
     pub min_ns: u64,
-    /// The mean.
+    /// The mean of all that were measured.
     pub mean_ns: u64,
     /// Their standard deviation.
     pub deviation_ns: u64,
@@ -241,7 +241,7 @@ pub struct ProbeTimes {
 pub struct OneWayTimes {
     /// To the responder.
     pub to_responder: WayTimes,
-    /// From it.
+    /// From the responder.
     pub from_responder: WayTimes,
     /// By how much all times of one direction may be too long and those of the other too short, in
     /// nanoseconds: half of the fastest round trip of the worst two seconds. Differences within a
@@ -298,13 +298,13 @@ pub enum ProbeDirection {
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEvent {
-    /// When.
+    /// When it was seen, in seconds since the probes began.
     pub t_seconds: f64,
     /// The name of the probe that saw it.
     pub probe: String,
     /// What it was.
     pub kind: TimelineKind,
-    /// In words.
+    /// The same in words.
     pub text: String,
 }
 
