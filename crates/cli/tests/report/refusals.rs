@@ -30,7 +30,7 @@ fn a_bad_report_is_refused_with_the_reason() {
         ("newer", newer.to_string(), "newer version"),
         ("odd", odd.to_string(), "20 ms"),
         ("list", "[1,2,3]".to_owned(), "no result that can be read"),
-        ("deep", "{\"a\":".repeat(100_000), "recursion"),
+        ("deep", "{\"a\":".repeat(100_000), "not whole"),
     ];
     for (name, text, why) in table {
         let path = directory.path().join(format!("{name}.json"));
