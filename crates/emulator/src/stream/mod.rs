@@ -11,9 +11,9 @@
 //!
 //! Each direction in which pages travel has its own lanes: [`Part::Main`](sterna_wire::trial::Part) ones for bulk, of which the first also carries requests and their pages, unless these have a lane of their own (`preempt`).
 //! Requests are answered by the thread that has read them, and the next one is sent by the thread that has read the page: a handover between threads would cost more than the way over a fast link.
-//! Between two blocks, whoever has a requested page goes first; see [`line::Line`].
+//! Between two blocks, whoever has a requested page goes first; see `line::Line`.
 //!
-//! [`client`] and [`server`] are the two programs; what both do once all lanes are there is a [`side::Side`].
+//! [`client`] and [`server`] are the two programs; what both do once all lanes are there is a `side::Side`.
 //! The protocol, with its diagram, is in [`sterna_wire::trial`].
 
 mod answer;

@@ -27,7 +27,7 @@ static PLOTLY: LazyLock<&'static str> = LazyLock::new(|| {
 pub enum Scripts<'a> {
     /// It is in the page.
     Inside,
-    /// It is a file at this path, as seen from the page; [`plotly`] is its content.
+    /// It is a file at this path, as seen from the page; [`plotly()`] is its content.
     Beside(&'a str),
 }
 
