@@ -91,6 +91,7 @@ pub fn refusal() -> [u8; 16] {
 }
 
 /// The version of a responder that refused ours; `None` for anything else.
+#[cfg(any(test, feature = "client"))]
 pub fn refused_by(bytes: &[u8]) -> Option<u64> {
     let version = bytes.strip_prefix(b"StrnPrb!")?;
     Some(u64::from_be_bytes(*version.first_chunk()?))

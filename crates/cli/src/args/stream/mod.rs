@@ -466,7 +466,7 @@ mod tests {
         }
         check("stream", "required");
         check("stream box --block lots", "--block");
-        check("stream box -b 500", "rate");
+        check("stream box -b 500", "must end in B/s or bit/s");
         check("stream box -4 -6", "cannot be used with");
         check("stream box --duration 0s", "no time");
         check("stream box --interval 1ms", "10ms");
