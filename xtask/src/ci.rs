@@ -5,7 +5,6 @@
 //! skipped tests are still reported.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -87,26 +86,12 @@ fn tests(began: Instant) -> Result<ExitCode> {
     }
 
     let mut tests = runner.command();
-    if let Some(crds) = kubevirt_crds() {
-        tests.env(CRDS, crds);
-    }
     heading(began, &shown(&tests));
     let mut ending = closing::run(&mut tests, runner)?;
     let skips = skips::summary(std::mem::take(&mut ending.skips));
     let seconds = began.elapsed().as_secs();
     ending.print_after(&format!("\n{skips}\nChecks took {seconds} s\n"));
     Ok(exit_code(ending.status))
-}
-
-const CRDS: &str = "STERNA_KUBEVIRT_CRDS";
-
-/// KubeVirt's kinds, which are no part of the repository: where they are usually shared beside it, unless the caller says.
-fn kubevirt_crds() -> Option<PathBuf> {
-    if std::env::var_os(CRDS).is_some() {
-        return None;
-    }
-    let usual = root().parent()?.join("shared/facts/kubevirt-crds");
-    usual.is_dir().then_some(usual)
 }
 
 fn heading(began: Instant, title: &str) {
