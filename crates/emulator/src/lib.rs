@@ -9,6 +9,7 @@
 //! - [`stream`] tries what a link carries of it, without a guest.
 #![forbid(unsafe_code)]
 
+mod door;
 mod engine;
 pub mod host;
 mod host_process;

@@ -252,10 +252,14 @@ impl Log {
 
     /// The messages that a silence concerns. A responder that was stopped answers first what waited for it, and what did not fit there is lost behind that.
     fn asked(&self, before: Heard, after: Heard) -> std::ops::Range<u64> {
-        let counted = self.outages.last().map_or(0, |it| it.asked.end);
         let sent = self.waiting.partition_point(|it| it.at_ns <= after.at_ns) as u64;
-        let from = counted.max(before.number + 1);
+        let from = self.uncounted(before);
         from..(self.first_waiting + sent).max(after.number).max(from)
+    }
+
+    /// The first message after an answer that no silence has counted yet.
+    fn uncounted(&self, before: Heard) -> u64 {
+        self.outages.last().map_or(0, |it| it.asked.end).max(before.number + 1)
     }
 
     fn begin_of_silence(&self, before: Heard) -> u64 {
@@ -303,7 +307,9 @@ impl Log {
                 start_ns,
                 end_ns: now_ns,
                 has_ended: false,
-                lost: self.missing(last.number + 1, self.next_number()).saturating_sub(may_come),
+                lost: self
+                    .missing(self.uncounted(last), self.next_number())
+                    .saturating_sub(may_come),
                 direction: Direction::Unknown,
             });
         }

@@ -235,13 +235,13 @@ mod tests {
         let before_ns = monotonic_ns();
         theirs.send_to(b"hello", ours.local_addr().unwrap()).unwrap();
         let after_ns = monotonic_ns();
-        sleep(Duration::from_millis(50));
+        sleep(Duration::from_millis(500));
         let arrival = receive(&ours, &mut buffer).unwrap();
         assert_eq!(&buffer[..arrival.length], b"hello");
         assert!(arrival.is_stamped);
         // The two clocks are read one after the other; a busy machine may come between.
-        assert!(arrival.at_ns + 1_000_000 > before_ns, "{} {before_ns}", arrival.at_ns);
-        assert!(arrival.at_ns < after_ns + 40_000_000, "{} {after_ns}", arrival.at_ns);
+        assert!(arrival.at_ns + 200_000_000 > before_ns, "{} {before_ns}", arrival.at_ns);
+        assert!(arrival.at_ns < after_ns + 200_000_000, "{} {after_ns}", arrival.at_ns);
     }
 
     #[test]

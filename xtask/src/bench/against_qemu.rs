@@ -1,14 +1,14 @@
 //! The first pass of an idle guest, against that of a real QEMU on the same machine.
 
-use anyhow::{Context as _, Result, ensure};
-use sterna_report::{Integrity, Report};
+use anyhow::{Context as _, Result};
+use sterna_report::Report;
 use sterna_units::Bytes;
 
-use super::first_pass::wire_bytes_per_second;
+use super::first_pass::{idle_flight, wire_bytes_per_second};
 use super::samples::Samples;
 use super::table::Table;
 use super::{Options, target};
-use crate::flight::{Flights, flags};
+use crate::flight::Flights;
 use crate::qemu;
 
 /// How much faster one connection of ours shall be.
@@ -82,36 +82,18 @@ pub fn run(options: &Options, flights: &Flights) -> Result<()> {
 }
 
 fn flight(flights: &Flights, memory: Bytes, way: &Way, program: &str) -> Result<Report> {
-    let engine = way.engine;
-    let ballast = Bytes((memory.0 as f64 * FILLED) as u64 / 4096 * 4096);
-    let mut all = vec![
-        ("engine", engine.to_owned()),
-        ("memory", memory.to_string()),
-        ("ballast", ballast.to_string()),
-        ("prealloc", "true".to_owned()),
-        ("vcpus", "1".to_owned()),
-        ("workload-memory", "4KiB".to_owned()),
-        ("workload-latency", "false".to_owned()),
-        ("rate", "4KiB/s".to_owned()),
-        ("max-bandwidth", "unlimited".to_owned()),
-        // So that nearly all of memory is sent in the first pass, and not at the stop; a real guest always writes a little more than nothing.
-        ("downtime-limit", "5ms".to_owned()),
-        ("warmup", "500ms".to_owned()),
-        ("cooldown", "200ms".to_owned()),
+    let ballast = Bytes((memory.0 as f64 * FILLED) as u64 / 4096 * 4096).to_string();
+    let mut more = vec![
+        ("engine", way.engine),
+        ("ballast", &ballast),
+        // A real guest always writes a little more than nothing.
+        ("downtime-limit", "5ms"),
+        ("warmup", "500ms"),
+        ("cooldown", "200ms"),
     ];
-    if engine == "qemu" {
-        all.push(("qemu-source", program.to_owned()));
-        all.push(("qemu-destination", program.to_owned()));
+    if way.engine == "qemu" {
+        more.extend([("qemu-source", program), ("qemu-destination", program)]);
     }
-    all.extend(way.channels.map(|it| ("multifd-channels", it.to_owned())));
-    let landed = flights.fly(&flags(all))?;
-    let summary = &landed.report.summary;
-    ensure!(
-        summary.integrity == Integrity::Verified,
-        "The migrated memory is not verified on {engine}: {:?}, {:?}, {:?}",
-        summary.verdict,
-        summary.verdict_reason,
-        summary.integrity
-    );
-    Ok(landed.report)
+    more.extend(way.channels.map(|it| ("multifd-channels", it)));
+    idle_flight(flights, memory, &more).with_context(|| format!("On {}", way.name))
 }

@@ -1,5 +1,6 @@
 //! The emulator as the pilot flies it.
 
+mod boot;
 mod configure;
 mod evidence;
 mod hold;
@@ -8,12 +9,13 @@ mod observer;
 mod parallel;
 pub mod places;
 mod postcopy;
+mod settle;
 mod unsupported;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use sterna_pilot::{
@@ -21,36 +23,26 @@ use sterna_pilot::{
     Settled, Status, Unsupported,
 };
 use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
-use sterna_scenario::{Scenario, TlsMode, Transport};
-use sterna_sys::clock::monotonic_ns;
+use sterna_scenario::{Scenario, Transport};
 use sterna_wire::clock::Offset;
 use sterna_wire::control::{
-    self, Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
+    Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
 };
-use sterna_wire::tls;
 use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
-use crate::probe::available_bytes;
-use configure::{multifd, prepare};
 use hold::Hold;
 use mapping::{add_destination, add_samples, integrity_detail, source_moments, to_status};
 use observer::Observers;
 use parallel::Parallel;
-use places::{Places, Start, check_memory, clear_warning, data_endpoint};
-use postcopy::{Evidence, check_destination, incomplete};
+use places::Places;
+use postcopy::{Evidence, check_destination};
 
 /// Stand-in for the state of virtual devices: what a small virtio guest has.
 const DEVICE_STATE_BYTES: u64 = 256 << 10;
 
 /// Gaps shorter than this are not told by the workers.
 const GAP_RESOLUTION_NS: u64 = 2_000_000;
-
-/// How long a destination may take to say whether it runs the guest.
-const SETTLE_NS: u64 = 5_000_000_000;
-
-/// How long certificates made for one run are valid: longer than any run.
-const OWN_CERTIFICATES: Duration = Duration::from_secs(30 * 86_400);
 
 /// How to run the emulator.
 #[derive(Clone, Debug)]
@@ -130,41 +122,6 @@ impl Emulator {
             Side::Source => &mut hosts.source,
             Side::Destination => &mut hosts.destination,
         })
-    }
-
-    fn endpoint(&mut self) -> Result<Endpoint, EngineError> {
-        if self.transport == Transport::Tcp {
-            let address = self.options.places.address.clone();
-            let hosts = self.hosts()?;
-            let (source, destination) = (hosts.source.welcome(), hosts.destination.welcome());
-            return Ok(data_endpoint(address.as_deref(), source, destination));
-        }
-        let path = self.runtime()?.join("migration").to_string_lossy().into_owned();
-        Ok(Endpoint::Unix(path))
-    }
-
-    /// A directory of this run alone.
-    fn runtime(&mut self) -> Result<&Path, EngineError> {
-        let failed = |error| EngineError::Failed(format!("No runtime directory: {error}"));
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
-            None => tempfile::Builder::new().prefix("sterna-").tempdir().map_err(failed)?,
-        };
-        Ok(self.runtime.insert(runtime).path())
-    }
-
-    /// Where the certificates of this run are, if its connections are encrypted.
-    fn tls_directory(&mut self, scenario: &Scenario) -> Result<Option<PathBuf>, EngineError> {
-        if !self.places().are_here()
-            || self.options.tls_directory.is_some()
-            || scenario.migration.tls_mode() == TlsMode::Off
-        {
-            return Ok(self.options.tls_directory.clone());
-        }
-        let directory = self.runtime()?.join("certificates");
-        tls::issue(&directory, &[], OWN_CERTIFICATES)
-            .map_err(|error| EngineError::Failed(error.to_string()))?;
-        Ok(Some(directory))
     }
 
     fn places(&self) -> &Places {
@@ -264,46 +221,7 @@ impl Hypervisor for Emulator {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
-        self.places().check(scenario, self.options.tls_directory.is_some())?;
-        self.transport = scenario.migration.transport;
-        self.hold = Hold::new(scenario);
-        self.parallel = Parallel::new(multifd(&scenario.migration));
-        let directory = self.tls_directory(scenario)?;
-        self.is_encrypted = scenario.migration.tls_mode() != TlsMode::Off;
-        let start = Start {
-            places: &self.options.places,
-            command: &self.options.host_command,
-            tls_directory: directory.as_deref(),
-            interrupt,
-        };
-        let mut hosts = Hosts {
-            source: start.host(control::Side::Source)?,
-            destination: start.host(control::Side::Destination)?,
-        };
-        let available = self.options.available_bytes.or_else(available_bytes);
-        check_memory(scenario, hosts.source.welcome(), hosts.destination.welcome(), available)?;
-        let name = self.places().tls_name(scenario);
-        // Both build their memory at the same time.
-        for (host, side) in [
-            (&mut hosts.source, control::Side::Source),
-            (&mut hosts.destination, control::Side::Destination),
-        ] {
-            host.send(&prepare(scenario, &self.options, side, name.clone()))?;
-        }
-        let prepared = hosts.source.finish_order(Some(interrupt), progress)?;
-        let destination = match hosts.destination.finish_order(Some(interrupt), progress)? {
-            Reply::Prepared(prepared) => prepared,
-            other => return Err(hosts.destination.unexpected(&other)),
-        };
-        let source = match prepared {
-            Reply::Prepared(prepared) => prepared,
-            other => return Err(hosts.source.unexpected(&other)),
-        };
-        done(&mut hosts.source, &Request::Start)?;
-        self.observers = Observers::of(scenario, [&source, &destination])?;
-        self.prepared = Some(source);
-        self.hosts = Some(hosts);
-        Ok(())
+        self.start(scenario, interrupt, progress)
     }
 
     fn facts(&self) -> Engine {
@@ -380,41 +298,8 @@ impl Hypervisor for Emulator {
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }
 
-    /// The destination alone can tell. If it cannot be made to tell, it is killed: a guest that might run is worse than one that is lost for certain.
     fn settle(&mut self) -> Result<Settled, EngineError> {
-        let hosts = self.hosts()?;
-        let deadline_ns = monotonic_ns() + SETTLE_NS;
-        let reason = loop {
-            match hosts.destination.status(0) {
-                Ok(status) if status.phase == Phase::Completed => {
-                    // A source that is gone by now has told its moments before.
-                    let mut moments = hosts
-                        .source
-                        .status(usize::MAX)
-                        .map(|source| source_moments(&source, &hosts.source))
-                        .unwrap_or_default();
-                    add_destination(&mut moments, &status, &hosts.destination);
-                    return Ok(Settled::Running(Box::new(moments)));
-                }
-                Ok(status) if status.phase == Phase::Failed => {
-                    let words = status.error.unwrap_or_default();
-                    break format!("the destination never ran the guest: {words}");
-                }
-                Ok(status) if matches!(status.phase, Phase::Incomplete | Phase::PostcopyPaused) => {
-                    break incomplete(&status);
-                }
-                Ok(_) if monotonic_ns() < deadline_ns => {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                Ok(_) => {
-                    break "the destination did not say whether it runs the guest and was killed"
-                        .to_owned();
-                }
-                Err(error) => break format!("{error}"),
-            }
-        };
-        hosts.destination.kill();
-        Ok(Settled::Lost(format!("no side can run the guest: {reason}")))
+        self.ask_destination()
     }
 
     fn samples(&mut self) -> Result<Samples, EngineError> {
@@ -458,55 +343,7 @@ impl Hypervisor for Emulator {
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
-        let mut warnings: Vec<Warning> =
-            clear_warning(self.data.as_ref(), self.is_encrypted).into_iter().collect();
-        let mut warn = |code: &str, text: String, advice: Option<&str>| {
-            warnings.push(Warning {
-                code: code.to_owned(),
-                text,
-                advice: advice.map(str::to_owned),
-            });
-        };
-        if let Some(prepared) = &self.prepared {
-            if prepared.tracker == "cooperative" {
-                warn(
-                    "tracking-cost",
-                    format!(
-                        "Dirty pages were found by a bitmap that the workload keeps ({}), so the guest paid nothing for tracking",
-                        prepared.tracker_reason
-                    ),
-                    Some(
-                        "Use a kernel with asynchronous write protection; `sterna doctor` tells what is missing",
-                    ),
-                );
-            }
-            if prepared.tracking_page_bytes > sterna_report::PAGE_BYTES {
-                warn(
-                    "tracking-page",
-                    format!(
-                        "One write dirties {} bytes, since pages are tracked as a whole",
-                        prepared.tracking_page_bytes
-                    ),
-                    Some("Use guest.huge-pages = \"none\" or \"thp\" to track pages of 4 KiB"),
-                );
-            }
-        }
-        if self.hold.as_ref().is_some_and(Hold::is_holding) {
-            warn(
-                "hold-unproven",
-                "The migration ended before memory was seen to be sent, written and sent again; the passes that were asked for are not proven".to_owned(),
-                Some("Let the workload write faster, or lower the bandwidth"),
-            );
-        }
-        if self.gaps_lost > 0 {
-            warn(
-                "gaps-lost",
-                format!("{} standstills of workers were not recorded", self.gaps_lost),
-                Some("The machine is overloaded; the blackout may be longer than stated"),
-            );
-        }
-        warnings.extend(self.parallel.warnings());
-        warnings
+        self.all_warnings()
     }
 
     fn shutdown(&mut self) {

@@ -8,7 +8,7 @@ use sterna_report::{
 };
 
 use super::{Seen, Time, pages_to_bytes, resumed_ns};
-use crate::{GapSpan, LatencyPair, Record, Status};
+use crate::{GapSpan, LatencyPair, Record, State, Status};
 
 pub(super) fn summary(seen: &Seen) -> Summary {
     let Seen { record, baseline, .. } = *seen;
@@ -91,7 +91,10 @@ fn add_transfer(seen: &Seen, summary: &mut Summary) {
         .map(|bytes| bytes as f64 / guest_bytes as f64);
     let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
     let from = at(record.moments.setup_done_ns);
-    let to = at(record.moments.ready_ns).or(seen.last_poll_seconds());
+    // After a switch to post-copy most of the memory is still to come when the guest resumes.
+    let is_postcopy = record.polls.iter().any(|it| it.state == State::Postcopy);
+    let transferred = if is_postcopy { record.moments.ended_ns } else { record.moments.ready_ns };
+    let to = at(transferred).or(seen.last_poll_seconds());
     if let Some((from, to)) = from.zip(to)
         && let Some(bandwidth) = statistics::bandwidth(timeline, from, to)
     {

@@ -305,6 +305,18 @@ fn status(at: u64, state: State, factor: u64) -> Status {
 }
 
 #[test]
+fn the_bandwidth_of_a_postcopy_is_that_of_the_whole_transfer() {
+    let mut record = completed();
+    record.moments.ended_ns = Some(20_020 * MS);
+    record.polls = vec![
+        status(10_020, State::Active, 0),
+        status(11_040, State::Postcopy, 2),
+        status(20_020, State::Completed, 11),
+    ];
+    assert_near(report(&record).summary.bandwidth_mean_bytes_per_second, Some(4.4e6));
+}
+
+#[test]
 fn the_final_phase_ends_when_the_destination_has_loaded_everything() {
     let mut record = completed();
     let last = row(2, STOPPED, STOPPED + 40);

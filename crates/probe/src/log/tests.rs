@@ -126,6 +126,16 @@ fn old_messages_are_forgotten_and_numbers_go_on() {
     assert_eq!(log.seen(200_000 * MS).unwrap().sent, 1);
 }
 
+#[test]
+fn what_one_silence_has_counted_the_next_does_not() {
+    let mut log = log_of(50, [0]);
+    // All 50 had been sent when the second answer came, and nothing came after it.
+    log.received(1, 2000 * MS, None);
+    let seen = log.seen(3000 * MS).unwrap();
+    let lost: Vec<u64> = seen.outages.iter().map(|it| it.lost).collect();
+    assert_eq!(lost, [48, 0]);
+}
+
 proptest! {
     /// Whatever comes in whatever order, the sums hold: what is missing is what did not come.
     #[test]

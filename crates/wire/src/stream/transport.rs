@@ -16,8 +16,8 @@ pub enum ReadError {
     #[error("The peer closed the connection")]
     Closed,
     /// The connection failed.
-    #[error("Connection failed")]
-    Io(#[source] io::Error),
+    #[error("The connection failed: {0}")]
+    Io(io::Error),
 }
 
 impl From<io::Error> for ReadError {

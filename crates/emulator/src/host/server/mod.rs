@@ -17,28 +17,17 @@ mod session;
 use std::ffi::OsString;
 use std::io;
 use std::net::ToSocketAddrs;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::Interrupt;
 use sterna_wire::control::Endpoint;
 use sterna_wire::tls::TlsError;
 
-use crate::transport::{Listener, Socket, TransportError};
+use crate::door::{Door, Turn, Turns, Visitor};
+use crate::transport::{Socket, TransportError};
 use admission::Admission;
-
-/// Slices in which the wait for visitors looks for an interrupt.
-const SLICE: Duration = Duration::from_millis(50);
-
-/// Visitors that may be at the door at once; more are hung up on.
-const MAX_VISITORS: usize = 32;
-
-/// How long sessions may take to end when the host is told to.
-const GOODBYE: Duration = Duration::from_secs(4);
 
 /// What a listening host is given.
 #[derive(Clone, Debug)]
@@ -103,8 +92,7 @@ pub enum Notice {
 
 /// A listening host.
 pub struct Server {
-    listener: Listener,
-    endpoint: Endpoint,
+    door: Door,
     shared: Arc<Shared>,
 }
 
@@ -113,10 +101,8 @@ struct Shared {
     admission: Admission,
     tls_directory: Option<PathBuf>,
     host_command: Vec<OsString>,
-    /// Who has the slot, since when.
-    taken: Mutex<Option<(String, Instant)>>,
+    turns: Turns,
     closing: AtomicBool,
-    visitors: AtomicUsize,
 }
 
 type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
@@ -129,21 +115,20 @@ impl Server {
     pub fn bind(options: ServerOptions) -> Result<Server, ServerError> {
         let ServerOptions { listen, token, tls_directory, host_command } = options;
         let admission = Admission::under_rules(&listen, token, tls_directory.as_deref())?;
-        let (listener, endpoint) = Listener::bind(&listen)?;
+        let door = Door::open(&listen)?;
         let shared = Arc::new(Shared {
             admission,
             tls_directory,
             host_command,
-            taken: Mutex::default(),
+            turns: Turns::default(),
             closing: AtomicBool::new(false),
-            visitors: AtomicUsize::new(0),
         });
-        Ok(Server { listener, endpoint, shared })
+        Ok(Server { door, shared })
     }
 
     /// Where it listens, with the port that was chosen.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.door.endpoint()
     }
 
     /// Serves pilots until `interrupt` is requested; sessions under way are ended then.
@@ -156,47 +141,16 @@ impl Server {
         tell: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<(), ServerError> {
         let tell: Tell = Arc::new(tell);
-        while !interrupt.requested() {
-            if self.wait_for_visitor()? {
-                match self.listener.try_next() {
-                    Ok(Some(socket)) => self.receive(socket, &tell),
-                    Ok(None) => {}
-                    // A visitor that is gone again, or no descriptors left: both pass.
-                    Err(_) => std::thread::sleep(SLICE),
-                }
-            }
-        }
+        let (shared, to_visit) = (Arc::clone(&self.shared), Arc::clone(&tell));
+        let visit = move |visitor: Visitor, socket: Socket| {
+            Visit { shared: Arc::clone(&shared), tell: Arc::clone(&to_visit), visitor }
+                .serve(socket);
+        };
+        let refuse = |peer, reason| tell(Notice::Refused { peer, reason });
+        self.door.keep(|| interrupt.requested(), visit, refuse)?;
         self.shared.closing.store(true, Ordering::Release);
-        let deadline = Instant::now() + GOODBYE;
-        while self.shared.visitors.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.door.see_off();
         Ok(())
-    }
-
-    fn wait_for_visitor(&self) -> Result<bool, ServerError> {
-        let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
-        let mut fds = [PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&slice)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(ServerError::Wait(error.into())),
-        }
-    }
-
-    /// Gives a visitor a thread of its own; the session it may become is bound to that thread.
-    fn receive(&self, socket: Socket, tell: &Tell) {
-        let peer = socket.peer().map_or_else(|| "a local process".to_owned(), |it| it.to_string());
-        if self.shared.visitors.fetch_add(1, Ordering::AcqRel) >= MAX_VISITORS {
-            self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
-            let reason = format!("{MAX_VISITORS} others are at the door already");
-            return tell(Notice::Refused { peer, reason });
-        }
-        let visit = Visit { shared: Arc::clone(&self.shared), tell: Arc::clone(tell), peer };
-        // Without a thread the visit ends here, and counts itself off.
-        let _ = std::thread::Builder::new()
-            .name("visitor".to_owned())
-            .spawn(move || visit.serve(socket));
     }
 }
 
@@ -204,7 +158,7 @@ impl Server {
 struct Visit {
     shared: Arc<Shared>,
     tell: Tell,
-    peer: String,
+    visitor: Visitor,
 }
 
 impl Visit {
@@ -213,8 +167,8 @@ impl Visit {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse(reason),
         };
-        match self.take_slot() {
-            Ok(slot) => session::serve(admitted, &self, slot),
+        match self.take_turn() {
+            Ok(turn) => session::serve(admitted, &self, turn),
             Err(reason) => {
                 admitted.refuse(&reason);
                 self.refuse(reason);
@@ -222,42 +176,18 @@ impl Visit {
         }
     }
 
-    fn take_slot(&self) -> Result<Slot<'_>, String> {
-        let mut taken = lock(&self.shared.taken);
-        if let Some((peer, since)) = &*taken {
-            return Err(format!(
-                "This host serves another pilot, {peer}, since {} s; try again when that run has ended",
-                since.elapsed().as_secs()
-            ));
-        }
-        *taken = Some((self.peer.clone(), Instant::now()));
-        Ok(Slot { taken: &self.shared.taken })
+    fn take_turn(&self) -> Result<Turn<'_>, String> {
+        self.shared.turns.take(&self.visitor.peer).map_err(|by| {
+            format!(
+                "This host serves another pilot, {}, since {} s; try again when that run has ended",
+                by.peer, by.seconds
+            )
+        })
     }
 
     fn refuse(&self, reason: String) {
-        (self.tell)(Notice::Refused { peer: self.peer.clone(), reason });
+        (self.tell)(Notice::Refused { peer: self.visitor.peer.clone(), reason });
     }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The right to a session, given back however it ends.
-struct Slot<'a> {
-    taken: &'a Mutex<Option<(String, Instant)>>,
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *lock(self.taken) = None;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether only this machine can reach it. A name that cannot be resolved is judged by the attempt to listen.

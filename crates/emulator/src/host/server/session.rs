@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_wire::control::{self, Reply, Request, VERSION};
 
 use super::admission::Admitted;
-use super::{Notice, Slot, Visit};
+use super::{Notice, Visit};
+use crate::door::Turn;
 use crate::host_process::{describe, spawn, token};
 use crate::transport::Socket;
 
@@ -26,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves an admitted pilot to the end; the calling thread must live that long, for the process is bound to it.
-pub fn serve(admitted: Admitted, visit: &Visit, slot: Slot<'_>) {
+pub fn serve(admitted: Admitted, visit: &Visit, turn: Turn<'_>) {
     let Admitted { mut socket, mut welcome } = admitted;
     let (mut child, line) = match start(visit) {
         Ok(started) => started,
@@ -36,14 +37,14 @@ pub fn serve(admitted: Admitted, visit: &Visit, slot: Slot<'_>) {
         }
     };
     welcome.pid = child.id();
-    (visit.tell)(Notice::Begun { peer: visit.peer.clone(), pid: child.id() });
+    (visit.tell)(Notice::Begun { peer: visit.visitor.peer.clone(), pid: child.id() });
     if control::send(&mut socket, &Reply::Welcome(welcome)).is_ok() {
         carry(&mut socket, &line, &visit.shared.closing);
     }
     let how = end(&mut child, &line, &mut socket);
-    (visit.tell)(Notice::Ended { peer: visit.peer.clone(), how });
+    (visit.tell)(Notice::Ended { peer: visit.visitor.peer.clone(), how });
     // The connection ends last: a pilot that has seen it end finds the host free.
-    drop(slot);
+    drop(turn);
     socket.shut_down();
 }
 

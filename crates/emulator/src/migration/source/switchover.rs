@@ -1,6 +1,6 @@
 //! From the stop of the guest to the commit point, and what follows it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
@@ -12,12 +12,14 @@ use super::run::Run;
 use crate::migration::breakage::{Defect, Moment};
 use crate::migration::pass::PassMeter;
 
+/// How long a defect waits for a guest that writes nothing.
+const LONGEST_IDLE: Duration = Duration::from_secs(2);
+
 impl Run<'_> {
     /// Stops the guest and sends all that is left, or at a switch to post-copy what there is to know of it.
     pub(super) fn send_rest(&mut self, mut last: PassMeter) -> Result<(), Stop> {
-        if self.defects.contains(&Defect::SkipFinalSync) {
-            // Long enough for writes that the missing synchronisation would have found.
-            std::thread::sleep(Duration::from_millis(20));
+        if self.defects.iter().any(|it| matches!(it, Defect::SkipFinalSync | Defect::LosePage)) {
+            self.await_writes();
         }
         let stopped_ns = self.crew.pause();
         let edges = self.crew.last_write_ns();
@@ -57,6 +59,15 @@ impl Run<'_> {
         self.progress.stamp(|it, now_ns| it.final_sent_ns = Some(now_ns));
         self.final_pass_done(pass);
         Ok(())
+    }
+
+    /// Until the guest has written again, so that there is something to lose.
+    fn await_writes(&self) {
+        let before = self.crew.counts();
+        let deadline = Instant::now() + LONGEST_IDLE;
+        while self.crew.counts() == before && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn send_state(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {

@@ -11,33 +11,23 @@
 
 mod session;
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::Interrupt;
 use sterna_report::stream::StreamSideSummary;
 use sterna_wire::control::{self, Endpoint, Reply};
 use sterna_wire::trial::{LANE_BYTES, Lane, MAGIC};
 
+use crate::door::{Door, Turn, Turns, Visitor, lock};
 use crate::host::server::ServerError;
 use crate::host::server::admission::{Admission, Admitted, first_bytes, first_word, first_words};
-use crate::transport::{Listener, Socket};
+use crate::transport::Socket;
 
 use session::Session;
-
-/// Slices in which the wait for visitors looks for an interrupt.
-const SLICE: Duration = Duration::from_millis(50);
-
-/// Visitors that may be at the door at once; more are hung up on.
-const MAX_VISITORS: usize = 32;
-
-/// How long sessions may take to end when the server is told to.
-const GOODBYE: Duration = Duration::from_secs(4);
 
 /// Longest time a data connection may take for its first words, beside a handshake.
 const FIRST_WORDS: Duration = Duration::from_secs(5);
@@ -87,8 +77,7 @@ pub enum Notice {
 
 /// A server that listens.
 pub struct StreamServer {
-    listener: Listener,
-    endpoint: Endpoint,
+    door: Door,
     shared: Arc<Shared>,
 }
 
@@ -98,13 +87,11 @@ type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 struct Shared {
     admission: Admission,
     most_memory_bytes: u64,
-    /// Who has the slot, since when.
-    taken: Mutex<Option<(String, Instant)>>,
+    turns: Turns,
     /// Where lanes go that name the session under way.
     expected: Mutex<Option<Expected>>,
     closing: AtomicBool,
     is_done: AtomicBool,
-    visitors: AtomicUsize,
 }
 
 /// The session that lanes may belong to.
@@ -124,22 +111,21 @@ impl StreamServer {
             options.token.clone(),
             options.tls_directory.as_deref(),
         )?;
-        let (listener, endpoint) = Listener::bind(&options.listen)?;
+        let door = Door::open(&options.listen)?;
         let shared = Arc::new(Shared {
             admission,
             most_memory_bytes: options.most_memory_bytes,
-            taken: Mutex::default(),
+            turns: Turns::default(),
             expected: Mutex::default(),
             closing: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
-            visitors: AtomicUsize::new(0),
         });
-        Ok(StreamServer { listener, endpoint, shared })
+        Ok(StreamServer { door, shared })
     }
 
     /// Where it listens, with the port that was chosen.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.door.endpoint()
     }
 
     /// Serves clients until `interrupt` is requested, or with `once` until a trial has ended.
@@ -153,47 +139,17 @@ impl StreamServer {
         tell: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<(), ServerError> {
         let tell: Tell = Arc::new(tell);
+        let (shared, to_visit) = (Arc::clone(&self.shared), Arc::clone(&tell));
+        let visit = move |visitor: Visitor, socket: Socket| {
+            Visit { shared: Arc::clone(&shared), tell: Arc::clone(&to_visit), visitor }
+                .serve(socket);
+        };
         let is_done = || once && self.shared.is_done.load(Ordering::Acquire);
-        while !interrupt.requested() && !is_done() {
-            if self.wait_for_visitor()? {
-                match self.listener.try_next() {
-                    Ok(Some(socket)) => self.receive(socket, &tell),
-                    Ok(None) => {}
-                    // A visitor that is gone again, or no descriptors left: both pass.
-                    Err(_) => std::thread::sleep(SLICE),
-                }
-            }
-        }
+        let refuse = |peer, reason| tell(Notice::Refused { peer, reason });
+        self.door.keep(|| interrupt.requested() || is_done(), visit, refuse)?;
         self.shared.closing.store(true, Ordering::Release);
-        let deadline = Instant::now() + GOODBYE;
-        while self.shared.visitors.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.door.see_off();
         Ok(())
-    }
-
-    fn wait_for_visitor(&self) -> Result<bool, ServerError> {
-        let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
-        let mut fds = [PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&slice)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(ServerError::Wait(error.into())),
-        }
-    }
-
-    /// Gives a visitor a thread of its own; the session it may become is bound to that thread.
-    fn receive(&self, socket: Socket, tell: &Tell) {
-        let peer = socket.peer().map_or_else(|| "a local process".to_owned(), |it| it.to_string());
-        if self.shared.visitors.fetch_add(1, Ordering::AcqRel) >= MAX_VISITORS {
-            self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
-            let reason = format!("{MAX_VISITORS} others are at the door already");
-            return tell(Notice::Refused { peer, reason });
-        }
-        let visit = Visit { shared: Arc::clone(&self.shared), tell: Arc::clone(tell), peer };
-        // Without a thread the visit ends here, and counts itself off.
-        let visitor = std::thread::Builder::new().name("visitor".to_owned());
-        let _ = visitor.spawn(move || visit.serve(socket));
     }
 }
 
@@ -201,13 +157,13 @@ impl StreamServer {
 struct Visit {
     shared: Arc<Shared>,
     tell: Tell,
-    peer: String,
+    visitor: Visitor,
 }
 
 impl Visit {
     fn serve(self, socket: Socket) {
         if let Err(reason) = self.let_in(socket) {
-            (self.tell)(Notice::Refused { peer: self.peer.clone(), reason });
+            (self.tell)(Notice::Refused { peer: self.visitor.peer.clone(), reason });
         }
     }
 
@@ -238,7 +194,7 @@ impl Visit {
         };
         let said = control::send(&mut socket, &Reply::Welcome(welcome));
         said.map_err(|error| format!("it did not wait for an answer: {error}"))?;
-        let (shared, tell, peer) = (&*self.shared, &self.tell, &*self.peer);
+        let (shared, tell, peer) = (&*self.shared, &self.tell, &*self.visitor.peer);
         Session { shared, tell, peer, slot: Some(slot) }.serve(socket)
     }
 
@@ -254,36 +210,24 @@ impl Visit {
     }
 
     fn take_slot(&self) -> Result<Slot<'_>, String> {
-        let mut taken = lock(&self.shared.taken);
-        if let Some((peer, since)) = &*taken {
-            return Err(format!(
-                "This server is busy with {peer}, since {} s; try again when that trial has ended",
-                since.elapsed().as_secs()
-            ));
-        }
-        *taken = Some((self.peer.clone(), Instant::now()));
-        Ok(Slot { shared: &self.shared })
+        let turn = self.shared.turns.take(&self.visitor.peer).map_err(|by| {
+            format!(
+                "This server is busy with {}, since {} s; try again when that trial has ended",
+                by.peer, by.seconds
+            )
+        })?;
+        Ok(Slot { shared: &self.shared, _turn: turn })
     }
 }
 
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.shared.visitors.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The right to a session, given back however it ends.
+/// The right to a session and to its lanes, given back however it ends.
 struct Slot<'a> {
     shared: &'a Shared,
+    _turn: Turn<'a>,
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         *lock(&self.shared.expected) = None;
-        *lock(&self.shared.taken) = None;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

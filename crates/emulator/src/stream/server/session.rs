@@ -12,13 +12,14 @@ use sterna_wire::control::{self, ControlError};
 use sterna_wire::trial::ask::{Ask, Prepared, Tell, Test};
 use sterna_wire::trial::{Lane, Part, Way, YES};
 
+use crate::door::lock;
 use crate::stream::lanes::{check_congestion, connected};
 use crate::stream::plan::Plan;
 use crate::stream::sample::Sampler;
 use crate::stream::side::{Memory, Side};
 use crate::transport::Socket;
 
-use super::{Expected, Notice, Shared, Slot, Tell as TellAll, lock};
+use super::{Expected, Notice, Shared, Slot, Tell as TellAll};
 
 /// How long a client may take to say what it wants, and to make its connections.
 const PATIENCE: Duration = Duration::from_secs(60);
