@@ -15,8 +15,8 @@ const TOKEN: &str = "a token for a benchmark";
 
 /// The queue in front of the link has bands by priority, as most systems' have by default.
 const QUEUE: [&str; 2] = [
-    "tc qdisc add dev link root handle 1: tbf rate 1gbit burst 128kb latency 50ms",
-    "tc qdisc add dev link parent 1: pfifo_fast",
+    "tc qdisc add dev wire root handle 1: tbf rate 1gbit burst 128kb latency 50ms",
+    "tc qdisc add dev wire parent 1: pfifo_fast",
 ];
 
 /// A server at one end, and a place for clients at the other.
@@ -38,12 +38,12 @@ impl Link {
         let there = Namespace::new(here.command().arg("unshare"))?;
         let other = there.0.id();
         here.run(&format!(
-            "ip link add link mtu 9000 type veth peer name link mtu 9000 netns {other}"
+            "ip link add wire mtu 9000 type veth peer name wire mtu 9000 netns {other}"
         ))?;
         for (namespace, number) in [(&here, 1), (&there, 2)] {
             namespace.run("ip link set lo up")?;
-            namespace.run(&format!("ip address add 10.77.0.{number}/24 dev link"))?;
-            namespace.run("ip link set link up")?;
+            namespace.run(&format!("ip address add 10.77.0.{number}/24 dev wire"))?;
+            namespace.run("ip link set wire up")?;
             QUEUE.iter().try_for_each(|line| namespace.run(line))?;
         }
         let certificates = tempfile::tempdir()?;
