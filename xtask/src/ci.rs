@@ -15,6 +15,7 @@ use crate::cloud_init;
 use crate::kube_apiserver;
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
+use crate::qemu;
 use crate::skips;
 
 /// How to run the checks.
@@ -35,8 +36,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         heading(began, &shown(&step));
         succeed(&mut step)?;
     }
-    heading(began, "API servers and cloud-init for tests");
-    for outcome in [kube_apiserver::run(&kube_apiserver::Options::default()), cloud_init::run()] {
+    heading(began, "QEMU, API servers and cloud-init for tests");
+    let servers = kube_apiserver::Options::default();
+    for outcome in [qemu::run(), kube_apiserver::run(&servers), cloud_init::run()] {
         if let Err(error) = outcome {
             println!("What needs it skips: {error:#}");
         }

@@ -11,6 +11,14 @@ use anyhow::Result;
 
 use crate::process::{cargo, shown, succeed, works};
 
+/// No program, but looked for like one.
+const KERNEL: &str = "a kernel in /boot";
+
+const KERNEL_PACKAGE: &str = match cfg!(target_arch = "aarch64") {
+    true => "linux-image-cloud-arm64",
+    false => "linux-image-cloud-amd64",
+};
+
 struct Tool {
     program: &'static str,
     debian_package: &'static str,
@@ -26,6 +34,10 @@ const TOOLS: &[Tool] = &[
         debian_package: "qemu-system-x86",
         used_for: "migrations of real guests",
     },
+    Tool { program: KERNEL, debian_package: KERNEL_PACKAGE, used_for: "real guests" },
+    Tool { program: "cpio", debian_package: "cpio", used_for: "what a guest boots, unpacked" },
+    Tool { program: "ssh", debian_package: "openssh-client", used_for: "another machine" },
+    Tool { program: "sshd", debian_package: "openssh-server", used_for: "another machine" },
     Tool { program: "jq", debian_package: "jq", used_for: "reading reports as a script would" },
     Tool { program: "iperf3", debian_package: "iperf3", used_for: "a figure beside benchmarks" },
     Tool {
@@ -82,7 +94,16 @@ fn components(may_install: bool) -> Result<()> {
 }
 
 fn missing_tools() -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|it| on_path(it.program).is_none()).collect()
+    let is_missing = |it: &&Tool| match it.program {
+        KERNEL => !has_kernel(),
+        program => on_path(program).is_none(),
+    };
+    TOOLS.iter().filter(is_missing).collect()
+}
+
+fn has_kernel() -> bool {
+    let files = std::fs::read_dir("/boot").into_iter().flatten().flatten();
+    files.into_iter().any(|it| it.file_name().to_string_lossy().starts_with("vmlinuz"))
 }
 
 fn packages(tools: &[&Tool]) -> Vec<&'static str> {
@@ -146,6 +167,10 @@ mod tests {
                 "iproute2",
                 "nftables",
                 "qemu-system-x86",
+                KERNEL_PACKAGE,
+                "cpio",
+                "openssh-client",
+                "openssh-server",
                 "jq",
                 "iperf3",
                 "etcd-server",
