@@ -23,7 +23,9 @@ fn assert_answered(report: &Value, kinds: &[&str]) {
         assert!(received > 20.0 && received <= sent, "{probe}");
         assert!(number(&probe["round_trip"]["p50_ns"]) > 0.0, "{probe}");
         for outage in probe["outages"].as_array().unwrap() {
-            assert_eq!(outage["has_ended"], true, "the guest answers to the end: {probe}");
+            // A busy machine may be in the middle of a hiccup when the run ends.
+            let is_hiccup = number(&outage["length_seconds"]) < 0.2;
+            assert!(outage["has_ended"] == true || is_hiccup, "it answers to the end: {probe}");
         }
     }
 }
