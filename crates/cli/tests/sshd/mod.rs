@@ -154,7 +154,12 @@ impl Drop for Machine {
             let _ = server.kill();
             let _ = server.wait();
         }
-        // A connection under way may hold the namespace, but not its name or our end of the cable.
+        // A session whose cable was cut would wait for hours.
+        let inside = Command::new("ip").args(["netns", "pids", &self.namespace]).output();
+        let inside = inside.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+        for pid in inside.unwrap_or_default().split_whitespace() {
+            let _ = run("kill", &["-9", pid]);
+        }
         let _ = run("ip", &["link", "del", &self.interface("a")]);
         let _ = run("ip", &["netns", "del", &self.namespace]);
     }
