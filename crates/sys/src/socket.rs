@@ -433,20 +433,24 @@ mod tests {
         let options = RegionOptions { bytes: 4 << 12, huge_pages: HugePages::None, locked: false };
         let region = Region::new(&options).unwrap();
         (0..4).for_each(|page| region.page(page)[0].store(page as u64 + 1, Ordering::Relaxed));
-        let front = *b"a head of 19 bytes!";
-        let mut found = vec![0; front.len() + (2 << 12)];
+        let (front, second) = (*b"a head of 19 bytes!", *b"another");
+        let pieces: [(&[u8], _); 2] = [(&front, (3, 1)), (&second, (1, 1))];
+        let behind = front.len() + 4096;
+        let mut found = vec![0; behind + second.len() + 4096];
         // Each call is told how much has gone, so any of them may end anywhere.
-        for skip in [0, 7, front.len(), front.len() + 4096] {
+        for skip in [0, 7, front.len(), behind, behind + 3, behind + second.len(), found.len() - 1]
+        {
             let mut sent = skip;
             while sent < found.len() {
                 let fd = client.as_fd();
-                sent += region.send_pages_after(fd, &front, &[(3, 1), (1, 1)], sent).unwrap();
+                sent += region.send_fronted(fd, &pieces, sent).unwrap();
             }
             server.read_exact(&mut found[skip..]).unwrap();
             assert_eq!(found[..front.len()], front);
-            assert_eq!((found[front.len()], found[front.len() + 4096]), (4, 2));
+            assert_eq!(found[behind..behind + second.len()], second);
+            assert_eq!((found[front.len()], found[behind + second.len()]), (4, 2));
         }
-        assert!(region.send_pages_after(client.as_fd(), &front, &[], front.len()).is_err());
+        assert!(region.send_fronted(client.as_fd(), &[], 0).is_err());
     }
 
     #[test]

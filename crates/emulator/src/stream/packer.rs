@@ -122,6 +122,26 @@ impl Packer {
         send_all(socket, staged)
     }
 
+    /// Whether several pieces can be made before the first of them is sent: nothing of them is copied here.
+    pub fn can_send_many(&self) -> bool {
+        self.raw.is_empty() && self.zero_copy.is_none()
+    }
+
+    /// Sends pieces by one call, where [`Packer::can_send_many`].
+    ///
+    /// # Errors
+    /// As [`Packer::send`].
+    pub fn send_many(&self, socket: &Socket, region: &Region, pieces: &[Piece]) -> io::Result<()> {
+        let fronted: Vec<(&[u8], (usize, usize))> =
+            pieces.iter().map(|it| (&it.head[..], (it.first, it.pages))).collect();
+        let total: usize = pieces.iter().map(|it| HEAD_BYTES + it.content_bytes).sum();
+        let mut sent = 0;
+        while sent < total {
+            sent += region.send_fronted(socket.as_fd(), &fronted, sent)?;
+        }
+        Ok(())
+    }
+
     /// Waits until the kernel needs no page any more, and tells what it did.
     pub fn finish(&mut self, socket: &Socket) -> io::Result<ChannelStatus> {
         if let Some(zero_copy) = &mut self.zero_copy {
@@ -137,12 +157,7 @@ impl Packer {
             send_with(socket, &piece.head, SendFlags::MORE | SendFlags::NOSIGNAL)?;
             return zero_copy.send(socket, region, &runs, piece.content_bytes, &mut self.counts);
         }
-        let total = HEAD_BYTES + piece.content_bytes;
-        let mut sent = 0;
-        while sent < total {
-            sent += region.send_pages_after(socket.as_fd(), &piece.head, &runs, sent)?;
-        }
-        Ok(())
+        self.send_many(socket, region, std::slice::from_ref(piece))
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Region, receive::MAX_PARTS};
+use crate::PAGE_BYTES;
 
 impl Region {
     /// One `sendmsg` straight from pages: `runs` are (first page, count), taken as one long buffer
@@ -39,29 +40,32 @@ impl Region {
         unsafe { send_parts(socket, &mut parts, flags) }
     }
 
-    /// As [`Region::send_pages`] without zero copy, with `front` before the pages: `skip_bytes`
-    /// counts through both.
+    /// As [`Region::send_pages`] without zero copy, for runs of pages each of which has bytes in
+    /// front of it: `skip_bytes` counts through all of them. At most 512 are used by one call.
     ///
     /// # Errors
     /// As there.
-    pub fn send_pages_after(
+    pub fn send_fronted(
         &self,
         socket: BorrowedFd<'_>,
-        front: &[u8],
-        runs: &[(usize, usize)],
-        skip_bytes: usize,
+        pieces: &[(&[u8], (usize, usize))],
+        mut skip_bytes: usize,
     ) -> io::Result<usize> {
-        let mut parts = self.parts(runs, skip_bytes.saturating_sub(front.len()));
-        if let Some(rest) = front.get(skip_bytes..).filter(|it| !it.is_empty()) {
-            let start = rest.as_ptr().cast_mut().cast();
-            parts.truncate(MAX_PARTS - 1);
-            parts.insert(0, libc::iovec { iov_base: start, iov_len: rest.len() });
+        let mut parts = Vec::with_capacity(2 * pieces.len().min(MAX_PARTS / 2));
+        for (front, run) in &pieces[..pieces.len().min(MAX_PARTS / 2)] {
+            if let Some(rest) = front.get(skip_bytes..).filter(|it| !it.is_empty()) {
+                let start = rest.as_ptr().cast_mut().cast();
+                parts.push(libc::iovec { iov_base: start, iov_len: rest.len() });
+            }
+            skip_bytes = skip_bytes.saturating_sub(front.len());
+            parts.extend(self.parts(&[*run], skip_bytes));
+            skip_bytes = skip_bytes.saturating_sub(run.1 * PAGE_BYTES);
         }
         if parts.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "Nothing is left to send"));
         }
-        // SAFETY: as in `send_pages`; the first part lies within `front`, which is borrowed until the
-        // kernel has copied it.
+        // SAFETY: as in `send_pages`; the other parts lie within the fronts, which are borrowed until
+        // the kernel has copied them.
         unsafe { send_parts(socket, &mut parts, libc::MSG_NOSIGNAL) }
     }
 }
