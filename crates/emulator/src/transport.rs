@@ -184,6 +184,12 @@ impl Listener {
                         let text = format!("{}: {reason}", path.display());
                         return Err(TransportError::Accept(io::Error::other(text)));
                     }
+                    Err(_) if Instant::now() >= deadline => {
+                        return Err(TransportError::NobodyCame(limit));
+                    }
+                    Err(_) if !keep_waiting() => {
+                        return Err(TransportError::Accept(io::ErrorKind::Interrupted.into()));
+                    }
                     Err(_) => continue,
                 },
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {

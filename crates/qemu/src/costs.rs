@@ -86,6 +86,8 @@ fn class(name: &str) -> &'static str {
         || is("return path")
         || is("postcopy")
         || is("fault")
+        || is("compress")
+        || is("decompress")
     {
         "migration"
     } else {

@@ -68,6 +68,7 @@ impl Hold {
         let fast = if bandwidth == 0 { most } else { bandwidth.min(most) };
         let written = match scenario.workload.rate {
             Pace::BytesPerSecond(rate) => rate.bytes_per_second(),
+            Pace::PagesPerSecond(rate) => rate.get().saturating_mul(sterna_report::PAGE_BYTES),
             _ => u64::MAX,
         };
         Some(Hold {
@@ -103,6 +104,14 @@ impl Hold {
     /// Sets the limits with which the migration begins.
     pub fn begin(&mut self, source: &mut QemuProcess) -> Result<(), EngineError> {
         limits(source, self.fast, HELD_DOWNTIME_MS)
+    }
+
+    /// Gives back what the scenario allows, when the guest was stopped while the migration is held: the rest shall not crawl.
+    pub fn give_back(&self, source: &mut QemuProcess) -> Result<(), EngineError> {
+        match self.is_holding() {
+            true => limits(source, self.bandwidth, milliseconds(self.downtime_limit_ns)),
+            false => Ok(()),
+        }
     }
 
     /// One step, after each poll.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sterna_pilot::EngineError;
+use sterna_wire::tls::CA_KEY;
 
 use crate::keeper::Keeper;
 
@@ -74,7 +75,7 @@ impl Place {
         }
     }
 
-    /// Brings a directory with all files in it, and nothing below; one that is not there is left out.
+    /// Brings a directory with all files in it, but for an authority's key, and nothing below.
     pub fn bring_directory(&self, path: &Path, name: &str) -> Result<PathBuf, EngineError> {
         let here = path.to_owned();
         let Place::There(_) = self else { return Ok(here) };
@@ -82,7 +83,8 @@ impl Place {
             |error| EngineError::Failed(format!("{} cannot be read: {error}", path.display()));
         for entry in std::fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            if entry.file_type().is_ok_and(|it| it.is_file()) {
+            // Links are followed: certificates often are links. The authority's key is nobody's business over there.
+            if entry.path().is_file() && entry.file_name() != CA_KEY {
                 let name = format!("{name}/{}", entry.file_name().to_string_lossy());
                 self.bring(&entry.path(), &name)?;
             }

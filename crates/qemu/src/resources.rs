@@ -35,7 +35,8 @@ pub(crate) fn explain(error: EngineError, side: Side, scenario: &Scenario) -> En
     let EngineError::SideGone { reason, .. } = &error else { return error };
     let guest = &scenario.guest;
     let asked = [
-        (guest.huge_pages != HugePages::None, "guest.huge-pages"),
+        // Transparent ones are not reserved, so no start can fail for them.
+        (!matches!(guest.huge_pages, HugePages::None | HugePages::Thp), "guest.huge-pages"),
         (guest.locked, "guest.locked"),
         (placement(side, scenario).numa_nodes.is_some(), nodes_field(side)),
     ];
@@ -70,6 +71,9 @@ fn nodes_field(side: Side) -> &'static str {
 }
 
 fn huge_pages(scenario: &Scenario, sides: u64, folder: &Path) -> Result<(), String> {
+    if sides == 0 {
+        return Ok(());
+    }
     let (name, kib) = match scenario.guest.huge_pages {
         HugePages::None | HugePages::Thp => return Ok(()),
         HugePages::Size2Mib => ("2MiB", 2048),

@@ -121,8 +121,14 @@ pub(crate) fn begin(
         }
         Way::File(path) => format!("file:{}", path.display()),
     };
-    source.execute("migrate", json!({ "uri": uri }))?;
-    Ok(uri)
+    let begun = source.execute("migrate", json!({ "uri": uri }));
+    if let (Err(_), Way::Pipes { forth, back }) = (&begun, way) {
+        // The destination's shells wait for the source's to open the pipes, and would do so for ever.
+        for pipe in [forth, back] {
+            let _ = std::fs::File::options().read(true).write(true).open(pipe);
+        }
+    }
+    begun.map(|_| uri)
 }
 
 /// Lets the destination read a file that is complete.

@@ -1,9 +1,11 @@
 //! Undoing the compressions that distributions use for kernel modules.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// No module is larger; what unpacks to more is not one.
 const MOST_BYTES: u64 = 256 << 20;
+
+const TOO_LARGE: &str = "it unpacks to more than any kernel module";
 
 /// The content of a compressed file, told by its first bytes, or the bytes themselves when they are not compressed.
 pub(crate) fn unpack(packed: Vec<u8>) -> io::Result<Vec<u8>> {
@@ -19,16 +21,32 @@ pub(crate) fn unpack(packed: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 fn unpack_xz(mut packed: &[u8]) -> io::Result<Vec<u8>> {
-    let mut plain = Vec::new();
+    let mut plain = Bounded(Vec::new());
     lzma_rs::xz_decompress(&mut packed, &mut plain)
         .map_err(|error| io::Error::other(format!("{error:?}")))?;
-    Ok(plain)
+    Ok(plain.0)
+}
+
+/// What takes at most [`MOST_BYTES`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.0.len() + bytes.len()) as u64 >= MOST_BYTES {
+            return Err(io::Error::other(TOO_LARGE));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn read_all(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
     if reader.take(MOST_BYTES).read_to_end(&mut plain)? as u64 == MOST_BYTES {
-        return Err(io::Error::other("it unpacks to more than any kernel module"));
+        return Err(io::Error::other(TOO_LARGE));
     }
     Ok(plain)
 }
@@ -36,7 +54,6 @@ fn read_all(reader: impl Read) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::process::{Command, Stdio};
 
     /// `bytes` as a program packs them; None where there is no such program.

@@ -73,7 +73,11 @@ pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<()
                 let _ = control::send(&mut stream, &progress);
             }),
         };
-        control::send(&mut stream, &reply)?;
+        match control::send(&mut stream, &reply) {
+            // Nothing of it has left.
+            Err(error @ ControlError::TooLong(_)) => control::send(&mut stream, &refused(&error))?,
+            sent => sent?,
+        }
         if is_last && is_welcome {
             return Ok(());
         }

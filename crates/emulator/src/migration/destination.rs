@@ -268,9 +268,10 @@ impl<'a> Load<'a> {
                 }
                 _ => match self.reader.body(&mut self.inbound, &header)? {
                     Message::PassEnd(pass) => {
-                        self.pass = pass + 1;
-                        self.progress.update(|it| it.pass = pass + 1);
-                        self.strike(Moment::Pass(pass + 1));
+                        let next = pass.saturating_add(1);
+                        self.pass = next;
+                        self.progress.update(|it| it.pass = next);
+                        self.strike(Moment::Pass(next));
                     }
                     Message::Flush(number) => self.flush(number)?,
                     Message::State(it) => state = Some(it),

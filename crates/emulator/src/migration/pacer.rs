@@ -57,7 +57,11 @@ impl Pacer {
     pub fn quantum_bytes(&self, least: u64, most: u64) -> u64 {
         let buckets = self.lock();
         let quantum = |bucket: &TokenBucket| bucket.quantum_bytes(least, most);
-        quantum(&buckets.limit).min(quantum(&buckets.wire))
+        let wire = quantum(&buckets.wire);
+        match self.is_limited.load(Ordering::Relaxed) {
+            true => quantum(&buckets.limit).min(wire),
+            false => wire,
+        }
     }
 
     /// How long the emulated wire is busy with what has left already.

@@ -232,8 +232,13 @@ fn check_times(test: &Test) -> Result<(), PlanError> {
         return refuse(format!("An interval of {} ns: use 10ms to 1h", test.interval_ns));
     }
     match test.max_bytes_per_second {
-        Some(limit) if limit < LEAST_BYTES_PER_SECOND => {
-            refuse(format!("bandwidth {limit}B/s: use at least {LEAST_BYTES_PER_SECOND}B/s"))
+        // Each connection must carry a page before it counts as one that stands still.
+        Some(limit) if limit < LEAST_BYTES_PER_SECOND * u64::from(test.channels.max(1)) => {
+            let least = LEAST_BYTES_PER_SECOND * u64::from(test.channels.max(1));
+            refuse(format!(
+                "bandwidth {limit}B/s: use at least {least}B/s for {} connections",
+                test.channels
+            ))
         }
         Some(_) if !test.bulk => refuse("bandwidth limits bulk, of which mode postcopy has none"),
         _ => Ok(()),

@@ -18,7 +18,8 @@ impl Qemu {
         let limit_ns = self.scenario.migration.first_downtime_limit().0.as_nanos() as u64;
         // What happened at boot is none of the migration's.
         self.drain_events();
-        self.trace = Trace::new(limit_ns);
+        let planned = self.scenario.migration.switchover_bandwidth;
+        self.trace = Trace::new(limit_ns, planned.map(|it| it.bytes_per_second()));
         let marker_gpa = self.sides()?.hello.marker_gpa.filter(|_| !self.is_broken("no-marker"));
         self.hold = Hold::new(&self.scenario, self.nonce, marker_gpa);
         if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
@@ -71,6 +72,9 @@ impl Qemu {
             Action::Cancel if has_begun => Err(EngineError::Failed(
                 "post-copy has begun, and the guest lives on both sides".to_owned(),
             )),
+            Action::Cancel if self.is_file_loading => Err(EngineError::Failed(
+                "the source has written its file, and the destination reads it".to_owned(),
+            )),
             Action::Cancel => {
                 self.source()?.execute("migrate_cancel", Value::Null)?;
                 self.is_cancelled_by_us = true;
@@ -79,7 +83,10 @@ impl Qemu {
             Action::Pause => {
                 self.source()?.execute("stop", Value::Null)?;
                 self.is_paused_by_us = true;
-                Ok(())
+                match (&self.hold, &mut self.sides) {
+                    (Some(hold), Some(sides)) => hold.give_back(&mut sides.source),
+                    _ => Ok(()),
+                }
             }
             Action::SetDowntimeLimit(ns) => {
                 self.trace.set_downtime_limit(ns);

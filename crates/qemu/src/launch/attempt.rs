@@ -50,7 +50,7 @@ pub(super) fn attempt(
     // Both allocate their memory at the same time.
     let (source, destination) = (start(Side::Source)?, start(Side::Destination)?);
     let greeted = |side, it: Starting| {
-        it.greeted().map_err(|error| resources::explain(error, side, plan.scenario))
+        it.greeted(memory.bytes).map_err(|error| resources::explain(error, side, plan.scenario))
     };
     let mut source = greeted(Side::Source, source)?;
     let mut destination = greeted(Side::Destination, destination)?;

@@ -85,15 +85,25 @@ impl Wire for Shared {
     }
 }
 
-fn serve(side: Side, listener: &UnixListener, shared: &Shared, ours: &Sender<Arrival>) {
+fn serve(side: Side, listener: &UnixListener, shared: &Arc<Shared>, ours: &Sender<Arrival>) {
     while !shared.shall_end.load(Ordering::Relaxed) {
         match listener.accept() {
-            Ok((socket, _)) => {
-                let _ = pump(side, socket, shared, ours);
-            }
+            Ok((socket, _)) => take(side, socket, shared, ours),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
+}
+
+/// Plugs a QEMU in, in the place of one that was there before: that one may have ended without a word.
+fn take(side: Side, socket: UnixStream, shared: &Arc<Shared>, ours: &Sender<Arrival>) {
+    // Reading and writing share the file's flags, so reading waits by `poll`.
+    let Ok(writer) = socket.set_nonblocking(true).and_then(|()| socket.try_clone()) else { return };
+    if let Some(old) = lock(&shared.ports[side as usize]).replace(writer) {
+        let _ = old.shutdown(std::net::Shutdown::Both);
+    }
+    let (shared, ours) = (Arc::clone(shared), ours.clone());
+    let thread = std::thread::Builder::new().name("switch port".to_owned());
+    let _ = thread.spawn(move || pump(side, socket, &shared, &ours));
 }
 
 /// Takes frames from a QEMU until it hangs up.
@@ -103,9 +113,6 @@ fn pump(
     shared: &Shared,
     ours: &Sender<Arrival>,
 ) -> std::io::Result<()> {
-    // Reading and writing share the file's flags, so reading waits by `poll`.
-    socket.set_nonblocking(true)?;
-    *lock(&shared.ports[side as usize]) = Some(socket.try_clone()?);
     loop {
         let mut length = [0; 4];
         read_whole(&mut socket, &mut length)?;

@@ -20,6 +20,9 @@ use crate::qmp::{Client, Event, Greeting, QmpError, Stamps};
 /// How long QEMU may take until it greets; on a loaded machine it loads 100 libraries first.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Bytes of memory that any machine allocates in a second, also for two guests at once; slow virtual machines have been seen at three times that.
+const ALLOCATED_PER_SECOND: u64 = 64 << 20;
+
 /// How long QEMU may take to end itself before it is killed.
 const GOODBYE: Duration = Duration::from_millis(1000);
 
@@ -58,10 +61,11 @@ impl Starting {
         Ok(Starting { side, process, socket, stamps, command_line })
     }
 
-    /// Waits for the greeting.
-    pub fn greeted(self) -> Result<QemuProcess, EngineError> {
+    /// Waits for the greeting; memory that is allocated before it takes its time.
+    pub fn greeted(self, memory_bytes: u64) -> Result<QemuProcess, EngineError> {
         let Starting { side, mut process, socket, stamps, command_line } = self;
-        match Client::connect_with(socket, GREETING_TIMEOUT, stamps) {
+        let timeout = GREETING_TIMEOUT + Duration::from_secs(memory_bytes / ALLOCATED_PER_SECOND);
+        match Client::connect_with(socket, timeout, stamps) {
             Ok(qmp) => Ok(QemuProcess { side, process, qmp, command_line }),
             Err(error) => {
                 let reason = process.expect_gone().unwrap_or_else(|| error.to_string());
@@ -75,7 +79,7 @@ impl Starting {
 impl QemuProcess {
     /// Starts a QEMU and waits for its greeting.
     pub fn start(side: Side, place: &Place, order: &Order) -> Result<QemuProcess, EngineError> {
-        Starting::new(side, place, order)?.greeted()
+        Starting::new(side, place, order)?.greeted(0)
     }
 
     /// The process's number, where it is one of this machine.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// QEMU's own description of its commands (`query-qmp-schema`).
 ///
-/// Techniques are gated by this, never by version numbers: distributors leave things out and carry others back.
+/// Advice follows this, never version numbers: distributors leave things out and carry others back.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
     entries: BTreeMap<String, Value>,
@@ -18,25 +18,6 @@ impl Schema {
         let entries = answer.as_array().map(Vec::as_slice).unwrap_or_default();
         let named = |it: &Value| Some((it.get("name")?.as_str()?.to_owned(), it.clone()));
         Schema { entries: entries.iter().filter_map(named).collect() }
-    }
-
-    /// Whether there is such a command.
-    pub fn has_command(&self, name: &str) -> bool {
-        self.entries.get(name).is_some_and(|it| it["meta-type"] == "command")
-    }
-
-    /// The migration capabilities.
-    pub fn capabilities(&self) -> BTreeSet<String> {
-        let list = self.member("migrate-set-capabilities", "capabilities");
-        let item = list.and_then(|it| self.entries.get(it)?.get("element-type")?.as_str());
-        let choice = item.and_then(|it| self.type_of_member(it, "capability"));
-        choice.map(|it| self.values(it)).unwrap_or_default()
-    }
-
-    /// The migration parameters.
-    pub fn parameters(&self) -> BTreeSet<String> {
-        let arguments = self.arguments("migrate-set-parameters");
-        arguments.map(|it| self.member_names(it)).unwrap_or_default()
     }
 
     /// The values that a migration parameter takes; empty when they are no choice of words.
@@ -107,18 +88,15 @@ mod tests {
             {"name": "5", "meta-type": "enum", "members": [{"name": "none"}, {"name": "zstd", "features": ["x"]}]},
             {"meta-type": "object"}, 7
         ]));
-        assert_eq!(schema.capabilities(), words(&["multifd", "xbzrle"]));
-        assert_eq!(schema.parameters(), words(&["max-bandwidth", "multifd-compression"]));
         assert_eq!(schema.parameter_values("multifd-compression"), words(&["none", "zstd"]));
         assert_eq!(schema.parameter_values("max-bandwidth"), words(&[]));
-        assert!(schema.has_command("migrate-set-parameters") && !schema.has_command("4"));
     }
 
     #[test]
     fn nothing_is_known_of_an_empty_schema() {
         for answer in [json!([]), Value::Null] {
             let schema = Schema::new(&answer);
-            assert!(schema.capabilities().is_empty() && schema.parameters().is_empty());
+            assert!(schema.parameter_values("multifd-compression").is_empty());
         }
     }
 }

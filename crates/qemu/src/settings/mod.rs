@@ -1,6 +1,6 @@
 //! From the scenario's techniques to QEMU's capabilities and parameters.
 //!
-//! One table ([`wishes`]), read twice: once against what the binary says it has, once to set it.
+//! One table ([`wishes`]), set line by line; what the binary says it has serves for advice.
 //! QEMU checks every setting against the others as it is set, so each is set alone and in order: a refusal then has one field to blame.
 
 mod impossible;

@@ -150,7 +150,7 @@ impl Seen {
         }
         Some(Warning {
             code: "tls-unproven".to_owned(),
-            text: "Encryption was asked for, and neither side is known to have completed a TLS handshake".to_owned(),
+            text: "Encryption was asked for, and not both sides are known to have completed a TLS handshake".to_owned(),
             advice: Some("Take it as sent in clear, or use a QEMU that was built with tracing to its log".to_owned()),
         })
     }

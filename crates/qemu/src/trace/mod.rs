@@ -35,6 +35,8 @@ pub(crate) struct Trace {
     page_bytes: u64,
     total_pages: u64,
     downtime_limit_ns: u64,
+    /// Bytes per second that the scenario plans for the switchover.
+    planned_bandwidth: Option<u64>,
     pages_resent: Option<u64>,
     last_dirty_rate: Option<f64>,
     last: Status,
@@ -42,8 +44,8 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// Of a migration that is about to begin.
-    pub fn new(downtime_limit_ns: u64) -> Trace {
-        Trace { page_bytes: 4096, downtime_limit_ns, ..Trace::default() }
+    pub fn new(downtime_limit_ns: u64, planned_bandwidth: Option<u64>) -> Trace {
+        Trace { page_bytes: 4096, downtime_limit_ns, planned_bandwidth, ..Trace::default() }
     }
 
     /// The moments known by now.
@@ -192,8 +194,10 @@ impl Trace {
             .map(|it| it as f64 * self.page_bytes as f64);
         self.last_dirty_rate = status.dirty_rate_bytes_per_second.or(self.last_dirty_rate);
         let limit_seconds = self.downtime_limit_ns as f64 / 1e9;
-        status.threshold_bytes =
-            status.bandwidth_bytes_per_second.map(|it| (it * limit_seconds) as u64);
+        // A bandwidth that was planned for the switchover takes the place of the measured one.
+        let planned = self.planned_bandwidth.map(|it| it as f64);
+        let bandwidth = planned.or(status.bandwidth_bytes_per_second);
+        status.threshold_bytes = bandwidth.map(|it| (it * limit_seconds) as u64);
         status.throttle_percent = answer["cpu-throttle-percentage"].as_f64();
         status.expected_downtime_seconds = answer["expected-downtime"].as_f64().map(|it| it / 1e3);
     }

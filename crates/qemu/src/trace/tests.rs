@@ -19,7 +19,7 @@ fn ram(status: &str, remaining_pages: u64, sent_pages: u64) -> Value {
 
 /// A migration of 1000 pages with two passes, as 10.0 tells it.
 fn two_passes() -> (Trace, Vec<Status>) {
-    let mut trace = Trace::new(300 * MS);
+    let mut trace = Trace::new(300 * MS, None);
     let mut seen = Vec::new();
     trace.source_event(&event("MIGRATION_PASS", 1, json!({"pass": 1})));
     trace.source_event(&event("MIGRATION", 1, json!({"status": "active"})));
@@ -70,7 +70,7 @@ fn passes_are_told_once_with_what_was_sent_in_them() {
 
 #[test]
 fn an_end_without_counters_keeps_the_last_ones() {
-    let mut trace = Trace::new(MS);
+    let mut trace = Trace::new(MS, None);
     trace.poll(10 * MS, &ram("active", 900, 100));
     let failed = json!({"status": "failed", "error-desc": "Connection reset"});
     let status = trace.poll(20 * MS, &failed);
@@ -81,7 +81,7 @@ fn an_end_without_counters_keeps_the_last_ones() {
 
 #[test]
 fn a_stop_that_was_taken_back_is_told_as_such() {
-    let mut trace = Trace::new(MS);
+    let mut trace = Trace::new(MS, None);
     trace.source_event(&event("RESUME", 1, Value::Null));
     trace.source_event(&event("STOP", 5, Value::Null));
     trace.source_event(&event("RESUME", 9, Value::Null));
@@ -93,7 +93,7 @@ fn a_stop_that_was_taken_back_is_told_as_such() {
 #[test]
 fn post_copy_is_past_the_point_of_return_in_either_order_of_events() {
     for status_first in [true, false] {
-        let mut trace = Trace::new(MS);
+        let mut trace = Trace::new(MS, None);
         let active = event("MIGRATION", 5, json!({"status": "postcopy-active"}));
         if status_first {
             trace.source_event(&active);
@@ -108,7 +108,7 @@ fn post_copy_is_past_the_point_of_return_in_either_order_of_events() {
 
 #[test]
 fn pages_count_as_sent_however_they_are_sent() {
-    let mut trace = Trace::new(300 * MS);
+    let mut trace = Trace::new(300 * MS, None);
     let mut answer = ram("active", 100, 600);
     answer["xbzrle-cache"] = json!({ "pages": 300 });
     answer["compression"] = json!({ "pages": 200 });

@@ -8,7 +8,7 @@ const MS: u64 = 1_000_000;
 
 /// A migration that sends and dirties so many bytes per second for so many passes of a second.
 fn trace(passes: u64, bytes_per_second: u64, dirty_per_second: u64) -> Trace {
-    let mut trace = Trace::new(300 * MS);
+    let mut trace = Trace::new(300 * MS, None);
     for pass in 0..=passes {
         let at_ns = pass * 1000 * MS + 1;
         let name = "MIGRATION_PASS".to_owned();

@@ -47,7 +47,7 @@ pub const OLDEST_VERSION: u16 = 1;
 /// Longest first request: whoever has not said yet who it is may claim no more.
 pub const MAX_HELLO_BYTES: usize = 4096;
 
-/// Longest control frame; samples of an hour at 10 Hz with 64 workers stay far below.
+/// Longest control frame; a minute of samples at 10 Hz with 1024 workers stays below, and whoever asks does so each 200 ms.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 
 /// Why a control frame could not be read or written.

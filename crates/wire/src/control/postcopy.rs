@@ -34,7 +34,7 @@ pub struct PageFaults {
     pub discard_stopped_ns: u64,
     /// Pages that have not come yet.
     pub missing_pages: u64,
-    /// Pages that the guest has waited for.
+    /// Waits for pages: a page that two workers wait for counts twice.
     pub faults: u64,
     /// Pages that came although they were there: normal when a request crosses the background stream.
     pub duplicates: u64,

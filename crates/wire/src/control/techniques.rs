@@ -57,7 +57,7 @@ pub struct TechniqueStatus {
     pub xbzrle: Option<XbzrleCounters>,
     /// The workers as the dirty limit last measured them; empty before.
     pub limited_workers: Vec<LimitedWorker>,
-    /// A page that was sent and then found dirty again, the latest; told while the migration is held.
+    /// A page that was sent and then found dirty again, the latest.
     pub resent_page: Option<u64>,
     /// How the rules judge.
     pub switchover: Switchover,

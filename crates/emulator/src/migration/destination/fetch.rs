@@ -163,7 +163,7 @@ impl Load<'_> {
             if !error.is_link_lost() {
                 return Err(error);
             }
-            if fruitless > MAX_FRUITLESS {
+            if fruitless >= MAX_FRUITLESS {
                 return Err(FetchError::Fruitless(error.to_string()));
             }
             let missing = fetching.book.missing_pages();
@@ -209,12 +209,10 @@ impl Load<'_> {
         if let Some(outlet) = outlet.filter(|_| !has_urgent) {
             self.writer = outlet.writer;
         }
-        match failure {
-            Some(error) => Err(error),
-            None => match fetching.book.missing_pages() {
-                0 => Ok(()),
-                missing => Err(FetchError::NeverCame(missing)),
-            },
+        // A link that breaks behind the last page has done its work.
+        match fetching.book.missing_pages() {
+            0 => Ok(()),
+            missing => Err(failure.unwrap_or(FetchError::NeverCame(missing))),
         }
     }
 
@@ -322,6 +320,8 @@ impl Load<'_> {
         // It strikes once, or no link would ever do.
         self.defects.retain(|it| *it != Defect::Disconnect(Moment::Recovery));
         self.claim_page(fetching)?;
+        // Newer links wait behind this one, so it must not hang in a network that takes nothing.
+        self.socket.set_write_timeout(Some(LONGEST_WAIT)).map_err(LoadError::from)?;
         for part in Received::frames(&fetching.book.received_marks()) {
             self.send(&Message::Received(part)).map_err(LoadError::from)?;
         }

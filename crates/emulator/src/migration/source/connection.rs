@@ -128,8 +128,9 @@ impl Connection {
     pub(super) fn explain(&self, stop: Stop) -> Stop {
         let Some(replies) = &self.replies else { return stop };
         let deadline = Instant::now() + Duration::from_millis(100);
-        while let Some(Ok(message)) =
-            replies.wait(deadline.saturating_duration_since(Instant::now()))
+        while Instant::now() < deadline
+            && let Some(Ok(message)) =
+                replies.wait(deadline.saturating_duration_since(Instant::now()))
         {
             if let Message::Error(text) = message {
                 return Stop::Failed(format!("Destination: {text}"));

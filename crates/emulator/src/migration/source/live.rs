@@ -98,10 +98,11 @@ impl Run<'_> {
             if self.ram.pending_bytes() == 0 {
                 self.suffer(pass.number())?;
             }
-            if self.gate.wants_postcopy() {
+            let switches = self.gate.wants_postcopy();
+            if switches {
                 self.prepare_switch(&mut pass)?;
             }
-            if self.gate.wants_pause() || self.gate.wants_postcopy() {
+            if self.gate.wants_pause() || switches {
                 return Ok(pass);
             }
             self.decision.set_downtime_limit_ns(self.gate.downtime_limit_ns());

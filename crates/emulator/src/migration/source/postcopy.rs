@@ -43,7 +43,10 @@ impl Run<'_> {
         let pending = self.ram.widen_pending(self.unit_pages()).clone();
         self.send_discard(&pending, pass)?;
         self.connection.send(&Message::Prepare)?;
-        match self.connection.wait(STALL_TIMEOUT, "that it is prepared", &|| self.check_cancel())? {
+        match self
+            .connection
+            .wait(self.patience(), "that it is prepared", &|| self.check_cancel())?
+        {
             Message::Prepared => {}
             other => return Err(unexpected(&other, "that it is prepared")),
         }

@@ -110,7 +110,7 @@ impl Watched {
 }
 
 /// How long nothing may move: ten downtime limits, but 5 to 30 s, and what the way and the work need besides.
-fn patience(config: &HostConfig, downtime_limit_ns: u64) -> Duration {
+pub(super) fn patience(config: &HostConfig, downtime_limit_ns: u64) -> Duration {
     let chosen = Duration::from_nanos(downtime_limit_ns).saturating_mul(DOWNTIME_LIMITS);
     let round_trip = Duration::from_nanos(config.link_latency_ns).saturating_mul(2);
     let limit = config.max_bandwidth_bytes_per_second.filter(|_| config.limit_in_switchover);

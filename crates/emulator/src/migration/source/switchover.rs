@@ -9,6 +9,7 @@ use sterna_wire::stream::{Message, State};
 use super::Stop;
 use super::connection::{ANSWER_TIMEOUT, STALL_TIMEOUT, unexpected};
 use super::run::Run;
+use super::standstill::patience;
 use crate::migration::breakage::{Defect, Moment};
 use crate::migration::pass::PassMeter;
 
@@ -87,7 +88,7 @@ impl Run<'_> {
     }
 
     pub(super) fn await_ready(&mut self) -> Result<(), Stop> {
-        match self.connection.wait(STALL_TIMEOUT, "READY", &|| self.check_cancel())? {
+        match self.connection.wait(self.patience(), "READY", &|| self.check_cancel())? {
             Message::Ready => {
                 self.progress.stamp(|it, now_ns| it.ready_ns = Some(now_ns));
                 self.strike(Moment::Ready);
@@ -95,6 +96,11 @@ impl Run<'_> {
             }
             other => Err(unexpected(&other, "READY")),
         }
+    }
+
+    /// How long an answer may take that needs work over there: as long as the watch over standstills grants, if that is more.
+    pub(super) fn patience(&self) -> Duration {
+        STALL_TIMEOUT.max(patience(self.config, self.gate.downtime_limit_ns()))
     }
 
     /// GO. See [`Gate`].

@@ -133,6 +133,9 @@ impl Flight {
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => return std::thread::sleep(left),
             }
+            if Instant::now() >= deadline {
+                return;
+            }
         }
     }
 
