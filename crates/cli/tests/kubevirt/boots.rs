@@ -216,7 +216,7 @@ fn boot(tools: &Tools, initramfs: &Path, metrics: u16, echo: u16, log: &Path) ->
         .arg(&tools.kernel)
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 panic=-1", "-netdev", &forward])
+        .args(["-append", "console=ttyS0 panic=-1 no_timer_check", "-netdev", &forward])
         .args(["-device", "virtio-net-pci,netdev=net,romfile="]);
     let console = fs::File::create(log).unwrap();
     command.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console);
