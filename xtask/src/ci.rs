@@ -21,7 +21,7 @@ use crate::skips;
 /// How to run the checks.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Never install missing system packages, only list them
+    /// Install and fetch nothing; missing system packages are listed
     #[arg(long)]
     no_install: bool,
 }
@@ -36,14 +36,21 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         heading(began, &shown(&step));
         succeed(&mut step)?;
     }
-    heading(began, "QEMU, API servers and cloud-init for tests");
+    if !options.no_install {
+        heading(began, "QEMU, API servers and cloud-init for tests");
+        fetch();
+    }
+    tests(began)
+}
+
+/// What comes into the user's cache, and not into the system.
+fn fetch() {
     let servers = kube_apiserver::Options::default();
     for outcome in [qemu::run(), kube_apiserver::run(&servers), cloud_init::run()] {
         if let Err(error) = outcome {
             println!("What needs it skips: {error:#}");
         }
     }
-    tests(began)
 }
 
 fn steps() -> Vec<Command> {

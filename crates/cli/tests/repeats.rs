@@ -68,7 +68,10 @@ fn the_worst_repeat_decides_and_is_no_baseline() {
 fn mistakes_about_repeats_are_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
-    let table: [(&[&str], &str); 4] = [
+    fs::create_dir(folder.path().join("older")).unwrap();
+    fs::write(folder.path().join("older/7.json"), "").unwrap();
+    let table: [(&[&str], &str); 5] = [
+        (&["--repeat", "2", "-o", "older"], "there are older reports, such as 7.json"),
         (&["--repeat", "0"], "0 is not in 1.."),
         (&["--repeat", "2", "-o", "file"], "this is no directory"),
         (&["--repeat", "2", "--json-stream"], "--json-stream tells of one run"),

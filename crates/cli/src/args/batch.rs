@@ -98,7 +98,7 @@ pub fn command() -> Command {
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("SECONDS")
-                .value_parser(value_parser!(u64).range(1..))
+                .value_parser(value_parser!(u64).range(1..=30 * 86_400))
                 .help("Interrupt a run that takes longer than this"),
         )
         .arg(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
 use sterna_qemu::QemuOptions;
 use sterna_scenario::{Kind, Setting, Table, settings, tables};
@@ -43,6 +44,8 @@ pub struct RunOptions {
     pub machines: machines::Machines,
     /// What the engine QEMU needs to know.
     pub qemu: QemuOptions,
+    /// A flag for other engines than this one, and which these are.
+    pub misplaced: Option<(String, &'static str)>,
     /// Which cluster the engine KubeVirt goes to.
     #[cfg(feature = "kubevirt")]
     pub place: super::kubevirt::PlaceArgs,
@@ -241,11 +244,38 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
         engine: matches.get_one::<EngineKind>("engine").copied().unwrap_or_default(),
         machines: machines::options(matches),
         qemu: QemuOptions { breakage: text("x-break"), ..qemu::options(matches) },
+        misplaced: misplaced(matches),
         #[cfg(feature = "kubevirt")]
         place: super::kubevirt::place(matches),
         tls_directory: matches.get_one::<PathBuf>("tls-dir").cloned(),
         breakage: text("x-break"),
     }
+}
+
+/// Variables are set once for all engines, so only what stands on the command line can be in the wrong place.
+fn misplaced(matches: &ArgMatches) -> Option<(String, &'static str)> {
+    let engine = matches.get_one::<EngineKind>("engine").copied().unwrap_or_default();
+    let of = |args: Vec<Arg>, engines: &'static str| {
+        args.into_iter().map(move |it| (it.get_id().to_string(), engines))
+    };
+    #[cfg(feature = "kubevirt")]
+    let both = "the emulator and QEMU";
+    let mut foreign: Vec<(String, &'static str)> = Vec::new();
+    if engine != EngineKind::Qemu {
+        foreign.extend(of(qemu::args(), "QEMU (--engine qemu)"));
+    }
+    if engine != EngineKind::Emulator {
+        foreign.push(("tracker".to_owned(), "the emulator"));
+    }
+    #[cfg(feature = "kubevirt")]
+    if engine == EngineKind::Kubevirt {
+        foreign.extend(of(machines::args(), both));
+        foreign.push(("tls-dir".to_owned(), both));
+    } else {
+        foreign.extend(of(super::kubevirt::place_args(), "KubeVirt (--engine kubevirt)"));
+    }
+    let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    foreign.into_iter().find(|it| is_given(&it.0)).map(|(id, engines)| (format!("--{id}"), engines))
 }
 
 fn optional_tables() -> impl Iterator<Item = &'static Table> {

@@ -64,5 +64,14 @@ fn make_directory(directory: &Path) -> Result<()> {
     }
     std::fs::create_dir_all(directory)
         .with_context(|| format!("Cannot make the directory {}", directory.display()))?;
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_report = |it: &std::fs::DirEntry| it.path().extension().is_some_and(|it| it == "json");
+    if let Some(older) = files.into_iter().find(is_report) {
+        return Err(usage(anyhow!(
+            "--output {}: there are older reports, such as {}, and later comparisons would count them as well; use another directory, or empty this one",
+            directory.display(),
+            older.file_name().to_string_lossy()
+        )));
+    }
     super::check_writable(&directory.join("1.json"))
 }

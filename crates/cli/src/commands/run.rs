@@ -28,6 +28,12 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
         output.result(&scenario.to_toml())?;
         return Ok(0);
     }
+    if let Some((flag, engines)) = &options.misplaced {
+        let engine = options.engine.name();
+        return Err(usage(anyhow!(
+            "{flag} is for {engines}, and the engine is {engine}: leave it out, or choose another engine"
+        )));
+    }
     let store = Store::new(&options.store);
     let save_as = options.save_as.as_deref().map(|it| store.checked(it)).transpose()?;
     let interrupt = super::interrupt_on_signals()?;

@@ -34,6 +34,9 @@ fn usage_errors_name_the_value_and_the_way_out() {
     );
     check(&["--phases", "/nonexistent.toml"], 2, &["/nonexistent.toml"]);
     check(&["--repeat"], 2, &["--phases"]);
+    check(&["--stalls", ">1ms"], 2, &["--stalls >1ms", "one FILE"]);
+    check(&["--stalls", "a.csv", "b.csv"], 2, &["a.csv b.csv", "one FILE"]);
+    check(&["-t", "18446744073709551615"], 2, &["18446744073709551615", "too large"]);
     check(&["--memory", "1MiB", "-m", "1"], 2, &["--memory"]);
     check(&["--remap", "--locked"], 2, &["--remap", "--locked"]);
     check(&["--remap", "--verify-final", "--phases", "for=1s"], 2, &["--phases", "--verify,"]);

@@ -27,6 +27,8 @@ fn bad_input_is_a_usage_error_that_names_the_field_the_value_and_the_way_out() {
     check(&["--pattern", "randon"], &["workload.pattern", "randon", "random"]);
     check(&["--workload-memory", "1GiB"], &["workload.memory"]);
     check(&["--no-such-flag"], &["--no-such-flag"]);
+    check(&["--kernel", "vmlinuz"], &["--kernel", "is for QEMU", "the engine is emulator"]);
+    check(&["--engine", "qemu", "--tracker", "auto"], &["--tracker", "is for the emulator"]);
     check(&["--tracker", "magic"], &["magic", "wp-async"]);
     check(&["/nonexistent/scenario.toml"], &["/nonexistent/scenario.toml"]);
     check(&["--output", "/nonexistent/report.json"], &["/nonexistent/report.json"]);

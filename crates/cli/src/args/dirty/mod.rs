@@ -6,6 +6,7 @@ mod values;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sterna_scenario::IdSet;
 use sterna_sys::region::HugePages;
@@ -149,6 +150,13 @@ pub fn options(matches: &ArgMatches) -> DirtyOptions {
 fn telling(matches: &ArgMatches, mig_mon_latency: bool) -> Telling {
     let stalls: Vec<String> = matches.get_many("stalls").into_iter().flatten().cloned().collect();
     let (over, file) = values::stalls(&stalls);
+    if stalls.len() != usize::from(over.is_some()) + usize::from(file.is_some())
+        || over.is_some() && file.is_none()
+    {
+        let text =
+            format!("--stalls {}: it takes one FILE, and at most one '>TIME'", stalls.join(" "));
+        command().bin_name("sterna dirty").error(ErrorKind::ValueValidation, text).exit();
+    }
     let histogram = get(matches, "histogram");
     let buckets = get(matches, "latency-buckets").or(mig_mon_latency.then_some(Buckets::MigMon));
     let needs_times = file.is_some() || histogram.is_some() || buckets.is_some();

@@ -170,7 +170,7 @@ fn vm_method(text: &str) -> Result<Method, String> {
 
 fn timeout(text: &str) -> Result<Span, String> {
     match bare(text) {
-        Some(seconds) => Ok(Span::from_secs(seconds.get())),
+        Some(seconds) => chain(&format!("{seconds}s")),
         None => duration(text),
     }
 }

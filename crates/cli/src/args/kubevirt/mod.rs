@@ -342,11 +342,15 @@ pub fn options(matches: &ArgMatches) -> KubevirtCommand {
 
 /// The flags that name a cluster, for `sterna run --engine kubevirt`.
 pub fn with_place(command: Command) -> Command {
-    let place = PlaceArgs::augment_args(Command::new("place"));
-    let args =
-        place.get_arguments().filter(|it| !["help", "version"].contains(&it.get_id().as_str()));
     let heading = "Cluster (engine KubeVirt)";
-    args.fold(command.clone(), |command, it| command.arg(it.clone().help_heading(heading)))
+    place_args().into_iter().fold(command, |command, it| command.arg(it.help_heading(heading)))
+}
+
+/// The flags that name a cluster.
+pub fn place_args() -> Vec<clap::Arg> {
+    let place = PlaceArgs::augment_args(Command::new("place"));
+    let ours = |it: &&clap::Arg| !["help", "version"].contains(&it.get_id().as_str());
+    place.get_arguments().filter(ours).cloned().collect()
 }
 
 /// What they say.
