@@ -154,6 +154,9 @@ fn mm_dirty_is_a_workload_whose_migration_nobody_saw() {
 #[test]
 fn a_spike_log_is_a_list_of_outages() {
     let report = read(SPIKES).unwrap().report;
+    // `sterna probe --spikes` writes the sign.
+    let ours = read(&SPIKES.replace("18446744073709551615", "-1")).unwrap().report;
+    assert_eq!(ours.probes, report.probes);
     let outages = &report.probes[0].outages;
     let seen: Vec<(f64, f64)> =
         outages.iter().map(|it| (it.start_seconds, it.length_seconds)).collect();

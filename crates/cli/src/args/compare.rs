@@ -53,7 +53,7 @@ pub fn command() -> Command {
         .long_about(about())
         .after_help(
             "Exit codes: 0 compared; 4 memory fared worse, or --fail-on found what it looks for; \
-             1 a file cannot be read; 2 usage.",
+             1 the tool itself failed; 2 usage, or a file that cannot be read.",
         )
         .arg(
             Arg::new("inputs")

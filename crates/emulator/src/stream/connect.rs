@@ -40,33 +40,33 @@ pub enum ConnectError {
         reason: String,
     },
     /// Nobody answers there.
-    #[error("Cannot connect to {at}: {source}{hint}")]
+    #[error("Cannot connect to {at}: {cause}{hint}")]
     Connect {
         /// Where.
         at: String,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
         /// What may help.
         hint: &'static str,
     },
     /// Our own address cannot be used.
-    #[error("Cannot connect from {address}: {source}")]
+    #[error("Cannot connect from {address}: {cause}")]
     Bind {
         /// Our address.
         address: IpAddr,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// An option.
     #[error(transparent)]
     Options(#[from] OptionError),
     /// The two ends do not believe each other.
-    #[error("The connection to {at} cannot be encrypted: {source}")]
+    #[error("The connection to {at} cannot be encrypted: {cause}")]
     Tls {
         /// Where to.
         at: String,
         /// Why not.
-        source: TlsError,
+        cause: TlsError,
     },
 }
 
@@ -134,7 +134,7 @@ impl Found {
     /// The two ends do not believe each other.
     pub fn protect(&self, socket: Socket) -> Result<Socket, ConnectError> {
         let socket = socket.protected(&self.protection, true);
-        socket.map_err(|source| ConnectError::Tls { at: self.address(), source })
+        socket.map_err(|cause| ConnectError::Tls { at: self.address(), cause })
     }
 
     /// Where it is.
@@ -151,22 +151,22 @@ impl Found {
         let socket = made(socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP)))?;
         if let Some(bind) = self.bind {
             let bound = socket.bind(&SockAddr::from(SocketAddr::new(bind, 0)));
-            bound.map_err(|source| ConnectError::Bind { address: bind, source })?;
+            bound.map_err(|cause| ConnectError::Bind { address: bind, cause })?;
         }
         before_connecting(&socket, test)?;
         socket.connect_timeout(&SockAddr::from(address), PATIENCE).map_err(|it| self.failed(it))?;
         Ok(socket.into())
     }
 
-    fn failed(&self, source: io::Error) -> ConnectError {
-        let hint = match source.kind() {
+    fn failed(&self, cause: io::Error) -> ConnectError {
+        let hint = match cause.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                 "; is `sterna stream serve` running there?"
             }
             io::ErrorKind::TimedOut => "; a firewall may drop what comes to that port",
             _ => "",
         };
-        ConnectError::Connect { at: self.address(), source, hint }
+        ConnectError::Connect { at: self.address(), cause, hint }
     }
 }
 

@@ -151,11 +151,12 @@ fn latency(text: &str) -> Option<[u64; 3]> {
     Some([value("p50")?, value("p99")?, value("max")?])
 }
 
-/// `1464690000,1234`; the first delay is -1, written without its sign.
+/// `1464690000,1234`; the first delay is -1, which older versions write without its sign.
 fn spike(text: &str) -> Option<(u64, i64)> {
     let (at, delay) = text.trim().split_once(',')?;
-    let delay: u64 = delay.parse().ok()?;
-    Some((at.parse().ok()?, delay as i64))
+    let signed = delay.parse::<i64>().ok();
+    let delay = signed.or_else(|| delay.parse::<u64>().ok().map(|it| it as i64))?;
+    Some((at.parse().ok()?, delay))
 }
 
 /// `         8 (us): 1454`
