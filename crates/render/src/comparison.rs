@@ -143,7 +143,7 @@ fn section(scenario: &ScenarioComparison, page: &mut Page) {
     page.table(&table);
 }
 
-fn heading(scenario: &ScenarioComparison) -> String {
+pub(crate) fn heading(scenario: &ScenarioComparison) -> String {
     let ScenarioComparison { scenario: name, engine, reference, candidate, .. } = scenario;
     let runs = count(scenario.candidate_runs, "run", "runs");
     let against = scenario.reference_runs;
@@ -151,7 +151,7 @@ fn heading(scenario: &ScenarioComparison) -> String {
 }
 
 /// What is said in words, with a label for each.
-fn rulings(scenario: &ScenarioComparison) -> Vec<(&'static str, String)> {
+pub(crate) fn rulings(scenario: &ScenarioComparison) -> Vec<(&'static str, String)> {
     let differences = scenario.differences.iter().map(|it| {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         ("differs in", format!("{}: {} → {}", it.path, word(&it.reference), word(&it.candidate)))
@@ -161,7 +161,7 @@ fn rulings(scenario: &ScenarioComparison) -> Vec<(&'static str, String)> {
     differences.chain(rulings).collect()
 }
 
-fn cells(metric: &MetricComparison) -> Vec<String> {
+pub(crate) fn cells(metric: &MetricComparison) -> Vec<String> {
     let relative = metric.relative_difference.map(|it| format!("{:+.1} %", it * 100.0));
     let absolute = metric.difference.map(|it| {
         let sign = if it > 0.0 { "+" } else { "" };
@@ -195,7 +195,7 @@ fn range(unit: &str, low: Option<f64>, high: Option<f64>) -> String {
     }
 }
 
-fn amount(unit: &str, value: f64) -> String {
+pub(crate) fn amount(unit: &str, value: f64) -> String {
     let sign = if value < 0.0 { "-" } else { "" };
     match unit {
         "seconds" => seconds(value),
@@ -205,12 +205,12 @@ fn amount(unit: &str, value: f64) -> String {
     }
 }
 
-fn title(metric: &str) -> String {
+pub(crate) fn title(metric: &str) -> String {
     Metric::named(metric).map_or_else(|| metric.to_owned(), |it| it.title.to_owned())
 }
 
 /// What was left out, and how many repeats would let more be said.
-fn notes(comparison: &Comparison) -> Vec<String> {
+pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
     let mut notes = comparison.notes.clone();
     let metrics = || comparison.scenarios.iter().flat_map(|it| &it.metrics);
     if let Some(needed) = metrics().filter_map(|it| it.repeats_needed).max() {
@@ -238,13 +238,13 @@ fn plain(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use sterna_report::comparison::{Rules, Side, compare};
     use sterna_report::{Engine, Host, Integrity, Report, Summary, Tool, Verdict};
 
     use super::*;
 
-    fn run(name: &str, total: f64) -> Report {
+    pub(crate) fn run(name: &str, total: f64) -> Report {
         let mut scenario = serde_json::Map::new();
         scenario.insert("name".to_owned(), name.into());
         let tool = Tool { name: "sterna".to_owned(), ..Tool::default() };
@@ -260,7 +260,7 @@ mod tests {
         Report { summary, ..Report::new(tool, Host::default(), engine, started_at, scenario) }
     }
 
-    fn side(label: &str, name: &str, base: f64, count: u32) -> Side {
+    pub(crate) fn side(label: &str, name: &str, base: f64, count: u32) -> Side {
         let reports = (0..count).map(|it| run(name, base + f64::from(it) * 0.001)).collect();
         Side { label: label.to_owned(), reports }
     }

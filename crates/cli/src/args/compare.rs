@@ -44,6 +44,8 @@ pub enum CompareFormat {
     Json,
     /// For a comment or a job's summary.
     Markdown,
+    /// A page for a browser, with the runs over each other; it needs no network.
+    Html,
 }
 
 /// The subcommand.

@@ -4,6 +4,7 @@
 
 mod browser;
 mod budgets;
+mod comparison;
 mod forms;
 mod harness;
 mod hostile;

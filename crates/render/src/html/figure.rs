@@ -18,6 +18,8 @@ pub struct Chart {
     pub across: &'static str,
     /// Whether the horizontal axis is the time of the run, so that all such charts can be moved together.
     pub over_time: bool,
+    /// Those of one group show the same stretch of time.
+    pub group: String,
     /// Whether the horizontal axis is logarithmic.
     pub across_log: bool,
     pub axes: Vec<Axis>,
@@ -54,6 +56,8 @@ pub enum Shape {
     /// Filled down to the series before.
     Band,
     Points,
+    /// Points that nothing joins.
+    Dots,
     /// From a beginning (`x`) to an end (`until`), in the row of number `y`.
     Spans,
 }
@@ -154,6 +158,7 @@ impl Chart {
             caption: String::new(),
             across: "seconds since the migrate command",
             over_time: true,
+            group: String::new(),
             across_log: false,
             axes: Vec::new(),
             series: Vec::new(),
@@ -214,6 +219,7 @@ impl Chart {
             "id": self.id,
             "across": self.across,
             "time": self.over_time,
+            "group": self.group,
             "acrossLog": self.across_log,
             "axes": axes,
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
@@ -231,6 +237,7 @@ fn shape_word(shape: Shape) -> &'static str {
         Shape::Area => "area",
         Shape::Band => "band",
         Shape::Points => "points",
+        Shape::Dots => "dots",
         Shape::Spans => "spans",
     }
 }

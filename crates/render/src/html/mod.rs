@@ -7,17 +7,20 @@
 
 mod batch;
 mod chart;
+mod comparison;
 mod facts;
 mod figure;
 mod labels;
 mod overlay;
 mod run;
 mod script;
+mod several;
 mod shell;
 mod table;
 mod tiles;
 
 pub use batch::{Batch, BatchRun, index};
+pub use comparison::{ComparisonPage, comparison};
 pub(crate) use labels::{ending, title};
 pub use overlay::{Overlay, overlay};
 pub use run::run;

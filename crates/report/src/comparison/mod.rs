@@ -61,6 +61,21 @@ pub fn compare(sides: &[Side], rules: &Rules, tool: Tool) -> Comparison {
     comparison
 }
 
+/// The reports behind each scenario of [`compare`], in its order: the reference's and the candidate's.
+pub fn reports_behind(sides: &[Side]) -> Vec<[Vec<&Report>; 2]> {
+    let Some((reference, candidates)) = sides.split_first() else { return Vec::new() };
+    // What is left out was told by the comparison.
+    let mut notes = Vec::new();
+    let of_reference = groups(reference, &mut notes);
+    let mut behind = Vec::new();
+    for candidate in candidates {
+        let of_candidate = groups(candidate, &mut notes);
+        let (pairs, _) = matches(&of_reference, &of_candidate);
+        behind.extend(pairs.iter().map(|(a, b)| [a.reports.clone(), b.reports.clone()]));
+    }
+    behind
+}
+
 fn scenario(
     reference: &str,
     a: &Group,

@@ -13,13 +13,47 @@ use crate::usage;
 /// Directories within directories are looked into so deep.
 const DEPTH: usize = 4;
 
+/// Rows of all reports together that are kept for charts: some hundred megabytes.
+const DRAWN_ROWS: usize = 1_000_000;
+
+/// Which series of the reports are kept. A comparison does not look at them, and a batch has many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// None.
+    Dropped,
+    /// Those that are drawn, until there are too many.
+    Drawn {
+        /// Rows that may still be kept.
+        rows_left: usize,
+    },
+    /// All.
+    Whole,
+}
+
+impl Series {
+    /// Those that are drawn.
+    pub fn drawn() -> Series {
+        Series::Drawn { rows_left: DRAWN_ROWS }
+    }
+
+    fn of(&mut self, report: Report) -> Report {
+        match self {
+            Series::Whole => report,
+            Series::Dropped => without_series(report),
+            Series::Drawn { rows_left } => {
+                let rows = report.timeline.len() + report.guest.len();
+                let Some(left) = rows_left.checked_sub(rows) else { return without_series(report) };
+                *rows_left = left;
+                let (timeline, guest) = (report.timeline.clone(), report.guest.clone());
+                Report { timeline, guest, ..without_series(report) }
+            }
+        }
+    }
+}
+
 /// Reads all reports at a path. What is no result at all is passed over aloud; a broken report is
 /// an error, for a comparison without it would not be the one that was asked for.
-///
-/// The series are kept only where `whole` reports are wanted: a comparison does not look at them, and
-/// a batch has many.
-pub fn side(path: &Path, whole: bool, output: Output) -> Result<Side> {
-    let light = |report| if whole { report } else { without_series(report) };
+pub fn side(path: &Path, series: &mut Series, output: Output) -> Result<Side> {
     let is_directory = std::fs::metadata(path)
         .map_err(|error| usage(anyhow!("Cannot read {}: {error}", path.display())))?
         .is_dir();
@@ -30,7 +64,7 @@ pub fn side(path: &Path, whole: bool, output: Output) -> Result<Side> {
         files.sort();
         for file in files {
             match read_any(&file) {
-                Ok(found) => reports.push(light(found.report)),
+                Ok(found) => reports.push(series.of(found.report)),
                 Err(error @ AnyReadError::Unknown { .. }) => output.warn(&error.to_string()),
                 Err(error) => return Err(error.into()),
             }
@@ -40,7 +74,7 @@ pub fn side(path: &Path, whole: bool, output: Output) -> Result<Side> {
         if found.format != Format::Sterna {
             output.progress(&format!("{} is {}\n", path.display(), found.format.as_str()));
         }
-        reports.push(light(found.report));
+        reports.push(series.of(found.report));
     }
     if reports.is_empty() {
         return Err(usage(anyhow!("There is no report in {}", path.display())));
@@ -76,4 +110,34 @@ fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sterna_report::{Engine, Host, Poll, Tool};
+
+    #[test]
+    fn series_for_charts_are_kept_until_there_are_too_many() {
+        let poll = Poll {
+            t_seconds: 0.0,
+            state: "active".to_owned(),
+            pass: None,
+            remaining_bytes: None,
+            transferred_bytes: None,
+            bandwidth_bytes_per_second: None,
+            dirty_rate_bytes_per_second: None,
+            threshold_bytes: None,
+            expected_downtime_seconds: None,
+            throttle_percent: None,
+        };
+        let (tool, host, engine) = (Tool::default(), Host::default(), Engine::default());
+        let empty = Report::new(tool, host, engine, String::new(), serde_json::Map::new());
+        let report = Report { timeline: vec![poll; 60], ..empty };
+        let mut series = Series::Drawn { rows_left: 100 };
+        let kept: Vec<usize> = (0..3).map(|_| series.of(report.clone()).timeline.len()).collect();
+        assert_eq!(kept, [60, 0, 0]);
+        assert_eq!(Series::Dropped.of(report.clone()).timeline.len(), 0);
+        assert_eq!(Series::Whole.of(report).timeline.len(), 60);
+    }
 }

@@ -2,14 +2,18 @@
 
 mod load;
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result, anyhow};
-use sterna_report::comparison::{Change, Comparison, Side, compare};
+use sterna_render::html::{self, ComparisonPage, Scripts};
+use sterna_report::comparison::{Change, Comparison, Side, compare, reports_behind};
 use sterna_report::write_atomically;
 
 use super::baseline::Store;
 use crate::args::{CompareFormat, CompareOptions, FailOn};
 use crate::output::Output;
 use crate::{machine, usage};
+use load::Series;
 
 /// Compares.
 pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
@@ -27,6 +31,13 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
             "--save-as: more than one candidate was given; which shall be kept?"
         )));
     }
+    let is_page = options.format == CompareFormat::Html;
+    if is_page && options.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(usage(anyhow!(
+            "--format html: say by -o FILE where the page shall go; it is no text for a terminal"
+        )));
+    }
+    let mut series = if is_page { Series::drawn() } else { Series::Dropped };
     let mut sides = Vec::new();
     let mut is_first = false;
     match name {
@@ -34,7 +45,7 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
             let path = store.path(name);
             sides.push(Side {
                 label: format!("baseline {name}"),
-                ..load::side(&path, false, output)?
+                ..load::side(&path, &mut series, output)?
             });
         }
         // The first time there is nothing to compare with, and that is no mistake.
@@ -47,12 +58,13 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
     }
     for (index, path) in options.inputs.iter().enumerate() {
         let is_kept = save_as.is_some() && index + 1 == options.inputs.len();
-        sides.push(load::side(path, is_kept, output)?);
+        let series = if is_kept { &mut Series::Whole } else { &mut series };
+        sides.push(load::side(path, series, output)?);
     }
     let mut code = 0;
     if sides.len() > 1 {
         let comparison = compare(&sides, &options.rules, machine::tool());
-        tell(&comparison, &options, output)?;
+        tell(&comparison, &sides, &options, output)?;
         code = exit_code(&comparison, options.fail_on);
         if comparison.scenarios.is_empty() {
             return Err(anyhow!("No scenario is in both; nothing was compared"));
@@ -93,7 +105,12 @@ fn exit_code(comparison: &Comparison, fail_on: Option<FailOn>) -> u8 {
     if is_bad { 4 } else { 0 }
 }
 
-fn tell(comparison: &Comparison, options: &CompareOptions, output: Output) -> Result<()> {
+fn tell(
+    comparison: &Comparison,
+    sides: &[Side],
+    options: &CompareOptions,
+    output: Output,
+) -> Result<()> {
     let is_file = options.output.is_some();
     let style = sterna_render::Style {
         colour: output.colour() && !is_file,
@@ -102,6 +119,10 @@ fn tell(comparison: &Comparison, options: &CompareOptions, output: Output) -> Re
     let text = match options.format {
         CompareFormat::Text => sterna_render::comparison_text(comparison, style),
         CompareFormat::Markdown => sterna_render::comparison_markdown(comparison),
+        CompareFormat::Html => {
+            let runs = reports_behind(sides);
+            html::comparison(&ComparisonPage { comparison, runs: &runs, scripts: Scripts::Inside })
+        }
         CompareFormat::Json => format!("{}\n", serde_json::to_string_pretty(comparison)?),
     };
     match &options.output {

@@ -13,9 +13,10 @@
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (number) => css(number === 0 ? "--text" : number > 10 ? `--b${number - 10}` : `--s${number}`);
 
-  const wholeRun = (() => {
+  // Charts of one group show the same stretch of time; most pages have one group.
+  const wholeOf = (group) => {
     let [from, to] = [Infinity, -Infinity];
-    for (const chart of times) {
+    for (const chart of times.filter((it) => it.group === group)) {
       for (const series of chart.series) {
         for (const x of [...series.x, ...(series.until || [])]) {
           if (x !== null) [from, to] = [Math.min(from, x), Math.max(to, x)];
@@ -25,8 +26,9 @@
     if (!(to > from)) return [0, 1];
     const margin = (to - from) * 0.01;
     return [from - margin, to + margin];
-  })();
-  let shown = wholeRun;
+  };
+  const wholeRuns = new Map([...new Set(times.map((it) => it.group))].map((group) => [group, wholeOf(group)]));
+  const shown = new Map(wholeRuns);
 
   const trace = (series, chart) => {
     const line = colour(series.colour);
@@ -34,7 +36,7 @@
       name: plain(series.name), type: "scatter", mode: "lines", x: series.x, y: series.y, showlegend: false,
       yaxis: series.right ? "y2" : "y", connectgaps: false,
       line: { color: line, width: series.thin ? 1.2 : 2, dash: series.dash ? "6px,4px" : "solid" },
-      hovertemplate: `%{y:.4~g} ${plain(series.unit)}<extra>%{fullData.name}</extra>`,
+      hovertemplate: `%{${chart.rows.length ? "x" : "y"}:.4~g} ${plain(series.unit)}<extra>%{fullData.name}</extra>`,
     };
     switch (series.shape) {
       case "backwards": common.line.shape = "vh"; return common;
@@ -43,6 +45,7 @@
       case "band":
         return { ...common, line: { color: css("--s1"), width: 0.8 }, fill: series === chart.series[0] ? "tozeroy" : "tonexty", fillcolor: line };
       case "points": return { ...common, mode: "lines+markers", marker: { size: 8, color: line } };
+      case "dots": return { ...common, mode: "markers", marker: { size: 9, color: line, opacity: 0.55 } };
       case "spans": return spans(series, common);
       default: return common;
     }
@@ -82,7 +85,7 @@
   // Words above the chart, in two rows, as far as there is room for them; the most telling first.
   const annotations = (chart, marksShown, width) => {
     if (!chart.time || !marksShown) return [];
-    const [from, to] = shown;
+    const [from, to] = shown.get(chart.group);
     const pixels = (x) => ((x - from) / (to - from)) * width;
     const taken = [[], []];
     const texts = [];
@@ -126,7 +129,7 @@
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       xaxis: {
         ...grid, title: title(chart.across), type: chart.acrossLog ? "log" : "linear", zeroline: false,
-        ...(chart.time ? { range: [...shown], hoverformat: ".4~f", unifiedhovertitle: { text: "%{x:.3f} s" } } : {}), exponentformat: "SI",
+        ...(chart.time ? { range: [...shown.get(chart.group)], hoverformat: ".4~f", unifiedhovertitle: { text: "%{x:.3f} s" } } : {}), exponentformat: "SI",
         ...(chart.acrossLog ? { dtick: 1 } : { nticks: plot.clientWidth < 500 ? 5 : 10 }),
       },
       yaxis: vertical(chart.axes[0] || { title: "", log: false, zero: false, to: null }, rows),
@@ -139,12 +142,13 @@
     const NS = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(NS, "svg");
     for (const [key, value] of Object.entries({ width: 20, height: 10, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(key, value);
-    const line = document.createElementNS(NS, series === null || series.shape !== "band" ? "line" : "rect");
-    const look = series === null
+    const isDot = series !== null && series.shape === "dots";
+    const line = document.createElementNS(NS, isDot ? "circle" : series === null || series.shape !== "band" ? "line" : "rect");
+    const look = isDot ? { cx: 10, cy: 5, r: 4.5 } : series === null
       ? { x1: 10, y1: 0, x2: 10, y2: 10, "stroke-dasharray": "2 2", "stroke-width": 1.5 }
       : series.shape === "band" ? { width: 20, height: 10 } : { x1: 0, y1: 5, x2: 20, y2: 5, "stroke-width": series.thin ? 2 : 3, "stroke-dasharray": series.dash ? "5 3" : "none" };
     for (const [key, value] of Object.entries(look)) line.setAttribute(key, value);
-    line.style[series !== null && series.shape === "band" ? "fill" : "stroke"] = series === null ? "var(--soft)" : `var(--${series.colour === 0 ? "text" : series.colour > 10 ? "b" + (series.colour - 10) : "s" + series.colour})`;
+    line.style[series !== null && (isDot || series.shape === "band") ? "fill" : "stroke"] = series === null ? "var(--soft)" : `var(--${series.colour === 0 ? "text" : series.colour > 10 ? "b" + (series.colour - 10) : "s" + series.colour})`;
     svg.append(line);
     return svg;
   };
@@ -162,7 +166,8 @@
       });
       box.append(button);
     };
-    if (!chart.rows.length) {
+    // A row of outages has its name beside it.
+    if (!chart.rows.length || !chart.time) {
       chart.series.forEach((series, index) => entry(series, series.name, (on) => {
         state.visible[index] = on;
         Plotly.restyle(state.plot, { visible: on }, [index]);
@@ -181,16 +186,15 @@
     return Plotly.react(state.plot, traces, layout(chart, state.plot, state.marks), still);
   };
 
-  const showTime = (range, besides) => {
-    shown = range;
-    for (const chart of times) {
+  const showTime = (group, range, besides) => {
+    shown.set(group, range);
+    for (const chart of times.filter((it) => it.group === group)) {
       const state = plots.get(chart);
-      if (!state || state.plot === besides) {
-        if (state) state.quiet = true, Plotly.relayout(state.plot, { annotations: annotations(chart, state.marks, inner(state.plot)) }).then(() => { state.quiet = false; });
-        continue;
-      }
+      if (!state) continue;
+      const change = { annotations: annotations(chart, state.marks, inner(state.plot)) };
+      if (state.plot !== besides) change["xaxis.range"] = [...range];
       state.quiet = true;
-      Plotly.relayout(state.plot, { "xaxis.range": [...range], annotations: annotations(chart, state.marks, inner(state.plot)) }).then(() => { state.quiet = false; });
+      Plotly.relayout(state.plot, change).then(() => { state.quiet = false; });
     }
     for (const button of document.querySelectorAll("[data-window]")) button.setAttribute("aria-pressed", "false");
   };
@@ -208,9 +212,10 @@
     if (!chart.time) return;
     plot.on("plotly_relayout", (change) => {
       if (state.quiet) return;
-      if (change["xaxis.autorange"]) showTime(wholeRun, null);
-      else if ("xaxis.range[0]" in change) showTime([change["xaxis.range[0]"], change["xaxis.range[1]"]], plot);
-      else if (change["xaxis.range"]) showTime([...change["xaxis.range"]], plot);
+      const show = (range, besides) => showTime(chart.group, range, besides);
+      if (change["xaxis.autorange"]) show(wholeRuns.get(chart.group), null);
+      else if ("xaxis.range[0]" in change) show([change["xaxis.range[0]"], change["xaxis.range[1]"]], plot);
+      else if (change["xaxis.range"]) show([...change["xaxis.range"]], plot);
     });
   };
 
@@ -221,8 +226,8 @@
     group.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (!button) return;
-      const range = button.dataset.window === "all" ? wholeRun : [Number(button.dataset.from), Number(button.dataset.to)];
-      showTime(range, null);
+      const stretch = [Number(button.dataset.from), Number(button.dataset.to)];
+      for (const [group, whole] of wholeRuns) showTime(group, button.dataset.window === "all" ? whole : stretch, null);
       button.setAttribute("aria-pressed", "true");
     });
   }
