@@ -246,3 +246,67 @@ fn what_is_not_supported_is_listed_with_its_reason_and_ends_nothing() {
     assert!(noise["loop_seconds"].as_f64().unwrap() > 0.0, "{noise}");
     assert!(manifest["noise_before"].is_object() && manifest["noise_after"].is_object());
 }
+
+/// Names of runs in the manifest, with their repeats.
+fn listed(directory: &Path) -> Vec<(String, u64)> {
+    let manifest = manifest(directory);
+    let runs = manifest["runs"].as_array().unwrap().iter();
+    runs.map(|it| (it["name"].as_str().unwrap().to_owned(), it["repeat"].as_u64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_batch_that_is_gone_on_with_in_part_keeps_what_the_other_parts_have_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let first = batch(here, &["--filter", "*vcpus=2", "--repeat", "2"]);
+    assert_eq!(first.status.code(), Some(3), "{}", words(&first.stderr));
+    // One left no report, and only the manifest knows of it.
+    let path = here.join("out/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let runs = manifest["runs"].as_array_mut().unwrap();
+    assert_eq!(runs[3]["name"], "too-slow,vcpus=2");
+    fs::remove_file(here.join("out").join(runs[3]["report"].as_str().unwrap())).unwrap();
+    runs[3]["report"] = Value::Null;
+    runs[3]["exit_code"] = 1.into();
+    fs::write(&path, manifest.to_string()).unwrap();
+
+    let second = batch(here, &["--filter", "ends,vcpus=1", "--resume"]);
+    assert!(
+        words(&second.stderr).contains("4 other runs of this batch stay as they are"),
+        "{}",
+        words(&second.stderr)
+    );
+    // One of those that stay has failed, and still is a part of the batch.
+    assert_eq!(second.status.code(), Some(1), "{}", words(&second.stderr));
+    let all = [
+        ("ends,vcpus=1".to_owned(), 1),
+        ("ends,vcpus=2".to_owned(), 1),
+        ("too-slow,vcpus=2".to_owned(), 1),
+        ("ends,vcpus=2".to_owned(), 2),
+        ("too-slow,vcpus=2".to_owned(), 2),
+    ];
+    assert_eq!(listed(here), all);
+
+    // Without a filter the rest is made, also the one that left nothing.
+    let third = batch(here, &["--repeat", "2", "--resume"]);
+    assert_eq!(third.status.code(), Some(3), "{}", words(&third.stderr));
+    assert_eq!(words(&third.stderr).matches(" kept").count(), 4, "{}", words(&third.stderr));
+    assert_eq!(listed(here).len(), 8);
+}
+
+#[test]
+fn a_batch_is_gone_on_with_as_it_was_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    let begun = batch(here, &["--filter", "ends,vcpus=1", "--", "--memory", "16MiB"]);
+    assert_eq!(begun.status.code(), Some(0), "{}", words(&begun.stderr));
+    let other = batch(here, &["--filter", "ends*", "--resume", "--", "--memory", "24MiB"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(words(&other.stderr).contains("(--memory 16MiB)"), "{}", words(&other.stderr));
+    let resumed = batch(here, &["--filter", "ends*", "--resume"]);
+    assert_eq!(resumed.status.code(), Some(0), "{}", words(&resumed.stderr));
+    let report = fs::read(here.join("out/emulator/ends,vcpus=2.1.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["scenario"]["guest"]["memory"], "16MiB");
+}

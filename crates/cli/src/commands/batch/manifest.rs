@@ -11,7 +11,7 @@ use super::Job;
 use super::noise::Noise;
 
 /// The version of the manifest's form.
-const SCHEMA_VERSION: &str = "1.1";
+const SCHEMA_VERSION: &str = "1.2";
 
 /// Its file.
 const FILE: &str = "manifest.json";
@@ -22,6 +22,8 @@ pub struct Manifest {
     about: String,
     /// In the order of the suite, whatever that was in which they were made.
     pub runs: Vec<Entry>,
+    /// What each `sterna run` was given besides its scenario.
+    pub run_arguments: Vec<String>,
     /// How many were made at the same time.
     pub concurrent: usize,
     /// The seed of the order in which they were made; `None` for that of the suite.
@@ -50,8 +52,8 @@ pub struct Entry {
     pub report: Option<Report>,
     /// How quiet the machine was around it; `None` where that was not measured.
     pub noise: Option<Noise>,
-    /// Where it stands in the suite.
-    index: usize,
+    /// Where it stands: by engine, repetition, and place in the suite.
+    place: (usize, u32, usize),
     file: String,
 }
 
@@ -62,6 +64,7 @@ impl Manifest {
             suite: suite.name.clone(),
             about: suite.about.clone(),
             runs: Vec::new(),
+            run_arguments: Vec::new(),
             concurrent: 1,
             shuffle_seed: None,
             noise: [None, None],
@@ -70,7 +73,7 @@ impl Manifest {
 
     /// Adds a run at its place.
     pub fn add(&mut self, entry: Entry) {
-        let place = self.runs.partition_point(|it| it.index < entry.index);
+        let place = self.runs.partition_point(|it| it.place < entry.place);
         self.runs.insert(place, entry);
     }
 
@@ -91,6 +94,7 @@ impl Manifest {
             "schema_version": SCHEMA_VERSION,
             "suite": self.suite,
             "about": self.about,
+            "run_arguments": self.run_arguments,
             "concurrent": self.concurrent,
             "shuffle_seed": self.shuffle_seed,
             "noise_before": self.noise[0].as_ref().map(Noise::json),
@@ -102,6 +106,11 @@ impl Manifest {
         file.persist(&path).with_context(context)?;
         Ok(())
     }
+}
+
+/// The manifest in a directory, where there is one that can be read.
+pub fn read(directory: &Path) -> Option<Value> {
+    serde_json::from_slice(&std::fs::read(directory.join(FILE)).ok()?).ok()
 }
 
 /// The exit code of many runs: the worst there is, corrupt memory first.
@@ -121,15 +130,20 @@ impl Entry {
     /// What a run left that ended with this code; `None` when a signal ended it.
     pub fn of_run(job: &Job, directory: &Path, code: Option<i32>) -> Entry {
         let exit_code = code.and_then(|it| u8::try_from(it).ok()).unwrap_or(1);
-        Entry::new(job, exit_code, read(&directory.join(&job.report)))
+        Entry::new(job, exit_code, read_report(&directory.join(&job.report)))
     }
 
     /// A run that an earlier batch has made.
     pub fn of_report(job: &Job, directory: &Path) -> Option<Entry> {
-        let report = read(&directory.join(&job.report))?;
+        let report = read_report(&directory.join(&job.report))?;
         let entry = Entry::new(job, report.exit_code(), Some(report));
         let noise = noise_of(directory, &entry.file);
         Some(Entry { noise, ..entry })
+    }
+
+    /// A run that left nothing.
+    pub fn without_report(job: &Job, exit_code: u8) -> Entry {
+        Entry::new(job, exit_code, None)
     }
 
     fn new(job: &Job, exit_code: u8, report: Option<Report>) -> Entry {
@@ -143,7 +157,7 @@ impl Entry {
             exit_code,
             report: report.map(without_series),
             noise: None,
-            index: job.index,
+            place: (job.engine as usize, job.repeat, job.index),
             file: job.report.display().to_string(),
         }
     }
@@ -184,7 +198,7 @@ impl Entry {
     }
 }
 
-fn read(path: &Path) -> Option<Report> {
+fn read_report(path: &Path) -> Option<Report> {
     Some(sterna_report::readers::read_any(path).ok()?.report)
 }
 
@@ -196,8 +210,7 @@ fn without_series(report: Report) -> Report {
 
 /// What an earlier batch has measured around a run.
 fn noise_of(directory: &Path, file: &str) -> Option<Noise> {
-    let text = std::fs::read(directory.join(FILE)).ok()?;
-    let manifest: Value = serde_json::from_slice(&text).ok()?;
+    let manifest = read(directory)?;
     let runs = manifest["runs"].as_array()?;
     Noise::from_json(&runs.iter().find(|it| it["report"] == file)?["noise"])
 }

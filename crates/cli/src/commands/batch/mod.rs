@@ -1,6 +1,7 @@
 //! `sterna batch`: all runs of a suite, each a process of its own, so that none can harm another and a batch survives whatever happens in one.
 
 mod child;
+mod earlier;
 mod grid;
 mod manifest;
 mod noise;
@@ -32,28 +33,48 @@ struct Job<'a> {
     run: &'a SuiteRun,
     engine: EngineKind,
     repeat: u32,
-    /// Where it stands among all.
+    /// Where it stands within the suite.
     index: usize,
     /// The report's path within the directory.
     report: PathBuf,
 }
 
+impl<'a> Job<'a> {
+    fn new(suite: &Suite, run: &'a SuiteRun, engine: EngineKind, repeat: u32) -> Job<'a> {
+        let index = suite.runs.iter().position(|it| it.name == run.name).unwrap_or(usize::MAX);
+        let report = format!("{}/{}.{repeat}.json", engine.name(), run.name).into();
+        Job { run, engine, repeat, index, report }
+    }
+}
+
 /// Runs a suite.
-pub fn run(options: BatchOptions, output: Output) -> Result<u8> {
+pub fn run(mut options: BatchOptions, output: Output) -> Result<u8> {
     let (name, text) = suite_text(&options.suite)?;
     let suite = Suite::from_toml(&name, &text).map_err(usage)?;
     let jobs = jobs(&suite, &options)?;
     open_directory(&options, &text)?;
+    take_over_arguments(&mut options, output)?;
     let interrupt = super::interrupt_on_signals()?;
     let mut manifest = Manifest::new(&suite);
     manifest.concurrent = options.concurrent;
+    manifest.run_arguments = options.run_arguments.clone();
     let (mut to_make, seed) = (kept(&jobs, &options, &mut manifest), shuffle_seed(&options));
+    let kept: Vec<String> = manifest.runs.iter().map(Entry::line).collect();
+    if options.resume {
+        let others = earlier::others(&suite, &jobs, &options.directory);
+        if !others.is_empty() {
+            output
+                .progress(&format!("{} other runs of this batch stay as they are\n", others.len()));
+        }
+        others.into_iter().for_each(|it| manifest.add(it));
+    }
     if let Some(seed) = seed {
         shuffle(&mut to_make, seed);
         manifest.shuffle_seed = Some(seed);
     }
     let work = Work {
         options: &options,
+        kept,
         interrupt: &interrupt,
         state: Mutex::new(State {
             overall: Overall::new(jobs.len(), to_make.len(), options.concurrent, output),
@@ -89,6 +110,8 @@ fn kept<'a>(
 /// The runs of a batch at work.
 struct Work<'a> {
     options: &'a BatchOptions,
+    /// Those that need not be made again, each in a line.
+    kept: Vec<String>,
     interrupt: &'a Interrupt,
     state: Mutex<State<'a>>,
 }
@@ -107,8 +130,7 @@ impl<'a> Work<'a> {
         let is_alone = self.options.concurrent == 1;
         {
             let mut state = self.lock();
-            let kept: Vec<String> = state.manifest.runs.iter().map(Entry::line).collect();
-            kept.iter().for_each(|line| state.overall.done(line, true));
+            self.kept.iter().for_each(|line| state.overall.done(line, true));
             let noise = state.meter.measure();
             state.manifest.noise[0] = Some(noise);
             state.manifest.write(&self.options.directory)?;
@@ -215,8 +237,11 @@ fn jobs<'a>(suite: &'a Suite, options: &BatchOptions) -> Result<Vec<Job<'a>>> {
     let glob = options.filter.as_deref().map(Glob::new).transpose();
     let matcher = glob.map_err(|error| usage(anyhow!("--filter: {error}")))?;
     let matcher = matcher.map(|glob| glob.compile_matcher());
-    let mut jobs = Vec::new();
-    for engine in &options.engines {
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    for (place, engine) in options.engines.iter().enumerate() {
+        if options.engines[..place].contains(engine) {
+            continue;
+        }
         for repeat in 1..=options.repeat {
             let matches = |run: &SuiteRun, matcher: &GlobMatcher| {
                 let grouped = format!("{}/{}", run.group, run.name);
@@ -224,8 +249,7 @@ fn jobs<'a>(suite: &'a Suite, options: &BatchOptions) -> Result<Vec<Job<'a>>> {
             };
             let wanted = |run: &&SuiteRun| matcher.as_ref().is_none_or(|it| matches(run, it));
             for run in suite.runs.iter().filter(wanted) {
-                let report = format!("{}/{}.{repeat}.json", engine.name(), run.name).into();
-                jobs.push(Job { run, engine: *engine, repeat, index: jobs.len(), report });
+                jobs.push(Job::new(suite, run, *engine, repeat));
             }
         }
     }
@@ -266,6 +290,28 @@ fn open_directory(options: &BatchOptions, text: &str) -> Result<()> {
     }
     for engine in &options.engines {
         std::fs::create_dir_all(directory.join(engine.name())).with_context(fail)?;
+    }
+    Ok(())
+}
+
+/// A batch that is gone on with has the arguments with which it was begun: other ones would make its runs unlike
+/// each other.
+fn take_over_arguments(options: &mut BatchOptions, output: Output) -> Result<()> {
+    if !options.resume {
+        return Ok(());
+    }
+    let Some(manifest) = manifest::read(&options.directory) else { return Ok(()) };
+    let Some(begun) = manifest["run_arguments"].as_array() else { return Ok(()) };
+    let begun: Vec<String> = begun.iter().filter_map(|it| it.as_str().map(str::to_owned)).collect();
+    if options.run_arguments.is_empty() && !begun.is_empty() {
+        output.progress(&format!("Each run has the arguments of before: {}\n", begun.join(" ")));
+        options.run_arguments = begun;
+    } else if options.run_arguments != begun {
+        let words = if begun.is_empty() { "none".to_owned() } else { begun.join(" ") };
+        return Err(usage(anyhow!(
+            "--resume: {} was begun with other arguments for each run ({words}); give the same ones or none behind `--`, or choose another directory",
+            options.directory.display()
+        )));
     }
     Ok(())
 }
