@@ -344,6 +344,8 @@ pub struct GuestPoint {
     pub counts: Vec<u64>,
     /// Latencies since the point before.
     pub latency: Option<Latency>,
+    /// The same as counts in half octaves, see [`sterna_report::LatencyHistogram`]; empty where an engine has none.
+    pub latency_half_octaves: Vec<(u64, u64)>,
 }
 
 /// A host's cost at one moment.

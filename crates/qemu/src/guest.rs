@@ -306,7 +306,13 @@ impl Guest {
                     self.latency.add(at_ns, histogram);
                 }
                 let latency = histogram.as_ref().and_then(summary);
-                samples.guest.push(GuestPoint { side, at_ns, counts: counts.clone(), latency });
+                samples.guest.push(GuestPoint {
+                    side,
+                    at_ns,
+                    counts: counts.clone(),
+                    latency,
+                    latency_half_octaves: histogram.map(|it| it.half_octaves()).unwrap_or_default(),
+                });
             }
             GuestMessage::Gap { worker, start_ns, end_ns } => samples.gaps.push(GapSpan {
                 side: self.side_at(*end_ns),

@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::lines::numbers_in_one_line;
 use crate::{Report, SCHEMA_NAME, SCHEMA_VERSION, Summary};
 
 /// Why a text is not a report that this version can read.
@@ -82,13 +83,14 @@ pub struct WriteError {
 }
 
 impl Report {
-    /// The report as indented JSON that ends with a newline.
+    /// The report as indented JSON that ends with a newline; arrays of numbers stand in one line.
     ///
     /// JSON has no NaN and no infinity: they become null. A producer that lets one into a field
     /// that cannot be null makes a report that [`Report::read`] refuses.
     pub fn to_json_pretty(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self)
+        let text = serde_json::to_string_pretty(self)
             .expect("a report has only text as map keys and cannot fail to serialise");
+        let mut text = numbers_in_one_line(&text);
         text.push('\n');
         text
     }

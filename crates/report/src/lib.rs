@@ -24,6 +24,7 @@ mod file;
 mod fleet;
 mod identity;
 mod integrity;
+mod lines;
 mod probe;
 pub mod probing;
 pub mod readers;
@@ -44,7 +45,8 @@ pub use probe::{Direction, Outage, Probe, RoundTrip};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
 pub use schema::{schema, schema_of};
 pub use series::{
-    Clock, CpuSample, Event, EventSide, GuestSample, Latency, Pass, PassKind, Poll, Side, Warning,
+    Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass, PassKind,
+    Poll, Side, Warning,
 };
 pub use summary::{ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency};
 pub use verdict::Verdict;

@@ -153,6 +153,44 @@ pub struct GuestSample {
     pub writes_per_second: f64,
     /// Time that single writes took within the interval; null when latency was not recorded.
     pub latency: Option<Latency>,
+    /// The same writes as a histogram; null when latency was not recorded, or only in percentiles.
+    #[serde(default)]
+    pub latency_histogram: Option<LatencyHistogram>,
+}
+
+/// How many of an interval's writes took how long, in cells of half an octave that are not empty.
+///
+/// A cell begins at a power of two or in the middle between two of them: at 0, 1, 2, 3, 4, 6, 8, 12,
+/// 16, 24 … nanoseconds, and ends where the next of these begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyHistogram {
+    /// The shortest time of each cell, in nanoseconds, rising.
+    pub from_ns: Vec<u64>,
+    /// The number of writes in each cell; as many numbers as `from_ns` has.
+    pub writes: Vec<u64>,
+}
+
+impl LatencyHistogram {
+    /// Of cells by their shortest times; `None` where nothing was counted.
+    pub fn of(cells: &[(u64, u64)]) -> Option<LatencyHistogram> {
+        let (from_ns, writes) = cells.iter().copied().unzip();
+        (!cells.is_empty()).then_some(LatencyHistogram { from_ns, writes })
+    }
+
+    /// The shortest time and the end of each cell in nanoseconds, and its number of writes.
+    pub fn cells(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        let cells = self.from_ns.iter().zip(&self.writes);
+        cells.map(|(from, writes)| (*from, LatencyHistogram::end_of(*from), *writes))
+    }
+
+    /// Where the cell ends that begins at this time.
+    pub fn end_of(from_ns: u64) -> u64 {
+        match from_ns {
+            0 | 1 => from_ns + 1,
+            // Half of its octave: the next power of two, or the middle before it.
+            _ => from_ns.saturating_add(1 << (from_ns.ilog2() - 1)),
+        }
+    }
 }
 
 /// Distribution of the time that one page write takes, from just before it to just after it.

@@ -148,6 +148,22 @@ impl Histogram {
         })
     }
 
+    /// The counts in cells of half an octave that are not empty: the shortest time of each, and its count.
+    ///
+    /// These times are 0, 1, 2, 3, 4, 6, 8, 12, 16, 24 and so on: the powers of two, and the middle between two of them.
+    /// A cell of this histogram lies within one of them, so each count is exact.
+    pub fn half_octaves(&self) -> Vec<(u64, u64)> {
+        let mut coarse: Vec<(u64, u64)> = Vec::new();
+        for (low, _, n) in self.cells() {
+            let from = half_octave_of(low);
+            match coarse.last_mut().filter(|it| it.0 == from) {
+                Some(it) => it.1 += n,
+                None => coarse.push((from, n)),
+            }
+        }
+        coarse
+    }
+
     /// The form in which a histogram travels.
     pub fn to_parts(&self) -> HistogramParts {
         let full = self.cells.iter().enumerate().filter(|(_, n)| **n > 0);
@@ -213,6 +229,16 @@ const fn cell_of(ns: u64) -> usize {
     // The or makes the first two octaves share shift 0, so that cells start at zero without a branch.
     let shift = (ns | CELLS_PER_OCTAVE).ilog2() - CELLS_PER_OCTAVE_LOG2;
     ((shift as usize) << CELLS_PER_OCTAVE_LOG2) + (ns >> shift) as usize
+}
+
+/// The shortest time of the half octave in which `ns` lies.
+const fn half_octave_of(ns: u64) -> u64 {
+    if ns < 2 {
+        return ns;
+    }
+    let octave = 1 << ns.ilog2();
+    let half = octave / 2;
+    if ns >= octave + half { octave + half } else { octave }
 }
 
 /// The shortest and the longest time that `cell` counts.
@@ -307,6 +333,28 @@ mod tests {
     }
 
     #[test]
+    fn half_octaves_hold_what_lies_between_their_times() {
+        let mut histogram = Histogram::default();
+        let times = [0, 1, 2, 3, 5, 6, 7, 47, 48, 63, 64, 95, 96, 1_000_000];
+        times.into_iter().for_each(|ns| histogram.record(ns));
+        let expected = [
+            (0, 1),
+            (1, 1),
+            (2, 1),
+            (3, 1),
+            (4, 1),
+            (6, 2),
+            (32, 1),
+            (48, 2),
+            (64, 2),
+            (96, 1),
+            (786_432, 1),
+        ];
+        assert_eq!(histogram.half_octaves(), expected);
+        assert_eq!(Histogram::default().half_octaves(), []);
+    }
+
+    #[test]
     fn parts_with_an_unknown_cell_are_refused() {
         let parts = HistogramParts { cells: vec![(CELLS as u16, 1)], ..HistogramParts::default() };
         assert_eq!(Histogram::from_parts(&parts), Err(NoSuchCell(CELLS as u16)));
@@ -332,6 +380,12 @@ mod tests {
             };
             let mut merged = of(&a);
             merged.merge(&of(&b));
+            let coarse: u64 = merged.half_octaves().iter().map(|it| it.1).sum();
+            prop_assert_eq!(coarse, merged.count());
+            for cell in 0..CELLS {
+                let (low, high) = bounds(cell);
+                prop_assert_eq!(half_octave_of(low), half_octave_of(high), "a cell is cut");
+            }
             prop_assert_eq!(&merged, &of(&[a, b].concat()));
             prop_assert_eq!(Histogram::from_parts(&merged.to_parts()), Ok(merged));
         }

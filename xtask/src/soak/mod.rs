@@ -1,5 +1,6 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
+mod compare;
 mod dice;
 mod hold;
 mod probe;
@@ -48,6 +49,8 @@ enum What {
     Hold,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
+    /// Runs that differ by a known throttle: `sterna compare` must tell them apart, and equal ones not
+    Compare,
     /// What `sterna probe` reports against what was done: responders stopped, a cable pulled, a quiet minute, writers killed
     Probe,
 }
@@ -76,6 +79,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         What::Downtime => downtime(&flights, options.seed, count(20)),
+        What::Compare => {
+            let short = if options.short { 1 } else { 5 };
+            compare::run(&program, &flights, options.count.unwrap_or(short))
+        }
         What::Probe => probe::run(&program, count(20)),
     }
 }

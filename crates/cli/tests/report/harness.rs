@@ -148,6 +148,7 @@ fn sample(index: usize) -> Value {
         "t_seconds": at, "side": if at < 15.0 { "source" } else { "destination" }, "interval_seconds": 0.1,
         "counts_per_worker": counts.map(|it| it as u64), "writes_per_second": (counts[0] + counts[1]) * 10.0,
         "latency": { "samples": 4900, "p50_ns": 90, "p99_ns": 700, "p999_ns": 4000, "max_ns": 90_000 },
+        "latency_histogram": { "from_ns": [32, 64, 96, 384, 3072, 65_536], "writes": [400, 2200, 2200, 90, 9, 1] },
     })
 }
 

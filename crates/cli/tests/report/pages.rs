@@ -5,15 +5,24 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, View};
-use crate::harness::{batch, report, rich_report, write};
+use crate::harness::{batch, real_report, report, rich_report, write};
 
 const ACCESSIBILITY: &str = include_str!("accessibility.js");
 
 /// The first series' colour, light and dark, as the style says.
 const BLUE: [u8; 3] = [0x00, 0x72, 0xb2];
 const BLUE_AT_NIGHT: [u8; 3] = [0x58, 0xb4, 0xf2];
-const ALL_CHARTS: [&str; 8] =
-    ["guest", "memory", "rates", "latency", "tail", "cpu-source", "cpu-destination", "probes"];
+const ALL_CHARTS: [&str; 9] = [
+    "guest",
+    "memory",
+    "rates",
+    "latency",
+    "histogram",
+    "tail",
+    "cpu-source",
+    "cpu-destination",
+    "probes",
+];
 
 #[track_caller]
 fn check_accessible(browser: &mut Browser, what: &str) {
@@ -46,6 +55,7 @@ fn the_page_of_a_report_is_drawn_usable_and_accessible_without_a_network() {
     assert!(seen > 300, "the guest's throughput must be seen, {seen} pixels are blue");
     check_accessible(&mut browser, "by day");
 
+    a_map_is_drawn(&mut browser);
     a_tooltip_appears(&mut browser);
     a_legend_entry_toggles_its_series(&mut browser);
     all_charts_show_the_same_time(&mut browser);
@@ -64,6 +74,16 @@ fn the_page_of_a_report_is_drawn_usable_and_accessible_without_a_network() {
     browser.view(View::DESK);
     assert!(browser.print() > 20_000);
     check_quiet(&mut browser, directory.path());
+}
+
+/// The map of how long writes took is there, strong where most writes were, and can be hidden.
+fn a_map_is_drawn(browser: &mut Browser) {
+    const STRONG: [u8; 3] = [0x23, 0x62, 0x99];
+    let seen = browser.pixels("#latency .plot").count(STRONG);
+    assert!(seen > 2000, "{seen} pixels of the map are strong");
+    browser.value("document.querySelector('#latency .legend button').click()");
+    let left = browser.pixels("#latency .plot").count(STRONG);
+    assert!(left < seen / 10, "{left} of {seen} pixels are left of a map that is hidden");
 }
 
 fn a_tooltip_appears(browser: &mut Browser) {
@@ -185,6 +205,24 @@ fn results_of_guestperf_become_pages_too() {
         let drawn = browser.value("document.querySelectorAll('#memory .plot svg .trace').length");
         assert!(drawn.as_u64() > Some(0), "{name}: {drawn}");
     }
+}
+
+#[test]
+fn the_samples_of_a_real_run_carry_histograms_of_all_timed_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = real_report(directory.path());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let mut timed = 0;
+    for sample in report["guest"].as_array().unwrap() {
+        let samples = sample["latency"]["samples"].as_u64().unwrap_or(0);
+        let writes = sample["latency_histogram"]["writes"].as_array();
+        let counted: u64 = writes.into_iter().flatten().filter_map(Value::as_u64).sum();
+        assert_eq!(counted, samples, "{sample}");
+        timed += samples;
+    }
+    assert!(timed > 100, "{timed}");
+    assert!(text.lines().any(|it| it.contains("\"from_ns\": [") && it.contains(", ")));
 }
 
 /// The check must find what it looks for, or it would find nothing anywhere.

@@ -105,6 +105,7 @@ pub fn add_samples(to: &mut Samples, side: Side, theirs: HostSamples, host: &Hos
             at_ns,
             counts: sample.counts,
             latency: sample.latency.map(latency),
+            latency_half_octaves: sample.latency_half_octaves,
         });
     }
     to.gaps.extend(theirs.gaps.iter().map(|gap| GapSpan {

@@ -105,14 +105,21 @@ fn look(guest: &Guest, costs: &mut ThreadCosts, latency: &mut Option<Histogram>)
     let pid = std::process::id();
     let cpu_ns = costs.by_class(pid);
     let resident_bytes = process::resident_bytes(pid).ok();
-    let summary = guest.crew().filter(|_| guest.spec.latency).and_then(|crew| {
+    let timed = guest.crew().filter(|_| guest.spec.latency).map(|crew| {
         let now = crew.latency();
         let before = latency.replace(now.clone());
-        latency_summary(&before.map_or(now.clone(), |before| now.since(&before)))
+        before.map_or(now.clone(), |before| now.since(&before))
     });
     // Counts and stamp are taken last and together: rates are computed from them.
     let counts = guest.crew().map(Crew::counts).unwrap_or_default();
-    HostSample { at_ns: monotonic_ns(), counts, cpu_ns, resident_bytes, latency: summary }
+    HostSample {
+        at_ns: monotonic_ns(),
+        counts,
+        cpu_ns,
+        resident_bytes,
+        latency: timed.as_ref().and_then(latency_summary),
+        latency_half_octaves: timed.map(|it| it.half_octaves()).unwrap_or_default(),
+    }
 }
 
 /// CPU time by class of threads; what a thread used is not forgotten when it ends.

@@ -1,6 +1,6 @@
 //! The guest's samples, from what both sides told.
 
-use sterna_report::{GuestSample, Side, Verdict};
+use sterna_report::{GuestSample, LatencyHistogram, Side, Verdict};
 
 use super::{Time, resumed_ns};
 use crate::{GuestPoint, Record};
@@ -52,6 +52,9 @@ fn runs(record: &Record) -> (Vec<GuestPoint>, Vec<GuestPoint>) {
     let at_stop = after.last().map(|last| GuestPoint {
         at_ns: stopped_ns,
         latency: after.first().and_then(|it| it.latency),
+        latency_half_octaves: after
+            .first()
+            .map_or(Vec::new(), |it| it.latency_half_octaves.clone()),
         ..last.clone()
     });
     let destination = match resumed_ns {
@@ -104,5 +107,6 @@ fn sample(before: &GuestPoint, now: &GuestPoint, time: Time) -> Option<GuestSamp
         counts_per_worker,
         writes_per_second: total as f64 / interval_seconds,
         latency: now.latency,
+        latency_histogram: LatencyHistogram::of(&now.latency_half_octaves),
     })
 }

@@ -57,6 +57,7 @@ fn points(end: u64, source: fn(u64) -> u64, destination: fn(u64) -> u64) -> Vec<
         at_ns: at * MS,
         counts: vec![counted.saturating_sub(5000); 2],
         latency: None,
+        latency_half_octaves: Vec::new(),
     };
     times
         .flat_map(|at| {

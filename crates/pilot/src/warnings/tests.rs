@@ -45,6 +45,7 @@ fn sample(t_seconds: f64, interval_seconds: f64, pages: u64) -> GuestSample {
         counts_per_worker: vec![pages],
         writes_per_second: pages as f64 / interval_seconds,
         latency: None,
+        latency_histogram: None,
     }
 }
 

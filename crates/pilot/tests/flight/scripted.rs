@@ -458,7 +458,13 @@ impl Hypervisor for Scripted {
             let at_ns = self.samples_from_ns;
             for side in [Side::Source, Side::Destination] {
                 let counts = vec![self.ran_ns(side, at_ns) / MS; 2];
-                samples.guest.push(GuestPoint { side, at_ns, counts, latency: None });
+                samples.guest.push(GuestPoint {
+                    side,
+                    at_ns,
+                    counts,
+                    latency: None,
+                    latency_half_octaves: Vec::new(),
+                });
             }
             self.samples_from_ns += SAMPLE_NS;
         }

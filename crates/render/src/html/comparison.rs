@@ -401,6 +401,7 @@ mod tests {
             counts_per_worker: vec![10],
             writes_per_second: 100.0,
             latency: None,
+            latency_histogram: None,
         };
         let with_series = |total: f64| {
             let mut report = run("small", total);

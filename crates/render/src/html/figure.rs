@@ -24,6 +24,8 @@ pub struct Chart {
     pub across_log: bool,
     pub axes: Vec<Axis>,
     pub series: Vec<Series>,
+    /// Below the series.
+    pub heat: Option<Heat>,
     pub marks: Vec<Mark>,
     pub table: Table,
     /// Names at the left side, from below, instead of numbers.
@@ -31,6 +33,16 @@ pub struct Chart {
     pub height: u32,
     /// Whether two such charts share a row where there is room.
     pub half: bool,
+}
+
+/// Shares of something in cells, shown by their strength.
+pub struct Heat {
+    /// Where columns begin, and where the last ends.
+    pub across: Vec<f64>,
+    /// Where rows begin from below, and where the last ends.
+    pub up: Vec<f64>,
+    /// For each column its rows; the known of a column are 1 together.
+    pub shares: Vec<Vec<Option<f64>>>,
 }
 
 /// A vertical axis; the second stands at the right side.
@@ -162,6 +174,7 @@ impl Chart {
             across_log: false,
             axes: Vec::new(),
             series: Vec::new(),
+            heat: None,
             marks: Vec::new(),
             table: Table::default(),
             rows: Vec::new(),
@@ -172,7 +185,7 @@ impl Chart {
 
     /// Whether there is anything to draw.
     pub fn is_empty(&self) -> bool {
-        self.series.iter().all(|it| it.points.is_empty())
+        self.heat.is_none() && self.series.iter().all(|it| it.points.is_empty())
     }
 
     /// Where it stands in the page; the script fills it.
@@ -223,8 +236,27 @@ impl Chart {
             "acrossLog": self.across_log,
             "axes": axes,
             "series": self.series.iter().map(Series::json).collect::<Vec<_>>(),
+            "heat": self.heat.as_ref().map(Heat::json),
             "marks": marks,
             "rows": self.rows,
+        })
+    }
+}
+
+impl Heat {
+    /// Rows of columns, as the browser draws them.
+    fn json(&self) -> Value {
+        let row = |row: usize| {
+            let column = |it: &Vec<Option<f64>>| it.get(row).copied().flatten();
+            let cells =
+                self.shares.iter().map(|it| column(it).map_or(Value::Null, |it| number(it, 2)));
+            Value::Array(cells.collect())
+        };
+        let rows = self.up.len().saturating_sub(1);
+        json!({
+            "x": self.across.iter().map(|it| number(*it, 7)).collect::<Vec<_>>(),
+            "y": self.up.iter().map(|it| number(*it, 5)).collect::<Vec<_>>(),
+            "z": (0..rows).map(row).collect::<Vec<_>>(),
         })
     }
 }

@@ -66,18 +66,25 @@ pub fn run(
 }
 
 fn charts(report: &Report, detail: Detail) -> Vec<Chart> {
-    let charts = vec![
+    let mut charts = vec![
         chart::guest(report, detail),
         chart::memory(report, detail),
         chart::rates(report, detail),
         chart::latency_heat(report, detail),
+        chart::latency_spread(report),
         chart::latency_tail(report),
         chart::cpu(report, Side::Source, detail),
         chart::cpu(report, Side::Destination, detail),
         chart::probes(report),
     ];
     // A probe without an outage draws nothing and still has something to say.
-    charts.into_iter().filter(|it| !it.is_empty() || !it.rows.is_empty()).collect()
+    charts.retain(|it| !it.is_empty() || !it.rows.is_empty());
+    // The probes come last and fill the row.
+    let halves = charts.iter().filter(|it| it.half && it.id != "probes").count();
+    if let Some(probes) = charts.iter_mut().find(|it| it.id == "probes") {
+        probes.half &= halves % 2 == 1;
+    }
+    charts
 }
 
 fn head(report: &Report, title: &str) -> Markup {

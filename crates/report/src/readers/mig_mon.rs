@@ -48,6 +48,7 @@ pub(super) fn read_dirty(text: &str) -> Result<Report, String> {
             counts_per_worker: vec![pages as u64],
             writes_per_second: pages.floor() / seconds,
             latency: None,
+            latency_histogram: None,
         });
         loads.push(line.load_percent);
         latencies.extend(line.latency.map(|[p50, p99, max]| json!([t_seconds, p50, p99, max])));

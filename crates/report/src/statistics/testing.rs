@@ -18,6 +18,7 @@ pub fn sample(side: Side, t_seconds: f64, interval_seconds: f64, counts: &[u64])
         counts_per_worker: counts.to_vec(),
         writes_per_second: counts.iter().sum::<u64>() as f64 / interval_seconds,
         latency: None,
+        latency_histogram: None,
     }
 }
 

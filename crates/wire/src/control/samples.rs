@@ -48,6 +48,9 @@ pub struct HostSample {
     pub resident_bytes: Option<u64>,
     /// Write latencies since the sample before.
     pub latency: Option<LatencySummary>,
+    /// The same as counts in half octaves: the shortest time of each in nanoseconds, and its count. Empty from a host
+    /// of before there were any.
+    pub latency_half_octaves: Vec<(u64, u64)>,
 }
 
 /// A worker's standstill.

@@ -51,6 +51,13 @@
     }
   };
 
+  // How strong a cell is says how large its share is, on a logarithmic scale down to a hundred thousandth.
+  const heat = (chart, isShown) => ({
+    type: "heatmap", x: chart.heat.x, y: chart.heat.y, z: chart.heat.z.map((row) => row.map((share) => (share === null ? null : Math.log10(share)))),
+    zmin: -5, zmax: 0, showscale: false, hoverinfo: "skip", hoverongaps: false, visible: isShown,
+    colorscale: [[0, css("--h1")], [0.5, css("--h2")], [1, css("--h3")]],
+  });
+
   // Each span is a thick line of its own, and has a tick at its beginning, so that a short one is seen too.
   const spans = (series, common) => {
     const [x, y, length] = [[], [], []];
@@ -138,10 +145,27 @@
     };
   };
 
-  const swatch = (series) => {
-    const NS = "http://www.w3.org/2000/svg";
+  const NS = "http://www.w3.org/2000/svg";
+  const drawing = (width) => {
     const svg = document.createElementNS(NS, "svg");
-    for (const [key, value] of Object.entries({ width: 20, height: 10, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(key, value);
+    for (const [key, value] of Object.entries({ width, height: 10, "aria-hidden": "true", focusable: "false" })) svg.setAttribute(key, value);
+    return svg;
+  };
+
+  // The colours of a map, from faint to strong.
+  const ramp = () => {
+    const svg = drawing(45);
+    [1, 2, 3].forEach((step, index) => {
+      const rect = document.createElementNS(NS, "rect");
+      for (const [key, value] of Object.entries({ x: index * 15, width: 15, height: 10 })) rect.setAttribute(key, value);
+      rect.style.fill = `var(--h${step})`;
+      svg.append(rect);
+    });
+    return svg;
+  };
+
+  const swatch = (series) => {
+    const svg = drawing(20);
     const isDot = series !== null && series.shape === "dots";
     const line = document.createElementNS(NS, isDot ? "circle" : series === null || series.shape !== "band" ? "line" : "rect");
     const look = isDot ? { cx: 10, cy: 5, r: 4.5 } : series === null
@@ -158,7 +182,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
-      button.append(swatch(series), document.createTextNode(text));
+      button.append(series === heat ? ramp() : swatch(series), document.createTextNode(text));
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") !== "true";
         button.setAttribute("aria-pressed", String(on));
@@ -166,11 +190,17 @@
       });
       box.append(button);
     };
+    if (chart.heat) {
+      entry(heat, "0.001 % to all of the writes", (on) => {
+        state.heat = on;
+        Plotly.restyle(state.plot, { visible: on }, [0]);
+      });
+    }
     // A row of outages has its name beside it.
     if (!chart.rows.length || !chart.time) {
       chart.series.forEach((series, index) => entry(series, series.name, (on) => {
         state.visible[index] = on;
-        Plotly.restyle(state.plot, { visible: on }, [index]);
+        Plotly.restyle(state.plot, { visible: on }, [index + (chart.heat ? 1 : 0)]);
       }));
     }
     if (chart.time && chart.marks.length) {
@@ -181,10 +211,12 @@
     }
   };
 
-  const draw = (chart, state) => {
-    const traces = chart.series.map((series, index) => ({ ...trace(series, chart), visible: state.visible[index] }));
-    return Plotly.react(state.plot, traces, layout(chart, state.plot, state.marks), still);
-  };
+  const traces = (chart, state) => [
+    ...(chart.heat ? [heat(chart, state.heat)] : []),
+    ...chart.series.map((series, index) => ({ ...trace(series, chart), visible: state.visible[index] })),
+  ];
+
+  const draw = (chart, state) => Plotly.react(state.plot, traces(chart, state), layout(chart, state.plot, state.marks), still);
 
   const showTime = (group, range, besides) => {
     shown.set(group, range);
@@ -205,7 +237,7 @@
     plot.replaceChildren();
     plot.setAttribute("role", "img");
     plot.setAttribute("aria-label", `Chart: ${figure.querySelector("h3").textContent}. Its numbers are in the table below it.`);
-    const state = { plot, visible: chart.series.map(() => true), marks: true, quiet: false };
+    const state = { plot, visible: chart.series.map(() => true), heat: true, marks: true, quiet: false };
     plots.set(chart, state);
     legend(chart, figure.querySelector(".legend"), state);
     draw(chart, state);
@@ -243,7 +275,7 @@
     printing = true;
     theme = document.documentElement.dataset.theme;
     document.documentElement.dataset.theme = "light";
-    plots.forEach((state, chart) => Plotly.react(state.plot, chart.series.map((it) => trace(it, chart)), { ...layout(chart, state.plot, state.marks), width: 680 }, still));
+    plots.forEach((state, chart) => Plotly.react(state.plot, traces(chart, state), { ...layout(chart, state.plot, state.marks), width: 680 }, still));
   });
   addEventListener("afterprint", () => {
     printing = false;

@@ -2,7 +2,9 @@
 
 mod cpu;
 mod guest;
+mod heat;
 mod latency;
+mod latency_spread;
 mod marks;
 mod memory;
 mod probes;
@@ -12,7 +14,8 @@ mod thin;
 
 pub use cpu::cpu;
 pub use guest::{guest, guest_total};
-pub use latency::{latency_heat, latency_tail};
+pub use latency::latency_heat;
+pub use latency_spread::{latency_spread, latency_tail};
 pub use marks::{marks, switchover};
 pub use memory::memory;
 pub use probes::probes;

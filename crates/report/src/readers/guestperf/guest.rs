@@ -71,6 +71,7 @@ pub(super) fn samples(
             writes_per_second: counts_per_worker.iter().sum::<u64>() as f64 / STEP_SECONDS,
             counts_per_worker,
             latency: None,
+            latency_histogram: None,
         }
     };
     Ok((0..count).filter(is_known).map(sample).collect())
