@@ -24,7 +24,7 @@ pub use comparison::{ComparisonPage, comparison};
 pub(crate) use labels::{ending, title};
 pub use overlay::{Overlay, overlay};
 pub use run::run;
-pub use script::{PLOTLY_FILE, Scripts, plotly};
+pub use script::{PLOTLY_FILE, Scripts, shared_files};
 pub use table::{Cell, Table, Tone};
 
 use sterna_report::Report;

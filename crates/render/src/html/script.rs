@@ -1,4 +1,4 @@
-//! The scripts of a page: plotly's, which comes with its crate, and our own.
+//! The scripts of a page: plotly's, which comes with its crate, and our own; and its style.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,14 @@ const CHARTS: &str = include_str!("assets/charts.js");
 /// What works without charts: the choice of colours, and tables that can be sorted.
 const PAGE: &str = include_str!("assets/page.js");
 
-/// The name of the shared script in a directory of pages.
+/// How a page looks.
+const STYLE: &str = include_str!("assets/page.css");
+
+/// The name of plotly's script in a directory of pages.
 pub const PLOTLY_FILE: &str = "plotly.min.js";
+const CHARTS_FILE: &str = "charts.js";
+const PAGE_FILE: &str = "page.js";
+const STYLE_FILE: &str = "page.css";
 
 static PLOTLY: LazyLock<&'static str> = LazyLock::new(|| {
     let sources: &'static str = plotly::Plot::offline_js_sources().leak();
@@ -22,30 +28,33 @@ static PLOTLY: LazyLock<&'static str> = LazyLock::new(|| {
     &sources[begin..end]
 });
 
-/// Where a page has plotly from.
+/// Where a page has its scripts and its style from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scripts<'a> {
-    /// It is in the page.
+    /// They are in the page.
     Inside,
-    /// It is a file at this path, as seen from the page; [`plotly()`] is its content.
+    /// They are files in this directory, as seen from the page; [`shared_files()`] has them.
     Beside(&'a str),
 }
 
+/// What the pages of one directory share: names of files, and what stands in them.
+pub fn shared_files() -> [(&'static str, &'static str); 4] {
+    [(PLOTLY_FILE, plotly()), (CHARTS_FILE, CHARTS), (PAGE_FILE, PAGE), (STYLE_FILE, STYLE)]
+}
+
 /// plotly's script, as its crate carries it.
-pub fn plotly() -> &'static str {
+fn plotly() -> &'static str {
     &PLOTLY
 }
 
 /// What the security policy lets run.
 pub fn allowed(scripts: Scripts<'_>, has_charts: bool) -> String {
     let mut sources = vec![hash(PAGE)];
-    if has_charts {
-        sources.push(hash(CHARTS));
-        match scripts {
-            Scripts::Inside => sources.push(PLOTLY_HASH.clone()),
-            // `'self'` is nothing where a page is read from the file system.
-            Scripts::Beside(_) => sources.push("'self' file:".to_owned()),
-        }
+    match scripts {
+        // `'self'` is nothing where a page is read from the file system.
+        Scripts::Beside(_) => return "'self' file:".to_owned(),
+        Scripts::Inside if has_charts => sources.extend([hash(CHARTS), PLOTLY_HASH.clone()]),
+        Scripts::Inside => {}
     }
     sources.join(" ")
 }
@@ -53,13 +62,29 @@ pub fn allowed(scripts: Scripts<'_>, has_charts: bool) -> String {
 /// The elements, in the order in which they must run.
 pub fn elements(scripts: Scripts<'_>, has_charts: bool) -> Markup {
     html! {
-        script { (PreEscaped(PAGE)) }
+        (element(scripts, PAGE_FILE, PAGE))
         @if has_charts {
-            @match scripts {
-                Scripts::Inside => script { (PreEscaped(plotly())) },
-                Scripts::Beside(path) => script src=(path) {},
-            }
-            script { (PreEscaped(CHARTS)) }
+            (element(scripts, PLOTLY_FILE, plotly()))
+            (element(scripts, CHARTS_FILE, CHARTS))
+        }
+    }
+}
+
+fn element(scripts: Scripts<'_>, file: &str, text: &str) -> Markup {
+    html! {
+        @match scripts {
+            Scripts::Inside => script { (PreEscaped(text)) },
+            Scripts::Beside(directory) => script src={ (directory) "/" (file) } {},
+        }
+    }
+}
+
+/// The style of a page, for its head.
+pub fn style(scripts: Scripts<'_>) -> Markup {
+    html! {
+        @match scripts {
+            Scripts::Inside => { style { (PreEscaped(STYLE)) } }
+            Scripts::Beside(directory) => { link rel="stylesheet" href={ (directory) "/" (STYLE_FILE) }; }
         }
     }
 }

@@ -8,8 +8,6 @@ use super::{
     script::{self, Scripts},
 };
 
-const STYLE: &str = include_str!("assets/page.css");
-
 /// A page without its frame.
 pub struct Shell<'a> {
     pub title: &'a str,
@@ -26,8 +24,9 @@ impl Shell<'_> {
     pub fn page(&self) -> String {
         let has_charts = !self.charts.is_empty();
         let policy = format!(
-            "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'",
-            script::allowed(self.scripts, has_charts)
+            "default-src 'none'; script-src {}; style-src {}'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'",
+            script::allowed(self.scripts, has_charts),
+            if self.scripts == Scripts::Inside { "" } else { "'self' file: " }
         );
         let numbers = json!(self.charts.iter().map(Chart::json).collect::<Vec<Value>>());
         let page = html! {
@@ -41,7 +40,7 @@ impl Shell<'_> {
                     meta name="generator" content=(self.tool);
                     title { (self.title) }
                     link rel="icon" href="data:,";
-                    style { (PreEscaped(STYLE)) }
+                    (script::style(self.scripts))
                 }
                 body {
                     a.skip href="#main" { "To the content" }

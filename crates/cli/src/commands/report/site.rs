@@ -1,4 +1,4 @@
-//! A directory of pages for a batch: an index, a page for each run, a page for each row of the grid, and one script for all.
+//! A directory of pages for a batch: an index, a page for each run, a page for each row of the grid, and the scripts and the style of all.
 //!
 //! Reports are read one row at a time, because a batch may be larger than memory; for the index their series are dropped.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sterna_render::html::{self, Batch, BatchRun, Detail, Named, Overlay, PLOTLY_FILE, Scripts};
+use sterna_render::html::{self, Batch, BatchRun, Detail, Named, Overlay, Scripts};
 use sterna_report::Integrity;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::output::Output;
 
-/// The directories of pages; each page goes up one step for the script.
+/// The directories of pages; each page goes up one step for what all share.
 const RUNS: &str = "runs";
 const ROWS: &str = "rows";
 
@@ -26,7 +26,9 @@ pub fn write(from: &Path, listed: &Listed, to: &Path, output: Output) -> Result<
         std::fs::create_dir_all(to.join(directory))
             .with_context(|| format!("Cannot make {}", to.join(directory).display()))?;
     }
-    file(&to.join(PLOTLY_FILE), html::plotly())?;
+    for (name, text) in html::shared_files() {
+        file(&to.join(name), text)?;
+    }
     let mut names = FileNames::default();
     let mut batch =
         Batch { suite: listed.suite.clone(), about: listed.about.clone(), runs: Vec::new() };
@@ -107,8 +109,7 @@ fn write_pages(
     row_page: &str,
     runs: &[(usize, BatchRun)],
 ) -> Result<()> {
-    let script = format!("../{PLOTLY_FILE}");
-    let scripts = Scripts::Beside(&script);
+    let scripts = Scripts::Beside("..");
     let index = ("All runs".to_owned(), "../index.html".to_owned());
     let ways = [index.clone(), (format!("Row {}", first.variant), format!("../{row_page}"))];
     let (mut named, mut pages) = (Vec::new(), Vec::new());
