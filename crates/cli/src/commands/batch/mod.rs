@@ -157,14 +157,7 @@ impl<'a> Work<'a> {
     fn some(&self, is_alone: bool) -> Result<()> {
         let mut before = is_alone.then(|| self.lock().manifest.noise[0].clone()).flatten();
         loop {
-            let job = {
-                let mut state = self.lock();
-                match state.is_over || self.interrupt.requested() {
-                    true => None,
-                    false => state.left.next(),
-                }
-            };
-            let Some(job) = job else { return Ok(()) };
+            let Some(job) = self.next() else { return Ok(()) };
             let mut entry = child::run(job, self.options, self.interrupt)?;
             let mut state = self.lock();
             let after = is_alone.then(|| state.meter.measure());
@@ -176,6 +169,16 @@ impl<'a> Work<'a> {
             // After every run, so that whatever ends the batch leaves a true manifest.
             state.manifest.write(&self.options.directory)?;
         }
+    }
+
+    fn next(&self) -> Option<&'a Job<'a>> {
+        let mut state = self.lock();
+        if state.is_over || self.interrupt.requested() {
+            return None;
+        }
+        let job = state.left.next()?;
+        state.overall.begins(&format!("{} ({})", job.run.name, job.engine.name()));
+        Some(job)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<'a>> {

@@ -1,9 +1,11 @@
 //! How a batch as a whole goes on: a line for each run, and on a terminal a bar below them.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::output::Output;
 
@@ -11,6 +13,8 @@ use crate::output::Output;
 pub struct Overall {
     output: Output,
     bar: Option<ProgressBar>,
+    /// When all will be done, as far as can be told.
+    due: Due,
     began: Instant,
     all: usize,
     /// Runs that are done, and those of them that were made now.
@@ -20,32 +24,40 @@ pub struct Overall {
     concurrent: usize,
 }
 
+/// Shared with the bar, which counts down between two runs, too.
+type Due = Arc<Mutex<Option<Instant>>>;
+
 impl Overall {
     /// Of `all` runs, of which `to_make` are not there yet.
     pub fn new(all: usize, to_make: usize, concurrent: usize, output: Output) -> Overall {
         let is_shown = std::io::stderr().is_terminal() && !output.is_quiet();
-        let bar = is_shown.then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {msg}");
-            let bar = ProgressBar::new(all as u64);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_message("the first is under way");
-            bar
-        });
-        Overall { output, bar, began: Instant::now(), all, done: 0, made: 0, to_make, concurrent }
+        let due = Due::default();
+        let bar = is_shown.then(|| bar(all, due.clone()));
+        let began = Instant::now();
+        Overall { output, bar, due, began, all, done: 0, made: 0, to_make, concurrent }
+    }
+
+    /// A run begins.
+    pub fn begins(&self, name: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(name.to_owned());
+        }
     }
 
     /// A run has ended, or was there already.
     pub fn done(&mut self, line: &str, is_kept: bool) {
         self.done += 1;
         self.made += usize::from(!is_kept);
-        let left = self.left().map_or(String::new(), |it| format!(", about {} left", words(it)));
+        let left = self.left();
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) =
+            left.map(|it| Instant::now() + it);
+        let left = left.map_or(String::new(), |it| format!(", about {} left", words(it)));
         let verb = if is_kept { "kept" } else { "ended" };
         let line = format!("[{}/{}] {line} {verb}", self.done, self.all);
         match &self.bar {
             Some(bar) => {
                 bar.println(line);
                 bar.set_position(self.done as u64);
-                bar.set_message(left.trim_start_matches(", ").to_owned());
             }
             None => self.output.progress(&format!("{line}{left}\n")),
         }
@@ -65,6 +77,26 @@ impl Overall {
         let is_known = self.made >= self.concurrent && self.made > 0;
         is_known.then(|| self.began.elapsed() / made * to_make.saturating_sub(made))
     }
+}
+
+/// A line below all others: how many are done, how long the rest will take, and what is made now.
+fn bar(all: usize, due: Due) -> ProgressBar {
+    let left = move |_: &ProgressState, out: &mut dyn Write| {
+        let due = *due.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = due.map(|it| it.saturating_duration_since(Instant::now()));
+        let _ = match left {
+            None => Ok(()),
+            Some(left) if left.as_secs() == 0 => out.write_str(", nearly done"),
+            Some(left) => write!(out, ", about {} left", words(left)),
+        };
+    };
+    let bar = ProgressBar::new(all as u64);
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs{left}  {wide_msg}");
+    bar.set_style(
+        style.map_or_else(|_| ProgressStyle::default_bar(), |it| it.with_key("left", left)),
+    );
+    bar.enable_steady_tick(Duration::from_secs(1));
+    bar
 }
 
 /// `45 s`, `12 min`, `3 h 20 min`
