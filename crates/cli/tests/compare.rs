@@ -144,6 +144,59 @@ fn every_format_says_the_same_and_goes_to_a_file() {
     assert!(markdown.contains("| total time | "), "{markdown}");
 }
 
+/// The shell's part of the job that docs/compare.md shows, step by step.
+fn steps_of_the_job_in_the_docs() -> Vec<String> {
+    let text = include_str!("../../../docs/compare.md");
+    let job = text.split("```yaml").nth(1).and_then(|it| it.split("```").next()).unwrap();
+    let mut steps: Vec<String> = Vec::new();
+    let mut is_inside = false;
+    for line in job.lines() {
+        let words = line.trim();
+        if let Some(step) = words.strip_prefix("- run: ") {
+            is_inside = step == "|";
+            steps.push(if is_inside { String::new() } else { step.to_owned() });
+        } else if words.starts_with("- ") {
+            is_inside = false;
+        } else if is_inside {
+            let step = steps.last_mut().unwrap();
+            step.push_str(words);
+            step.push('\n');
+        }
+    }
+    steps
+}
+
+#[test]
+fn the_job_of_the_docs_runs_as_it_stands_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::create_dir(here.join("tests")).unwrap();
+    let scenario = "guest.memory = \"16MiB\"\nmigration.max-bandwidth = \"unlimited\"\n\
+        timing = { warmup = \"100ms\", cooldown = \"100ms\" }\n";
+    fs::write(here.join("tests/migration.toml"), scenario).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_sterna")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let steps = steps_of_the_job_in_the_docs();
+    assert!(steps.len() == 3 && steps[2].contains("GITHUB_STEP_SUMMARY"), "{steps:#?}");
+    let on_main = "${{ github.ref == 'refs/heads/main' && '--save-as main' || '' }}";
+    let job = |arguments: &str| {
+        for step in &steps[1..] {
+            let step = step.replace(on_main, arguments).replace("--repeat 10", "--repeat 2");
+            assert!(!step.contains("${{"), "an expression is left: {step}");
+            let mut shell = Command::new("sh");
+            shell.args(["-e", "-c", &step]).current_dir(here).stdin(Stdio::null());
+            shell.env("PATH", &path).env("GITHUB_STEP_SUMMARY", here.join("summary.md"));
+            let output = shell.output().unwrap();
+            assert!(output.status.success(), "{step}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    };
+    job("--save-as main");
+    assert!(here.join("baselines/main/0002.json").exists());
+    job("");
+    let summary = fs::read_to_string(here.join("summary.md")).unwrap();
+    assert!(summary.contains("| total time | ") && summary.contains("too few"), "{summary}");
+}
+
 #[test]
 fn results_of_others_are_compared_too() {
     let folder = tempfile::tempdir().unwrap();
