@@ -207,6 +207,23 @@ fn results_of_guestperf_become_pages_too() {
     }
 }
 
+/// A browser makes the window as small as that for a moment when it takes a picture, or hides a page.
+#[test]
+fn a_window_that_was_next_to_nothing_for_a_moment_leaves_charts_as_they_were() {
+    let Some(mut browser) = Browser::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let input = write(&directory.path().join("rich.json"), &rich_report(500));
+    report(&["html", &input]);
+    browser.open(&directory.path().join("rich.html"), View::DESK);
+    let settled = "new Promise((done) => setTimeout(done, 700)).then(() => \
+        [...document.querySelectorAll('.plot')].map((it) => it._fullLayout.yaxis.range.map((end) => end.toFixed(3))))";
+    let before = browser.value(settled);
+    browser.view(View { width: 1, height: 1, ..View::DESK });
+    browser.value(settled);
+    browser.view(View::DESK);
+    assert_eq!(browser.value(settled), before);
+}
+
 #[test]
 fn the_samples_of_a_real_run_carry_histograms_of_all_timed_writes() {
     let directory = tempfile::tempdir().unwrap();

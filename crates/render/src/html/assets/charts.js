@@ -7,6 +7,7 @@
   const hasRight = charts.some((it) => it.axes.length > 1);
   const plots = new Map();
   let printing = false;
+  let revision = 0;
 
   // Texts of reports are texts, also where plotly takes a little HTML.
   const plain = (text) => String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
@@ -128,6 +129,8 @@
     });
     const rows = chart.rows.length ? { tickmode: "array", tickvals: chart.rows.map((_, i) => i), ticktext: chart.rows.map(plain), range: [-0.6, chart.rows.length - 0.4], automargin: true } : {};
     return {
+      // Without it plotly keeps the range that it found when the chart had no room.
+      datarevision: ++revision,
       height: plot.clientHeight, margin: margins(chart), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: css("--text") },
       hovermode: chart.time && !chart.rows.length ? "x unified" : "closest",
@@ -251,6 +254,8 @@
     });
   };
 
+  // A window of one pixel, as there is for a moment when a page is hidden, is no reason to draw.
+  const isNothing = () => innerWidth < 50;
   const again = () => plots.forEach((state, chart) => draw(chart, state));
 
   for (const group of document.querySelectorAll("[data-windows]")) {
@@ -267,7 +272,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width && !printing) { width = innerWidth; again(); }
+    if (innerWidth !== width && !printing && !isNothing()) { width = innerWidth; again(); }
   });
   // Paper is white.
   let theme;

@@ -66,10 +66,7 @@ fn worker_rates(samples: &[GuestSample], worker: usize) -> Vec<(f64, f64)> {
 }
 
 /// Each sample at its end, and a point without a value wherever no sample covers the time.
-pub(super) fn with_breaks(
-    samples: &[GuestSample],
-    value: impl Fn(&GuestSample) -> f64,
-) -> Vec<(f64, f64)> {
+fn with_breaks(samples: &[GuestSample], value: impl Fn(&GuestSample) -> f64) -> Vec<(f64, f64)> {
     let mut points = Vec::with_capacity(samples.len() + 4);
     let mut covered = f64::NEG_INFINITY;
     for sample in samples {

@@ -2,7 +2,7 @@
 
 use sterna_report::{GuestSample, Latency, Report};
 
-use super::{evenly, guest::with_breaks, heat::heat, marks, thin};
+use super::{evenly, heat::heat, marks, thin};
 use crate::{
     html::{
         Detail, Table,
@@ -40,7 +40,7 @@ pub fn latency_heat(report: &Report, detail: Detail) -> Chart {
         let micros = |times: Latency| level(&times).max(1) as f64 / MICROSECOND;
         let known = |it: &GuestSample| it.latency.filter(|it| it.samples > 0).map(micros);
         let points: Vec<(f64, f64)> = match is_map {
-            true => with_breaks(&report.guest, |it| known(it).unwrap_or(f64::NAN)),
+            true => line(&report.guest, known),
             false => {
                 report.guest.iter().filter_map(|it| Some((it.t_seconds, known(it)?))).collect()
             }
@@ -79,6 +79,28 @@ pub fn latency_heat(report: &Report, detail: Detail) -> Chart {
         chart.table.rows.push(row);
     }
     chart
+}
+
+/// The values of timed samples, each from its beginning to its end. The line is broken where no sample covers the
+/// time, and not where one is so short that nothing was timed in it.
+fn line(samples: &[GuestSample], value: impl Fn(&GuestSample) -> Option<f64>) -> Vec<(f64, f64)> {
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    let (mut covered, mut is_broken) = (f64::NEG_INFINITY, true);
+    for sample in samples {
+        let begin = sample.t_seconds - sample.interval_seconds;
+        if begin > covered + 1e-6 && !points.is_empty() {
+            points.push((begin, f64::NAN));
+            is_broken = true;
+        }
+        covered = covered.max(sample.t_seconds);
+        let Some(value) = value(sample) else { continue };
+        if is_broken {
+            points.push((begin, value));
+            is_broken = false;
+        }
+        points.push((sample.t_seconds, value));
+    }
+    points
 }
 
 /// The numbers of a distribution, for the row of a table.
