@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sterna_probe::Responder;
+use sterna_probe::disk::remote::DiskResponder;
 use sterna_probe::serve;
 use sterna_sys::interface;
 use sterna_wire::guest_config::GuestConfig;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The counts of at least so many probes are remembered.
 const MOST_PROBES: usize = 64;
 
-/// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP: echoes, the time, pictures.
+/// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP: echoes, the time, pictures, records.
 pub fn set_up(config: &GuestConfig) -> Result<(), AgentError> {
     if let Some((address, prefix)) = config.address {
         let interface = find(config.interface.as_deref())?;
@@ -34,9 +35,13 @@ pub fn set_up(config: &GuestConfig) -> Result<(), AgentError> {
         }
     }
     match config.echo_port {
-        Some(port) => echo(port).map_err(|source| AgentError::Echo { port, source }),
+        Some(port) => echo(port, disk(config)).map_err(|source| AgentError::Echo { port, source }),
         None => Ok(()),
     }
+}
+
+fn disk(config: &GuestConfig) -> DiskResponder {
+    DiskResponder { directory: config.disk.as_ref().map(PathBuf::from) }
 }
 
 /// The interface of this name, or the first that is not the loopback.
@@ -66,33 +71,40 @@ fn first() -> Option<String> {
     names.into_iter().next()
 }
 
-fn echo(port: u16) -> io::Result<()> {
+fn echo(port: u16, disk: DiskResponder) -> io::Result<()> {
     let (udp, tcp) = serve::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
     // It ends only when the kernel does not let it go on.
     serve::spawn("udp-echo", move || {
         drop(serve::answer_datagrams(&udp, Responder::new(MOST_PROBES)));
     })?;
-    serve::spawn("tcp-echo", move || accept(&tcp))
+    serve::spawn("tcp-echo", move || accept(&tcp, &disk))
 }
 
-fn accept(listener: &TcpListener) {
+fn accept(listener: &TcpListener, disk: &DiskResponder) {
     for connection in listener.incoming() {
         match connection {
-            Ok(stream) => drop(serve::spawn("tcp-echo", move || drop(echo_stream(stream)))),
+            Ok(stream) => {
+                let disk = disk.clone();
+                drop(serve::spawn("tcp-echo", move || drop(echo_stream(stream, &disk))));
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }
 }
 
-fn echo_stream(mut stream: TcpStream) -> io::Result<()> {
+fn echo_stream(mut stream: TcpStream, disk: &DiskResponder) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = [0; 16 << 10];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            length => stream.write_all(&buffer[..length])?,
-        }
+    let first = stream.read(&mut buffer)?;
+    if DiskResponder::wants(&buffer[..first]) {
+        return disk.serve(stream, buffer[..first].to_vec());
     }
+    let mut length = first;
+    while length > 0 {
+        stream.write_all(&buffer[..length])?;
+        length = stream.read(&mut buffer)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -105,7 +117,7 @@ mod tests {
     fn datagrams_and_streams_come_back() {
         // A free port for both kinds, which somebody else may take in between.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        echo(port).unwrap();
+        echo(port, disk(&GuestConfig::of("memory=1MiB"))).unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         udp.send_to(b"who", ("127.0.0.1", port)).unwrap();

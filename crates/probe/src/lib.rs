@@ -15,7 +15,6 @@
 
 #[cfg(feature = "client")]
 mod clock_track;
-#[cfg(feature = "client")]
 pub mod disk;
 #[cfg(feature = "client")]
 pub mod http;

@@ -42,6 +42,8 @@ pub struct GuestConfig {
     pub echo_port: Option<u16>,
     /// The port on which counters are told over HTTP; None tells nothing there.
     pub metrics_port: Option<u16>,
+    /// The directory to which probes of the echo's port may have records written; None writes none.
+    pub disk: Option<String>,
 }
 
 /// Why a text is not a configuration.
@@ -93,6 +95,7 @@ const KEYS: &[&str] = &[
     "gateway",
     "echo-port",
     "metrics-port",
+    "disk",
 ];
 
 impl GuestConfig {
@@ -114,6 +117,7 @@ impl GuestConfig {
             gateway: None,
             echo_port: Some(7),
             metrics_port: None,
+            disk: None,
         }
     }
 
@@ -143,7 +147,8 @@ impl GuestConfig {
                 self.gateway = gateway.ok_or("give an IPv4 address")?;
             }
             "echo-port" => self.echo_port = optional(value, port).ok_or(PORT)?,
-            _ => self.metrics_port = optional(value, port).ok_or(PORT)?,
+            "metrics-port" => self.metrics_port = optional(value, port).ok_or(PORT)?,
+            _ => self.disk = unless_none(value),
         }
         Ok(())
     }
@@ -168,7 +173,8 @@ impl fmt::Display for GuestConfig {
         writeln!(f, "address={}", or_none(address))?;
         writeln!(f, "gateway={}", or_none(self.gateway))?;
         writeln!(f, "echo-port={}", or_none(self.echo_port))?;
-        writeln!(f, "metrics-port={}", or_none(self.metrics_port))
+        writeln!(f, "metrics-port={}", or_none(self.metrics_port))?;
+        writeln!(f, "disk={}", or_none(self.disk.as_deref()))
     }
 }
 
@@ -233,6 +239,7 @@ mod tests {
             gateway: Some(Ipv4Addr::new(10, 0, 2, 1)),
             echo_port: None,
             metrics_port: Some(9107),
+            disk: Some("/var/tmp".to_owned()),
             ..plain
         };
         assert_eq!(full.to_string().parse(), Ok(full));

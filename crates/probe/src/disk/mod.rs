@@ -4,14 +4,16 @@
 //! Whatever happens then, to the program, its machine or its disk: an acknowledged record must be there, whole and in its place.
 
 pub mod remote;
+#[cfg(feature = "client")]
 mod verify;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use crate::Moment;
 
+#[cfg(feature = "client")]
 pub use verify::{Defect, Defects, Verdict, VerifyError, verify};
 
 /// Bytes of a record unless told otherwise: a page, and a block of most file systems.
@@ -20,6 +22,9 @@ pub const DEFAULT_RECORD_BYTES: usize = 4096;
 pub const SMALLEST_RECORD_BYTES: usize = 64;
 /// None is larger.
 pub const LARGEST_RECORD_BYTES: usize = 1 << 20;
+
+/// So much is handed to the kernel at once, however many records are due after a stall.
+const PIECE_BYTES: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"StrnRec1";
 const HEADER_BYTES: usize = 48;
@@ -51,11 +56,12 @@ impl Records {
     /// # Errors
     /// The disk is full, or broken.
     pub fn append(&mut self, numbers: &[u64]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(numbers.len() * self.record_bytes);
+        let mut pieces = BufWriter::with_capacity(PIECE_BYTES, &self.file);
         for number in numbers {
-            bytes.extend(record(self.run, *number, self.record_bytes, Moment::now()));
+            pieces.write_all(&record(self.run, *number, self.record_bytes, Moment::now()))?;
         }
-        self.file.write_all(&bytes)?;
+        pieces.flush()?;
+        drop(pieces);
         self.file.sync_data()
     }
 }

@@ -10,10 +10,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use super::Records;
-use crate::serve::{Upgrade, spawn};
+use super::{LARGEST_RECORD_BYTES, Records, SMALLEST_RECORD_BYTES};
+#[cfg(feature = "client")]
+use crate::serve::Upgrade;
 
 const GREETING: [u8; 8] = *b"StrnDsk2";
 const GREETING_BYTES: usize = 24;
@@ -21,6 +24,13 @@ const GREETING_BYTES: usize = 24;
 const MOST_TEXT_BYTES: usize = 4096;
 /// So many records are made safe at once.
 const MOST_AT_ONCE: usize = 1024;
+/// Each probe that writes has a thread; more are refused until one ends.
+const MOST_WRITERS: usize = 64;
+/// Who begins to greet and does not go on is not waited for.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Probes that this process writes for.
+static WRITERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Writes records for whoever asks.
 #[derive(Clone, Debug)]
@@ -30,6 +40,7 @@ pub struct DiskResponder {
 }
 
 /// What a probe says first.
+#[cfg(feature = "client")]
 pub fn greeting(run: u64, record_bytes: usize) -> [u8; GREETING_BYTES] {
     let mut bytes = [0; GREETING_BYTES];
     bytes[..8].copy_from_slice(&GREETING);
@@ -42,6 +53,7 @@ pub fn greeting(run: u64, record_bytes: usize) -> [u8; GREETING_BYTES] {
 ///
 /// # Errors
 /// Its reason why there is none, or something that no responder says.
+#[cfg(feature = "client")]
 pub fn welcome(incoming: &mut Vec<u8>) -> Result<Option<String>, String> {
     let no_responder = || {
         "The other end writes no records; run `sterna probe serve --disk DIRECTORY` there"
@@ -68,65 +80,114 @@ pub fn welcome(incoming: &mut Vec<u8>) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
+#[cfg(feature = "client")]
 impl Upgrade for DiskResponder {
     fn wants(&self, first: &[u8]) -> bool {
-        first.starts_with(&GREETING)
+        DiskResponder::wants(first)
     }
 
     fn take(&self, stream: TcpStream, first: Vec<u8>) {
-        let directory = self.directory.clone();
+        let ours = self.clone();
         // Without a thread the connection is closed, which the probe sees.
-        let _ = spawn("disk", move || drop(serve(stream, first, directory.as_deref())));
+        let _ = crate::serve::spawn("disk", move || drop(ours.serve(stream, first)));
     }
 }
 
-fn serve(mut stream: TcpStream, mut incoming: Vec<u8>, directory: Option<&Path>) -> io::Result<()> {
-    let mut buffer = [0; 8 * MOST_AT_ONCE];
-    while incoming.len() < GREETING_BYTES {
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => incoming.extend(&buffer[..count]),
+impl DiskResponder {
+    /// Whether a connection that begins so is one for records.
+    pub fn wants(first: &[u8]) -> bool {
+        first.starts_with(&GREETING)
+    }
+
+    /// Writes what is asked for on a connection, of which these first bytes were read already, until it ends.
+    ///
+    /// # Errors
+    /// The connection or the disk broke.
+    pub fn serve(&self, mut stream: TcpStream, mut incoming: Vec<u8>) -> io::Result<()> {
+        let mut buffer = [0; 8 * MOST_AT_ONCE];
+        stream.set_read_timeout(Some(GREETING_PATIENCE))?;
+        while incoming.len() < GREETING_BYTES {
+            if !read_more(&mut stream, &mut incoming, &mut buffer)? {
+                return Ok(());
+            }
+        }
+        stream.set_read_timeout(None)?;
+        let number =
+            |at: usize| incoming[at..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it));
+        let (run, record_bytes) = (number(8), number(16));
+        let writer = Writer::begin();
+        let mut records = match self.create(&writer, run, record_bytes) {
+            Ok((records, path)) => {
+                stream.write_all(&answer(false, &path.display().to_string()))?;
+                records
+            }
+            Err(reason) => return stream.write_all(&answer(true, &reason)),
+        };
+        incoming.drain(..GREETING_BYTES);
+        loop {
+            let (whole, rest) = incoming.as_chunks::<8>();
+            let numbers: Vec<u64> = whole.iter().map(|it| u64::from_be_bytes(*it)).collect();
+            incoming = rest.to_vec();
+            for some in numbers.chunks(MOST_AT_ONCE) {
+                records.append(some)?;
+                let safe: Vec<u8> = some.iter().flat_map(|it| it.to_be_bytes()).collect();
+                stream.write_all(&safe)?;
+            }
+            if !read_more(&mut stream, &mut incoming, &mut buffer)? {
+                return Ok(());
+            }
         }
     }
-    let number = |at: usize| incoming[at..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it));
-    let (run, record_bytes) = (number(8), number(16));
-    let mut records = match create(directory, run, record_bytes) {
-        Ok((records, path)) => {
-            stream.write_all(&answer(false, &path.display().to_string()))?;
-            records
+
+    fn create(
+        &self,
+        writer: &Writer,
+        run: u64,
+        record_bytes: u64,
+    ) -> Result<(Records, PathBuf), String> {
+        let directory = self.directory.as_ref().ok_or(
+            "it was started without --disk DIRECTORY (an agent: without `disk=DIRECTORY` in its configuration)",
+        )?;
+        if writer.before >= MOST_WRITERS {
+            return Err(format!("it writes for {MOST_WRITERS} others already; try again later"));
         }
-        Err(reason) => return stream.write_all(&answer(true, &reason)),
-    };
-    incoming.drain(..GREETING_BYTES);
-    loop {
-        let (whole, rest) = incoming.as_chunks::<8>();
-        let numbers: Vec<u64> = whole.iter().map(|it| u64::from_be_bytes(*it)).collect();
-        let rest = rest.to_vec();
-        for some in numbers.chunks(MOST_AT_ONCE) {
-            records.append(some)?;
-            let safe: Vec<u8> = some.iter().flat_map(|it| it.to_be_bytes()).collect();
-            stream.write_all(&safe)?;
+        let possible = SMALLEST_RECORD_BYTES as u64..=LARGEST_RECORD_BYTES as u64;
+        if !possible.contains(&record_bytes) {
+            return Err(format!(
+                "a record has 64 to {LARGEST_RECORD_BYTES} bytes and not {record_bytes}"
+            ));
         }
-        incoming = rest;
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => incoming.extend(&buffer[..count]),
+        let path = directory.join(format!("sterna-{run:016x}.records"));
+        match Records::create(&path, run, record_bytes as usize) {
+            Ok(records) => Ok((records, path)),
+            Err(error) => Err(format!("{}: {error}", path.display())),
         }
     }
 }
 
-fn create(
-    directory: Option<&Path>,
-    run: u64,
-    record_bytes: u64,
-) -> Result<(Records, PathBuf), String> {
-    let directory = directory.ok_or("it was started without --disk DIRECTORY")?;
-    let path = directory.join(format!("sterna-{run:016x}.records"));
-    let record_bytes = usize::try_from(record_bytes).unwrap_or(usize::MAX);
-    match Records::create(&path, run, record_bytes) {
-        Ok(records) => Ok((records, path)),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+/// One of the probes that are written for, as long as the value lives.
+struct Writer {
+    /// How many others there were.
+    before: usize,
+}
+
+impl Writer {
+    fn begin() -> Writer {
+        Writer { before: WRITERS.fetch_add(1, Ordering::Relaxed) }
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        WRITERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether there was more.
+fn read_more(stream: &mut TcpStream, into: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<bool> {
+    let count = stream.read(buffer)?;
+    into.extend(&buffer[..count]);
+    Ok(count > 0)
 }
 
 fn answer(is_refused: bool, text: &str) -> Vec<u8> {
@@ -152,5 +213,36 @@ mod tests {
         assert!(welcome(&mut b"HTTP/1.1 ".to_vec()).unwrap_err().contains("--disk"));
         let mut echoed = greeting(u64::MAX, 4096).to_vec();
         assert!(welcome(&mut echoed).unwrap_err().contains("--disk"));
+    }
+
+    /// What a responder says to a greeting.
+    fn welcomed(directory: Option<PathBuf>, record_bytes: usize) -> Result<Option<String>, String> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut probe = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().unwrap().0;
+        let first = greeting(7, record_bytes).to_vec();
+        let serving =
+            std::thread::spawn(move || DiskResponder { directory }.serve(stream, first).unwrap());
+        probe.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = Vec::new();
+        probe.read_to_end(&mut said).unwrap();
+        serving.join().unwrap();
+        welcome(&mut said)
+    }
+
+    #[test]
+    fn records_that_cannot_be_are_refused_before_anything_is_written() {
+        let directory = std::env::temp_dir().join(format!("sterna-remote-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        for bytes in [0, 63, LARGEST_RECORD_BYTES + 1, usize::MAX] {
+            let reason = welcomed(Some(directory.clone()), bytes).unwrap_err();
+            assert!(reason.contains("64 to 1048576"), "{reason}");
+        }
+        assert!(welcomed(None, 64).unwrap_err().contains("without --disk"));
+        assert!(welcomed(Some(directory.join("absent")), 64).unwrap_err().contains("absent"));
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        let path = welcomed(Some(directory.clone()), 64).unwrap().unwrap();
+        assert!(std::path::Path::new(&path).exists(), "{path}");
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
