@@ -238,9 +238,14 @@ impl Machine {
         String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
     }
 
+    /// Where the guest's echo is on our loopback.
+    pub fn echo_port(&self) -> u16 {
+        self.echo.unwrap()
+    }
+
     /// A connection to the guest's echo.
     pub fn connect(&mut self) -> TcpStream {
-        let port = self.echo.unwrap();
+        let port = self.echo_port();
         let stream = self.retry(|| TcpStream::connect(("127.0.0.1", port)).ok());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream

@@ -6,6 +6,7 @@
 mod image;
 mod machine;
 mod migration;
+mod stops;
 
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;

@@ -3,6 +3,7 @@
 mod cable;
 mod child;
 mod disk;
+mod monitor;
 mod stops;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub fn run(sterna: &Path, count: u32) -> Result<ExitCode> {
         Some(trials) => is_good &= judge("a veth taken down and up", &trials),
         None => println!("skipped: no network namespaces can be had here"),
     }
+    is_good &= monitor::run(count)?;
     is_good &= stops::quiet(&sterna)?;
     is_good &= disk::run(&sterna, 10 * count)?;
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
