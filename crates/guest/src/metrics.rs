@@ -1,4 +1,5 @@
-//! Counters over HTTP, in the text form that Prometheus reads, for a guest whose engine is far away.
+//! Counters and a check of the memory over HTTP, in the text form that Prometheus reads, for a guest whose engine is
+//! far away.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use sterna_probe::serve::spawn;
 use sterna_sys::clock::monotonic_ns;
+use sterna_wire::guest_line::{CorruptWord, GuestMessage};
 
 use crate::memory::Memory;
 
@@ -28,18 +30,35 @@ pub fn serve(port: u16, memory: &Arc<Memory>) -> io::Result<()> {
     })
 }
 
-/// What was asked for does not matter: there is only one answer.
+/// `/verify` checks the memory; whatever else is asked for, the counters are the answer.
 fn answer(mut stream: TcpStream, memory: &Memory) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = [0; 2048];
-    let _ = stream.read(&mut request)?;
-    let body = text(memory);
+    let length = stream.read(&mut request)?;
+    let is_check = request[..length].starts_with(b"GET /verify");
+    let body = if is_check { verified(memory) } else { text(memory) };
     write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Every page is compared with what it must hold; the workers rest meanwhile.
+fn verified(memory: &Memory) -> String {
+    let mut text = String::new();
+    if let GuestMessage::Verified { pages_checked, corrupt_pages, first, .. } = memory.verify() {
+        let _ = writeln!(text, "sterna_guest_verified_pages {pages_checked}");
+        let _ = writeln!(text, "sterna_guest_corrupt_pages {corrupt_pages}");
+        for CorruptWord { page, offset_bytes, expected, found } in first {
+            let _ = writeln!(
+                text,
+                "sterna_guest_corrupt_word{{page=\"{page}\",offset=\"{offset_bytes}\",expected=\"{expected}\"}} {found}"
+            );
+        }
+    }
+    text
 }
 
 fn text(memory: &Memory) -> String {

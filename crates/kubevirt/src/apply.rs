@@ -10,6 +10,7 @@ use sterna_pilot::Interrupt;
 use crate::cluster::{Cluster, Seen, Watch};
 use crate::error::KubevirtError;
 use crate::labels;
+use crate::policy::require_known;
 use crate::stress::{Parameters, manifests};
 use crate::views::{self, Vmi, condition};
 
@@ -32,6 +33,9 @@ pub async fn apply(
     tell: &mut dyn FnMut(ApplyEvent),
 ) -> Result<Vec<Value>, KubevirtError> {
     let objects = manifests(parameters)?;
+    if let Some(policy) = objects.iter().find(|it| it["kind"] == "MigrationPolicy") {
+        require_known(cluster, policy).await?;
+    }
     for object in &objects {
         cluster.create(object).await?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -67,6 +67,11 @@ impl Follower {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Its zero.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// A moment of that clock in UTC.
     pub fn utc(&self, ns: u64) -> String {
         let span = Duration::from_nanos(ns);
@@ -156,6 +161,20 @@ impl Follower {
             vmi.status.as_ref().and_then(|it| it.migration_state.as_ref()?.migration_uid.clone());
         if let Some(record) = migration.and_then(|uid| self.records.get_mut(&uid)) {
             record.see_guest(&vmi);
+        }
+        let phase = vmi.status.as_ref().and_then(|it| it.phase.as_deref());
+        let end = match phase {
+            _ if is_gone => Some("its instance was deleted".to_owned()),
+            Some(phase) if views::is_final(Some(phase)) => Some(format!("its instance is {phase}")),
+            _ => None,
+        };
+        if let Some(end) = end {
+            let is_its = |it: &&mut MigrationRecord| {
+                it.ended_ns.is_none() && (&it.namespace, &it.vmi) == (&key.0, &key.1)
+            };
+            for record in self.records.values_mut().filter(is_its) {
+                record.guest_lost.get_or_insert_with(|| end.clone());
+            }
         }
         if is_gone {
             self.guests.remove(&key);

@@ -13,6 +13,9 @@ pub const ROLE: &str = "sterna/role";
 /// The virtual machine that it is about.
 pub const VM: &str = "sterna/vm";
 
+/// An annotation of instances whose agent tells its counters: on which port.
+pub const METRICS_PORT: &str = "sterna/metrics-port";
+
 /// Selects what is ours, of one run or of all.
 pub fn selector(run_id: Option<&str>) -> String {
     let ours = format!("{MANAGED_BY}={US}");

@@ -5,6 +5,8 @@
 //! - `rbac`, `preflight`: what each command may do, and whether it may.
 //! - `cluster`: calls with retries, watches that go on whatever happens.
 //! - `follow`, `record`, `launcher`: from watch events and log lines to a record and its report.
+//! - `guest`, `probe_pod`, `prometheus`: what others saw of it: the agent in the guest, the probe beside it, the cluster's
+//!   monitoring.
 //! - `apply`, `migrate`, `drain`, `cleanup`: what changes the cluster.
 //! - `simulate`: controllers that act as KubeVirt's do, without guests; for tests and a demonstration.
 //!
@@ -20,12 +22,14 @@ mod encode;
 mod error;
 pub mod explain;
 mod follow;
+mod guest;
 pub mod labels;
 pub mod launcher;
 mod live;
 mod migrate;
 pub mod policy;
 mod preflight;
+mod probe_pod;
 mod prometheus;
 pub mod rbac;
 mod record;
@@ -41,11 +45,15 @@ pub use cluster::{Cluster, ConnectOptions, FIELD_MANAGER};
 pub use drain::{DrainEvent, DrainOptions, Drained};
 pub use error::KubevirtError;
 pub use follow::{Follower, Step};
+pub use guest::{Check, GuestSeen, Reading};
 pub use kube::api::DynamicObject as AnyObject;
 pub use kube::core::ApiResource;
 pub use live::{Row, WatchOptions, open_metrics, table};
-pub use migrate::{MigrateEvent, MigrateOptions, migration_object};
+pub use migrate::{GuestsTell, MigrateEvent, MigrateOptions, migration_object};
 pub use preflight::{Finding, Level, Preflight};
 pub use prometheus::Prometheus;
 pub use record::{Cancel, ClusterEvent, ClusterFacts, MigrationRecord, Origin, PhaseSeen};
 pub use session::Session;
+
+/// An API of objects of any kind.
+pub type AnyApi = kube::api::Api<AnyObject>;

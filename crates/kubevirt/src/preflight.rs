@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 
 use crate::cluster::Cluster;
 use crate::error::KubevirtError;
-use crate::policy::{DOWNTIME_GATES, effective};
+use crate::policy::effective;
 use crate::rbac::{Command, Rule, Scope};
 use crate::views::{self, KubeVirt, MigrationConfiguration};
 
@@ -47,8 +47,8 @@ pub struct Preflight {
     pub schedulable_nodes: Option<usize>,
     /// What the cluster says of migrations, merged with KubeVirt's own defaults.
     pub limits: Option<MigrationConfiguration>,
-    /// Whether a policy may set the downtime.
-    pub has_downtime_gate: bool,
+    /// Features that are still being tried out and are switched on.
+    pub feature_gates: Vec<String>,
     /// Optional rules that are missing.
     denied: Vec<&'static str>,
 }
@@ -62,6 +62,11 @@ impl Preflight {
     /// Whether an optional resource may be used.
     pub fn may(&self, resource: &str) -> bool {
         !self.denied.contains(&resource)
+    }
+
+    /// Whether the agents in guests may be asked.
+    pub fn may_ask_guests(&self) -> bool {
+        self.may("pods/proxy") && self.may("pods")
     }
 
     /// All that is missing, as one error.
@@ -79,8 +84,13 @@ impl Preflight {
     }
 }
 
-/// Looks at the cluster for a command; only an API server that does not answer is an error.
-pub async fn look(cluster: &Cluster, command: Command) -> Result<Preflight, KubevirtError> {
+/// Looks at the cluster for a command; only an API server that does not answer is an error. `leaving` is a node that
+/// guests are to leave, and which need not take any itself.
+pub async fn look(
+    cluster: &Cluster,
+    command: Command,
+    leaving: Option<&str>,
+) -> Result<Preflight, KubevirtError> {
     let mut preflight = Preflight::default();
     let client = cluster.client();
     let version = cluster.call("ask the API server's version", || client.apiserver_version()).await;
@@ -101,7 +111,7 @@ pub async fn look(cluster: &Cluster, command: Command) -> Result<Preflight, Kube
         limits(cluster, &mut preflight).await?;
     }
     if preflight.is_well() && asks(command, "nodes") && preflight.may("nodes") {
-        nodes(cluster, &mut preflight).await?;
+        nodes(cluster, leaving, &mut preflight).await?;
     }
     Ok(preflight)
 }
@@ -215,8 +225,7 @@ async fn limits(cluster: &Cluster, found: &mut Preflight) -> Result<(), Kubevirt
     let level = if phase == "Deployed" { Level::Ok } else { Level::Limited };
     let release = version.as_deref().unwrap_or("of unknown release");
     found.add("kubevirt", level, format!("KubeVirt {release} is {phase}"));
-    let gates = &configuration.developer_configuration.feature_gates;
-    found.has_downtime_gate = gates.iter().any(|gate| DOWNTIME_GATES.contains(&gate.as_str()));
+    found.feature_gates.clone_from(&configuration.developer_configuration.feature_gates);
     let limits = effective(configuration.migrations.as_ref(), None);
     let number = |it: Option<u32>| it.map_or_else(|| "?".to_owned(), |it| it.to_string());
     let text = format!(
@@ -232,19 +241,32 @@ async fn limits(cluster: &Cluster, found: &mut Preflight) -> Result<(), Kubevirt
     Ok(())
 }
 
-async fn nodes(cluster: &Cluster, found: &mut Preflight) -> Result<(), KubevirtError> {
+async fn nodes(
+    cluster: &Cluster,
+    leaving: Option<&str>,
+    found: &mut Preflight,
+) -> Result<(), KubevirtError> {
     let api: Api<Node> = Api::all(cluster.client());
     let all = cluster.list("nodes", &api, None).await?;
-    let able = all.iter().filter(|it| takes_guests(it)).count();
+    let is_left = |it: &&Node| it.metadata.name.as_deref() == leaving && leaving.is_some();
+    let able = all.iter().filter(|it| takes_guests(it) && !is_left(it)).count();
     found.schedulable_nodes = Some(able);
-    if able >= 2 {
-        found.add("nodes", Level::Ok, format!("{able} nodes take virtual machines"));
-    } else {
-        let text = format!(
-            "{able} of {} nodes take virtual machines, but a migration needs two: they must be Ready, not cordoned, and not marked kubevirt.io/schedulable=false",
-            all.len()
-        );
-        found.add("nodes", Level::Missing, text);
+    let marks = "they must be Ready, not cordoned, and not marked kubevirt.io/schedulable=false";
+    match leaving {
+        Some(node) if able == 0 => {
+            let text = format!(
+                "No node but {node} takes virtual machines, so its guests have nowhere to go: {marks}"
+            );
+            found.add("nodes", Level::Missing, text);
+        }
+        None if able < 2 => {
+            let text = format!(
+                "{able} of {} nodes take virtual machines, but a migration needs two: {marks}",
+                all.len()
+            );
+            found.add("nodes", Level::Missing, text);
+        }
+        _ => found.add("nodes", Level::Ok, format!("{able} nodes take virtual machines")),
     }
     Ok(())
 }

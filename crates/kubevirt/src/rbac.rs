@@ -117,7 +117,7 @@ const COUNT_NODES: Rule = optional(
 );
 const READ_LOGS: Rule = optional(
     needed("", "pods/log", &["get"]),
-    "virt-launcher's account of each iteration is not recorded",
+    "virt-launcher's account of each iteration and the probes' outages are not recorded",
 );
 
 const APPLY: &[Rule] = &[
@@ -134,10 +134,14 @@ const APPLY: &[Rule] = &[
     COUNT_NODES,
 ];
 
+const NO_GUEST: &str = "the guest's own progress and the check of its memory are not recorded";
+
 const MIGRATE: &[Rule] = &[
     needed(KUBEVIRT, VMIS, &["list", "watch"]),
     needed(KUBEVIRT, VMIMS, &["create", "delete", "list", "watch"]),
     READ_LOGS,
+    optional(needed("", "pods", &["list"]), NO_GUEST),
+    optional(needed("", "pods/proxy", &["get"]), NO_GUEST),
     optional(needed("", "events", &["list"]), "the cluster's events are not recorded"),
     READ_LIMITS,
     COUNT_NODES,

@@ -53,7 +53,13 @@ impl Session {
     /// Looks whether a command can work.
     pub fn preflight(&self, command: Command) -> Result<Preflight, KubevirtError> {
         let brief = self.cluster.with_patience(FIRST_PATIENCE);
-        self.block_on(preflight::look(&brief, command))
+        self.block_on(preflight::look(&brief, command, None))
+    }
+
+    /// Looks whether the guests of a node can leave it.
+    pub fn preflight_to_drain(&self, node: &str) -> Result<Preflight, KubevirtError> {
+        let brief = self.cluster.with_patience(FIRST_PATIENCE);
+        self.block_on(preflight::look(&brief, Command::Drain, Some(node)))
     }
 
     /// Creates the workload.

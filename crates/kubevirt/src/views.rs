@@ -246,6 +246,8 @@ view! {
         disable_tls: Option<bool>,
         /// The network for it.
         network: Option<String>,
+        /// What KubeVirt is still trying out, as it stands there.
+        experimental: Option<Value>,
     }
 }
 
@@ -300,6 +302,8 @@ view! {
         allow_post_copy: Option<bool>,
         /// Whether to pause or go over at the timeout.
         allow_workload_disruption: Option<bool>,
+        /// What KubeVirt is still trying out, as it stands there.
+        experimental: Option<Value>,
     }
 }
 

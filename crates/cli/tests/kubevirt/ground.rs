@@ -276,7 +276,10 @@ impl Ground {
     pub fn command(&self, user: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
         command.arg("kubevirt").arg("--kubeconfig").arg(self.path(&format!("{user}.kubeconfig")));
-        command.args(["--qps", "1000"]).args(arguments).current_dir(self.directory.path());
+        if !arguments.contains(&"--qps") {
+            command.args(["--qps", "1000"]);
+        }
+        command.args(arguments).current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         sterna_sys::process::die_with_parent(&mut command);
         command
@@ -375,9 +378,25 @@ impl Ran {
     }
 }
 
+/// Objects of any kind, in all namespaces, of the first version of their group.
+pub fn api(session: &Session, group: &str, kind: &str, plural: &str) -> kube_object::Api {
+    let resource = sterna_kubevirt::views::resource(group, "v1", kind, plural);
+    session.cluster().api(&resource, None)
+}
+
+/// The reports in a directory, by number.
+pub fn records(ground: &Ground, directory: &str) -> Vec<Value> {
+    let Ok(entries) = fs::read_dir(ground.path(directory)) else { return Vec::new() };
+    let mut files: Vec<_> = entries.flatten().map(|it| it.path()).collect();
+    files.sort();
+    let read = |path| serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    files.iter().map(read).collect()
+}
+
 /// Any object, with nothing but its metadata looked at.
 pub mod kube_object {
     pub type Object = sterna_kubevirt::AnyObject;
+    pub type Api = sterna_kubevirt::AnyApi;
 }
 
 fn spawn(mut command: Command, log: &Path) -> Child {

@@ -133,7 +133,10 @@ fn a_scenario_becomes_a_machine_and_a_policy_and_what_no_policy_has_is_refused()
     let (code, report) = run("refused", "[migration.multifd]\nchannels = 4\n");
     assert_eq!((code, &report["summary"]["verdict"]), (Some(5), &"unsupported".into()));
     let reason = report["summary"]["verdict_reason"].as_str().unwrap();
-    assert!(reason.contains("migration.multifd: virt-launcher takes 8 channels"), "{reason}");
+    assert!(
+        reason.contains("migration.multifd.channels: virt-launcher takes 8 channels"),
+        "{reason}"
+    );
     let left = ground.sterna("admin", &["cleanup", "--all", "--dry-run", "client"]).ok();
     assert_eq!(left.out, "");
 }

@@ -6,11 +6,17 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why, also in its helpers")]
 
 mod boots;
+mod container;
 mod drains;
 mod ground;
+mod guests;
+mod kubectl;
 mod life;
 mod manifests;
+mod policies;
+mod prometheus;
 mod proxy;
 mod roles;
+mod soak;
 mod strict;
 mod trouble;

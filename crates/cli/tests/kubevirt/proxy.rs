@@ -17,12 +17,20 @@ pub enum Fate {
     Answer(u16, &'static str),
     /// Close the connection without a word.
     Cut,
+    /// Let it through with this text of its body replaced by that one.
+    Replace(&'static str, &'static str),
 }
 
-type Judge = Box<dyn FnMut(&str, &str) -> Fate + Send>;
+/// A request on its way.
+pub struct Asked<'a> {
+    pub path: &'a str,
+    pub body: &'a str,
+}
 
-/// A proxy in clear; `judge` gets method and path of each request.
-pub fn proxy(ground: &Ground, judge: impl FnMut(&str, &str) -> Fate + Send + 'static) -> u16 {
+type Judge = Box<dyn FnMut(&Asked<'_>) -> Fate + Send>;
+
+/// A proxy in clear; `judge` decides about each request.
+pub fn proxy(ground: &Ground, judge: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let judge: Arc<Mutex<Judge>> = Arc::new(Mutex::new(Box::new(judge)));
@@ -70,21 +78,22 @@ fn serve(
         if line.trim().is_empty() {
             break;
         }
-        if !lower.starts_with("connection:") {
+        if !lower.starts_with("connection:") && !lower.starts_with("content-length:") {
             head += &line;
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let mut words = head.split_whitespace();
-    let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let path = head.split_whitespace().nth(1).unwrap_or("");
     let mut client = client;
+    let mut body = String::from_utf8(body).map_err(io::Error::other)?;
     let fate = {
         let mut judge = judge.lock().unwrap();
-        (*judge)(method, path)
+        (*judge)(&Asked { path, body: &body })
     };
     match fate {
         Fate::Pass => {}
+        Fate::Replace(from, to) => body = body.replace(from, to),
         Fate::Cut => return client.shutdown(Shutdown::Both),
         Fate::Answer(code, words) => {
             let body = format!(
@@ -101,8 +110,7 @@ fn serve(
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
     let mut upstream = StreamOwned::new(connection, upstream);
-    write!(upstream, "{head}Connection: close\r\n\r\n")?;
-    upstream.write_all(&body)?;
+    write!(upstream, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
     upstream.flush()?;
     let mut buffer = [0; 16 << 10];
     loop {

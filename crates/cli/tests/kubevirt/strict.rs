@@ -1,6 +1,6 @@
 //! Every object of KubeVirt's kinds against the strict validation of a current API server.
 
-use sterna_kubevirt::policy::PolicySpec;
+use sterna_kubevirt::policy::{ExperimentalField, PolicySpec};
 use sterna_kubevirt::stress::{DataDisk, Parameters, manifests};
 use sterna_units::Bytes;
 
@@ -13,6 +13,10 @@ fn place(object: &serde_json::Value) -> Option<(sterna_kubevirt::ApiResource, bo
         "MigrationPolicy" => Some((sterna_kubevirt::views::policies(), false)),
         _ => None,
     }
+}
+
+fn tried_out(texts: &[&str]) -> Vec<ExperimentalField> {
+    texts.iter().map(|it| it.parse().unwrap()).collect()
 }
 
 #[test]
@@ -32,6 +36,13 @@ fn objects_pass_and_a_mistake_in_each_is_seen() {
         bandwidth_bytes_per_second: Some(125_000_000),
         completion_timeout_per_gib: Some(60),
         max_downtime_ms: Some(500),
+        experimental: tried_out(&[
+            "compression=zstd",
+            "downtimeTuning.cooldownSeconds=5",
+            "downtimeTuning.initialMs=100",
+            "downtimeTuning.startAfterIteration=2",
+            "downtimeTuning.steps=4",
+        ]),
     });
     let mut seen = 0;
     for object in manifests(&parameters).unwrap() {
@@ -55,9 +66,21 @@ fn objects_pass_and_a_mistake_in_each_is_seen() {
         .block_on(session.cluster().validate_strictly(&resource, Some("default"), &vmim))
         .unwrap();
     // The server's own bounds are met too: a downtime of none is refused by it.
+    let stall = tried_out(&[
+        "stallDetector.completionTimeoutFactor=2.5",
+        "stallDetector.ewmaAlpha=0.4",
+        "stallDetector.patienceWindowDecayFactor=0.5",
+        "stallDetector.precopyPossibleFactor=1.5",
+        "stallDetector.searchLocalMinima=false",
+        "stallDetector.stallMargin=4",
+        "stallDetector.stallProgressTimeout=40",
+        "stallDetector.switchoverTimeout=60",
+    ]);
+    let stall = PolicySpec { experimental: stall, ..PolicySpec::default() }.object("x");
+    let policies = sterna_kubevirt::views::policies();
+    session.block_on(session.cluster().validate_strictly(&policies, None, &stall)).unwrap();
     let mut policy = PolicySpec { max_downtime_ms: Some(0), ..PolicySpec::default() }.object("x");
     policy["spec"]["maxDowntimeMs"] = 0.into();
-    let policies = sterna_kubevirt::views::policies();
     let error = session.block_on(session.cluster().validate_strictly(&policies, None, &policy));
     assert!(error.unwrap_err().to_string().contains("maxDowntimeMs"));
 }

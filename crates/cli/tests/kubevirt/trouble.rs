@@ -4,23 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
 use sterna_kubevirt::simulate::{Failure, SimulateOptions};
 
-use crate::ground::{Ground, Kind, Ran, ground};
+use crate::ground::{Ground, Kind, Ran, ground, records};
 use crate::proxy::{Fate, proxy};
 
 fn at_speed(speed: f64) -> SimulateOptions {
     SimulateOptions { speed, ..SimulateOptions::default() }
-}
-
-/// The records in a directory, by number.
-fn records(ground: &Ground, directory: &str) -> Vec<Value> {
-    let Ok(entries) = std::fs::read_dir(ground.path(directory)) else { return Vec::new() };
-    let mut files: Vec<_> = entries.flatten().map(|it| it.path()).collect();
-    files.sort();
-    let read = |path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    files.iter().map(read).collect()
 }
 
 fn interrupt(running: &std::process::Child) {
@@ -43,9 +33,9 @@ fn storms_cut_connections_and_forgotten_versions_cost_no_record() {
     ground.sterna("admin", &["apply", "--run-id", "a"]).ok();
     let (count, gone) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (ours, our_gone) = (Arc::clone(&count), Arc::clone(&gone));
-    let port = proxy(&ground, move |_, path| {
+    let port = proxy(&ground, move |asked| {
         let number = ours.fetch_add(1, Ordering::Relaxed);
-        let is_watch = path.contains("watch=true");
+        let is_watch = asked.path.contains("watch=true");
         match number % 7 {
             1 => Fate::Answer(429, "TooManyRequests"),
             3 => Fate::Answer(500, "InternalError"),

@@ -70,6 +70,11 @@ impl Cluster {
         Cluster { patience, ..self.clone() }
     }
 
+    /// The same cluster, which is asked what it would do, and changes nothing.
+    pub fn rehearsing(&self) -> Cluster {
+        Cluster { dry_run: true, ..self.clone() }
+    }
+
     /// The client, for what has no helper here.
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -79,6 +84,11 @@ impl Cluster {
     pub fn calls(&self) -> (u64, u64) {
         let count = |it: &AtomicU64| it.load(Ordering::Relaxed);
         (count(&self.counts.calls), count(&self.counts.retries))
+    }
+
+    /// How many calls there were in the busiest second.
+    pub fn busiest_second(&self) -> usize {
+        self.pace.busiest_second()
     }
 
     /// Objects of a kind of KubeVirt in a namespace, or cluster-wide.
@@ -136,16 +146,9 @@ impl Cluster {
 
     /// Creates an object. One of its name that is there already, whoever it belongs to, is left as it is and told.
     pub async fn create(&self, object: &Value) -> Result<(), KubevirtError> {
-        let (api, name) = self.dynamic(object)?;
-        let kind = object["kind"].as_str().unwrap_or("object").to_owned();
-        let what = format!("create {kind} {name}");
-        let typed: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| {
-            KubevirtError::Answer { what: what.clone(), reason: error.to_string() }
-        })?;
-        let parameters =
-            PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let retries = self.calls().1;
-        match self.call(&what, || api.create(&parameters, &typed)).await {
+        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+        match self.post(object).await {
             // The answer to an earlier try may have been lost after it was done.
             Err(KubevirtError::Refused { code: 409, .. }) if self.calls().1 > retries => Ok(()),
             Err(KubevirtError::Refused { code: 409, .. }) => Err(KubevirtError::NotReady(format!(
@@ -155,9 +158,50 @@ impl Cluster {
         }
     }
 
+    /// Creates an object; its name may be left to the server.
+    pub async fn post(&self, object: &Value) -> Result<DynamicObject, KubevirtError> {
+        let (api, name) = self.dynamic(object)?;
+        let what = format!("create {} {name}", text(&object["kind"]));
+        let typed: DynamicObject = serde_json::from_value(object.clone()).map_err(|error| {
+            KubevirtError::Answer { what: what.clone(), reason: error.to_string() }
+        })?;
+        let parameters =
+            PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        self.call(&what, || api.create(&parameters, &typed)).await
+    }
+
+    /// Changes some fields of an object.
+    pub async fn merge<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        change: &Value,
+    ) -> Result<(), KubevirtError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let (what, patch) = (format!("change {name}"), Patch::Merge(change));
+        let parameters = PatchParams::default();
+        self.call(&what, || api.patch(name, &parameters, &patch)).await.map(drop)
+    }
+
+    /// Changes some fields of an object's status.
+    pub async fn merge_status<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        change: &Value,
+    ) -> Result<(), KubevirtError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let (what, patch) = (format!("set the status of {name}"), Patch::Merge(change));
+        let parameters = PatchParams::default();
+        self.call(&what, || api.patch_status(name, &parameters, &patch)).await.map(drop)
+    }
+
     /// The API for an object of any kind, and its name.
     fn dynamic(&self, object: &Value) -> Result<(Api<DynamicObject>, String), KubevirtError> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let (group, version) = version.split_once('/').unwrap_or(("", &version));
         let resource = crate::views::resource(group, version, &kind, &plural(&kind));
@@ -250,10 +294,38 @@ impl Cluster {
         }
     }
 
+    /// Asks for a text, once: whoever asks for what is away at times asks again by itself.
+    pub async fn get_once(&self, path: &str, patience: Duration) -> Result<String, KubevirtError> {
+        let what = format!("get {path}");
+        let request = http::Request::get(path).body(Vec::new());
+        let request =
+            request.map_err(|error| KubevirtError::of(&what, 1, &kube::Error::HttpError(error)))?;
+        self.pace.wait().await;
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let answer = tokio::time::timeout(patience, self.client.request_text(request)).await;
+        match answer {
+            Ok(answer) => answer.map_err(|error| KubevirtError::of(&what, 1, &error)),
+            Err(_) => Err(KubevirtError::Unreachable {
+                what,
+                tries: 1,
+                reason: format!("there was no answer within {} ms", patience.as_millis()),
+            }),
+        }
+    }
+
+    /// Time between two calls in the long run.
+    pub fn pace(&self) -> Duration {
+        self.pace.every()
+    }
+
     /// Whether nothing is to be changed.
     pub fn is_dry_run(&self) -> bool {
         self.dry_run
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The plural of the kinds that we make.

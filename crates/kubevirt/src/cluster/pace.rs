@@ -1,7 +1,11 @@
 //! The client's own limit of calls a second, so that a run with many guests does no harm to the API server.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Over this time the busiest stretch is looked for.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// Tokens that come back at a steady pace.
 pub(crate) struct Pace {
@@ -9,13 +13,22 @@ pub(crate) struct Pace {
     burst: u32,
     /// When the next call would be due if there had been no burst.
     next: Mutex<Instant>,
+    let_through: Mutex<LetThrough>,
+}
+
+/// Calls of the last second, and how many the busiest second had.
+#[derive(Default)]
+struct LetThrough {
+    recent: VecDeque<Instant>,
+    most: usize,
 }
 
 impl Pace {
     /// So many calls a second, and so many at once after a rest.
     pub(crate) fn new(qps: f64, burst: u32) -> Pace {
         let every = Duration::from_secs_f64(1.0 / qps.clamp(0.1, 100_000.0));
-        Pace { every, burst: burst.max(1), next: Mutex::new(Instant::now()) }
+        let (next, let_through) = (Mutex::new(Instant::now()), Mutex::default());
+        Pace { every, burst: burst.max(1), next, let_through }
     }
 
     /// Waits for a token.
@@ -24,6 +37,26 @@ impl Pace {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        self.count(Instant::now());
+    }
+
+    /// Time between two calls in the long run.
+    pub(crate) fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// How many calls the busiest second had.
+    pub(crate) fn busiest_second(&self) -> usize {
+        self.let_through.lock().unwrap_or_else(PoisonError::into_inner).most
+    }
+
+    fn count(&self, now: Instant) {
+        let mut seen = self.let_through.lock().unwrap_or_else(PoisonError::into_inner);
+        while seen.recent.front().is_some_and(|it| now.duration_since(*it) >= WINDOW) {
+            seen.recent.pop_front();
+        }
+        seen.recent.push_back(now);
+        seen.most = seen.most.max(seen.recent.len());
     }
 
     /// Takes the next token; how long to wait for it.
@@ -49,5 +82,16 @@ mod tests {
         assert_eq!(waits, [0, 0, 0, 100, 200]);
         let later = start + Duration::from_secs(5);
         assert_eq!(pace.take(later).as_millis(), 0);
+    }
+
+    #[test]
+    fn the_busiest_second_is_any_second_and_not_one_of_the_clock() {
+        let pace = Pace::new(10.0, 3);
+        let start = Instant::now();
+        for ms in [0, 700, 900, 1100, 1650, 5000] {
+            pace.count(start + Duration::from_millis(ms));
+        }
+        // 700, 900, 1100 and 1650.
+        assert_eq!(pace.busiest_second(), 4);
     }
 }

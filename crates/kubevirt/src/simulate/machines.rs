@@ -1,13 +1,14 @@
-//! Virtual machines become instances, instances get Pods; what loses its owner goes.
+//! Virtual machines become instances, instances get Pods; what loses its owner or its node goes.
 
 use std::collections::{HashMap, HashSet};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, PostParams};
-use serde_json::{Value, json};
+use kube::api::{Api, DynamicObject};
+use kube::core::ApiResource;
+use serde_json::json;
 
-use super::{Failure, Key, Simulation, key, world};
+use super::{Failure, Key, Simulation, gone_is_well, key};
 use crate::error::KubevirtError;
 use crate::preflight::takes_guests;
 use crate::views::{self, Vm};
@@ -26,7 +27,7 @@ impl Simulation {
             .map(|(_, vm)| vm.clone())
             .collect();
         if !missing.is_empty() {
-            let nodes = self.nodes().await?;
+            let nodes = self.nodes();
             for (index, vm) in missing.iter().enumerate() {
                 let Some(node) = nodes.get(index % nodes.len().max(1)) else { break };
                 self.start(vm, node).await?;
@@ -41,24 +42,38 @@ impl Simulation {
         Ok(())
     }
 
+    /// What ran on a node that is gone has ended with it; the machine of such a guest starts it again elsewhere.
+    pub(super) async fn losses(&mut self) -> Result<(), KubevirtError> {
+        let is_lost = |node: &String| !self.world.nodes.contains_key(node);
+        let places = self.world.places.iter();
+        let lost: Vec<Key> =
+            places.filter(|(_, node)| is_lost(node)).map(|it| it.0.clone()).collect();
+        for guest in lost {
+            let end = json!({"status": {"phase": "Failed"}});
+            self.change(&views::vmis(), &guest, &end).await?;
+            self.abandon(&guest, "The guest's instance ended while it was to be migrated").await?;
+            if let Some(pod) = self.world.pods.remove(&guest) {
+                self.remove_pod(&guest.0, &pod).await?;
+            }
+            self.world.places.remove(&guest);
+            let api = self.cluster.api::<DynamicObject>(&views::vmis(), Some(&guest.0));
+            self.cluster.delete("instance", &api, &guest.1).await?;
+        }
+        Ok(())
+    }
+
     /// Nodes that take guests, the emptiest first.
-    pub(super) async fn nodes(&self) -> Result<Vec<String>, KubevirtError> {
-        let api: Api<Node> = Api::all(self.cluster.client());
-        let all = self.cluster.list("nodes", &api, None).await?;
+    pub(super) fn nodes(&self) -> Vec<String> {
         let mut load: HashMap<&str, usize> = HashMap::new();
-        for node in self.world.places.values() {
+        let coming = self.world.flights.values().map(|it| &it.target_node);
+        for node in self.world.places.values().chain(coming) {
             *load.entry(node).or_default() += 1;
         }
-        for flight in self.world.flights.values() {
-            *load.entry(&flight.target_node).or_default() += 1;
-        }
-        let mut able: Vec<(usize, String)> = all
-            .iter()
-            .filter(|it| takes_guests(it))
-            .map(|it| (load.get(it.name_any().as_str()).copied().unwrap_or(0), it.name_any()))
-            .collect();
+        let able = self.world.nodes.iter().filter(|it| takes_guests(it.1));
+        let mut able: Vec<(usize, &String)> =
+            able.map(|(name, _)| (load.get(name.as_str()).copied().unwrap_or(0), name)).collect();
         able.sort();
-        Ok(able.into_iter().map(|it| it.1).collect())
+        able.into_iter().map(|it| it.1.clone()).collect()
     }
 
     async fn start(&mut self, vm: &Vm, node: &str) -> Result<(), KubevirtError> {
@@ -88,6 +103,7 @@ impl Simulation {
                 "name": name,
                 "namespace": namespace,
                 "labels": template["metadata"]["labels"],
+                "annotations": template["metadata"]["annotations"],
             },
             "spec": template["spec"],
             "status": {
@@ -97,20 +113,10 @@ impl Simulation {
                 "conditions": [{"type": "Ready", "status": "True"}, migratable],
             },
         });
-        let object: DynamicObject = serde_json::from_value(instance)
-            .map_err(|error| KubevirtError::Config(error.to_string()))?;
-        let api = self.cluster.api::<DynamicObject>(&views::vmis(), Some(&namespace));
-        let parameters = PostParams::default();
-        let made = self
-            .cluster
-            .call(&format!("make instance {name}"), || api.create(&parameters, &object))
-            .await;
-        if let Err(error) = made
-            && !matches!(error, KubevirtError::Refused { code: 409, .. })
-        {
-            return Err(error);
+        match self.cluster.post(&instance).await {
+            Err(error) if !matches!(error, KubevirtError::Refused { code: 409, .. }) => Err(error),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// A virt-launcher Pod for a guest on a node; its name.
@@ -137,12 +143,33 @@ impl Simulation {
                 "containers": [{"name": "compute", "image": "simulated"}],
             },
         });
-        let object: Pod = serde_json::from_value(pod)
-            .map_err(|error| KubevirtError::Config(error.to_string()))?;
-        let api: Api<Pod> = Api::namespaced(self.cluster.client(), namespace);
-        let parameters = PostParams::default();
-        self.cluster.call(&format!("make Pod {name}"), || api.create(&parameters, &object)).await?;
+        self.cluster.post(&pod).await?;
+        if let Some(ip) = self.options.stand_in.pod_ip {
+            let status =
+                json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}});
+            self.change_status(&pods(), &(namespace.to_owned(), name.clone()), &status).await?;
+        }
         Ok(name)
+    }
+
+    /// A Pod that probes gets a node, as a scheduler would give it one.
+    pub(super) async fn place_probe(&self, pod: &Pod) -> Result<(), KubevirtError> {
+        let has_node = pod.spec.as_ref().is_some_and(|it| it.node_name.is_some());
+        let Some(node) = self.nodes().into_iter().next().filter(|_| !has_node) else {
+            return Ok(());
+        };
+        let (namespace, name) = key(pod);
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": {"name": name, "namespace": namespace},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/binding");
+        match self.cluster.post_once(&path, &binding).await {
+            // It has one by now, or is gone.
+            Err(KubevirtError::Refused { code: 404 | 409, .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// Removes a Pod at once.
@@ -154,7 +181,7 @@ impl Simulation {
         let api: Api<Pod> = Api::namespaced(self.cluster.client(), namespace);
         let parameters = kube::api::DeleteParams::background().grace_period(0);
         let what = format!("delete Pod {name}");
-        world::ignore_gone(self.cluster.call(&what, || api.delete(name, &parameters)).await)
+        gone_is_well(self.cluster.call(&what, || api.delete(name, &parameters)).await)
     }
 
     async fn end(&mut self, key: &Key) -> Result<(), KubevirtError> {
@@ -168,18 +195,21 @@ impl Simulation {
         for pod in self.cluster.list("Pods", &pods, Some(&selector)).await? {
             self.remove_pod(&key.0, &pod.name_any()).await?;
         }
-        let vmims: Vec<(String, Value)> = self
-            .world
-            .vmims
-            .values()
-            .filter(|it| it.namespace().as_ref() == Some(&key.0) && it.spec.vmi_name == key.1)
-            .map(|it| (it.name_any(), json!({"metadata": {"finalizers": null}})))
-            .collect();
+        let of_guest = |it: &&views::Vmim| {
+            it.namespace().as_ref() == Some(&key.0) && it.spec.vmi_name == key.1
+        };
+        let vmims: Vec<Key> = self.world.vmims.values().filter(of_guest).map(super::key).collect();
         let api = self.cluster.api::<DynamicObject>(&views::vmims(), Some(&key.0));
-        for (name, no_finalizers) in vmims {
-            world::patch(&self.cluster, &api, &name, &no_finalizers).await?;
-            self.cluster.delete("migration", &api, &name).await?;
+        let no_finalizers = json!({"metadata": {"finalizers": null}});
+        for vmim in vmims {
+            self.change(&views::vmims(), &vmim, &no_finalizers).await?;
+            self.cluster.delete("migration", &api, &vmim.1).await?;
         }
         Ok(())
     }
+}
+
+/// Pods, of whatever content.
+pub(super) fn pods() -> ApiResource {
+    views::resource("", "v1", "Pod", "pods")
 }

@@ -8,29 +8,39 @@
 //!
 //! - `model`, `queue`: arithmetic, without a cluster.
 //! - `machines`: virtual machines become instances and Pods.
-//! - `flight`: one migration through its phases.
+//! - `scheduler`: whose turn it is, and where to. `flight`: one migration through its phases.
+//! - `drains`: evictions become migrations; what is finished is collected.
+//! - `status`, `log`: what is told of a migration, and where.
 //! - `server`: what the API server asks of us: logs, and admission.
 //! - `world`: nodes, limits, and what makes the simulation be there at all.
 
+mod drains;
 mod flight;
+mod log;
 mod machines;
 mod model;
 mod queue;
+mod scheduler;
 mod server;
+mod status;
 mod world;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
+use kube::core::ApiResource;
+use serde_json::Value;
 use sterna_pilot::Interrupt;
 
 use crate::cluster::{Cluster, Seen, Watch, Watching};
 use crate::error::KubevirtError;
-use crate::views::{self, KubeVirt, Policy, Vm, Vmi, Vmim};
+use crate::views::{self, KubeVirt, PhaseTransition, Policy, Vm, Vmi, Vmim};
 
 use flight::Flight;
 use server::{Server, Shared};
@@ -48,6 +58,17 @@ pub struct SimulateOptions {
     pub dirty_bytes_per_second: f64,
     /// What goes wrong on purpose.
     pub failure: Failure,
+    /// What stands in for guests; without it nobody answers for them.
+    pub stand_in: StandIn,
+}
+
+/// What stands in for the guests that there are not.
+#[derive(Clone, Debug, Default)]
+pub struct StandIn {
+    /// The address of every virt-launcher Pod that has a guest; the API server's proxy takes none of the loopback.
+    pub pod_ip: Option<IpAddr>,
+    /// A directory with the logs of Pods that are not ours, as `NAME.log`.
+    pub logs: Option<PathBuf>,
 }
 
 /// What goes wrong on purpose.
@@ -74,6 +95,7 @@ impl Default for SimulateOptions {
             bandwidth_bytes_per_second: 1e9,
             dirty_bytes_per_second: 2e8,
             failure: Failure::None,
+            stand_in: StandIn::default(),
         }
     }
 }
@@ -91,6 +113,8 @@ pub struct Simulation {
     vmims: Watching<Vmim>,
     policies: Watching<Policy>,
     kubevirts: Watching<KubeVirt>,
+    nodes: Watching<Node>,
+    probes: Watching<Pod>,
     world: State,
 }
 
@@ -102,6 +126,7 @@ struct State {
     vmims: HashMap<Key, Vmim>,
     policies: HashMap<String, Policy>,
     kubevirt: Option<KubeVirt>,
+    nodes: HashMap<String, Node>,
     /// The virt-launcher Pod of each guest.
     pods: HashMap<Key, String>,
     /// The node of each guest.
@@ -110,6 +135,8 @@ struct State {
     flights: HashMap<String, Flight>,
     /// Migrations that wait, by UID, since when.
     waiting: HashMap<String, Instant>,
+    /// Phases that we have told of each migration, by UID: a watch tells of them a little later.
+    told: HashMap<String, Vec<PhaseTransition>>,
     /// Pods made so far, for their names.
     made: u64,
 }
@@ -124,6 +151,9 @@ impl State {
         let vmis = cluster.api::<Vmi>(&views::vmis(), None);
         let vmis = cluster.list("VirtualMachineInstances", &vmis, None).await?;
         state.vmis = vmis.into_iter().map(|it| (key(&it), it)).collect();
+        let nodes: Api<Node> = Api::all(cluster.client());
+        let nodes = cluster.list("nodes", &nodes, None).await?;
+        state.nodes = nodes.into_iter().map(|it| (it.name_any(), it)).collect();
         let pods: Api<Pod> = Api::all(cluster.client());
         for pod in cluster.list("Pods", &pods, Some("kubevirt.io=virt-launcher")).await? {
             let guest = pod.labels().get("vm.kubevirt.io/name").cloned();
@@ -160,17 +190,23 @@ impl Simulation {
         if let Failure::Reject(words) = &options.failure {
             lock(&server.shared).reject = Some(words.clone());
         }
+        lock(&server.shared).directory.clone_from(&options.stand_in.logs);
         let watch_vms = cluster.api(&views::vms(), None);
         let watch_vmis = cluster.api(&views::vmis(), None);
         let watch_vmims = cluster.api(&views::vmims(), None);
         let watch_policies = cluster.api(&views::policies(), None);
         let watch_kubevirts = cluster.api(&views::kubevirts(), None);
+        let watch_nodes = Api::all(cluster.client());
+        let watch_probes = Api::all(cluster.client());
+        let is_probe = Some(format!("{}=probe", crate::labels::ROLE));
         Ok(Simulation {
             vms: Watch::new(cluster, "VirtualMachines", watch_vms, None).spawn(),
             vmis: Watch::new(cluster, "VirtualMachineInstances", watch_vmis, None).spawn(),
             vmims: Watch::new(cluster, "migrations", watch_vmims, None).spawn(),
             policies: Watch::new(cluster, "MigrationPolicies", watch_policies, None).spawn(),
             kubevirts: Watch::new(cluster, "KubeVirts", watch_kubevirts, None).spawn(),
+            nodes: Watch::new(cluster, "nodes", watch_nodes, None).spawn(),
+            probes: Watch::new(cluster, "probes", watch_probes, is_probe).spawn(),
             world: State::of(cluster).await?,
             cluster: cluster.clone(),
             options,
@@ -186,7 +222,13 @@ impl Simulation {
             tokio::select! {
                 seen = self.vms.next() => keep(&mut self.world.vms, seen?),
                 seen = self.vmis.next() => keep(&mut self.world.vmis, seen?),
-                seen = self.vmims.next() => keep(&mut self.world.vmims, seen?),
+                seen = self.vmims.next() => {
+                    let seen = seen?;
+                    if let Seen::Gone(it) = &seen {
+                        self.world.told.remove(&it.uid().unwrap_or_default());
+                    }
+                    keep(&mut self.world.vmims, seen);
+                }
                 seen = self.policies.next() => match seen? {
                     Seen::There(it) => drop(self.world.policies.insert(it.name_any(), it)),
                     Seen::Gone(it) => drop(self.world.policies.remove(&it.name_any())),
@@ -194,6 +236,13 @@ impl Simulation {
                 seen = self.kubevirts.next() => match seen? {
                     Seen::There(it) => self.world.kubevirt = Some(it),
                     Seen::Gone(_) => self.world.kubevirt = None,
+                },
+                seen = self.nodes.next() => match seen? {
+                    Seen::There(it) => drop(self.world.nodes.insert(it.name_any(), it)),
+                    Seen::Gone(it) => drop(self.world.nodes.remove(&it.name_any())),
+                },
+                seen = self.probes.next() => if let Seen::There(pod) = seen? {
+                    self.place_probe(&pod).await?;
                 },
                 _ = tick.tick() => self.act().await?,
             }
@@ -203,12 +252,43 @@ impl Simulation {
 
     /// One look at everything.
     async fn act(&mut self) -> Result<(), KubevirtError> {
+        self.losses().await?;
         self.machines().await?;
         self.tell_admission();
         self.evacuations().await?;
         self.queue().await?;
         self.flights().await?;
         self.garbage().await
+    }
+
+    /// Changes some fields of an object, unless somebody has deleted it.
+    async fn change(
+        &self,
+        kind: &ApiResource,
+        key: &Key,
+        change: &Value,
+    ) -> Result<(), KubevirtError> {
+        let api = self.cluster.api::<DynamicObject>(kind, Some(&key.0));
+        gone_is_well(self.cluster.merge(&api, &key.1, change).await)
+    }
+
+    /// The same in its status.
+    async fn change_status(
+        &self,
+        kind: &ApiResource,
+        key: &Key,
+        change: &Value,
+    ) -> Result<(), KubevirtError> {
+        let api = self.cluster.api::<DynamicObject>(kind, Some(&key.0));
+        gone_is_well(self.cluster.merge_status(&api, &key.1, change).await)
+    }
+
+    /// Whether a migration is not over, as far as we have told or were told.
+    fn is_open(&self, vmim: &Vmim) -> bool {
+        let told = vmim.uid().and_then(|uid| self.world.told.get(&uid));
+        let told = told.and_then(|it| it.last()).map(|it| it.phase.as_str());
+        let phase = told.or(vmim.status.as_ref().and_then(|it| it.phase.as_deref()));
+        !views::is_final(phase)
     }
 
     /// What the webhook must know, as of now.
@@ -230,14 +310,18 @@ impl Simulation {
             .world
             .vmims
             .values()
-            .filter(|it| !views::is_final(phase(it)))
+            .filter(|it| self.is_open(it))
             .map(|it| (it.namespace().unwrap_or_default(), it.spec.vmi_name.clone()))
             .collect();
     }
 }
 
-fn phase(vmim: &Vmim) -> Option<&str> {
-    vmim.status.as_ref()?.phase.as_deref()
+/// Who changes what others may delete finds it gone at times.
+fn gone_is_well<T>(result: Result<T, KubevirtError>) -> Result<(), KubevirtError> {
+    match result {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn keep<K: kube::Resource>(map: &mut HashMap<Key, K>, seen: Seen<K>) {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Shared {
     pub evacuations: Vec<((String, String), String)>,
     /// Refuse every new migration with these words.
     pub reject: Option<String>,
+    /// Where the logs of other Pods are.
+    pub directory: Option<PathBuf>,
 }
 
 /// A listening server.
@@ -109,7 +112,12 @@ fn answer(path: &str, body: &[u8], shared: &Mutex<Shared>) -> (&'static str, &'s
     match words[..] {
         ["containerLogs", namespace, pod, _] => {
             let lines = shared.logs.get(&(namespace.to_owned(), pod.to_owned()));
-            let text = lines.map(|it| it.join("\n")).unwrap_or_default();
+            let file = shared.directory.as_ref().map(|it| it.join(format!("{pod}.log")));
+            let text = match (lines, file) {
+                (Some(lines), _) => lines.join("\n"),
+                (None, Some(file)) => std::fs::read_to_string(file).unwrap_or_default(),
+                (None, None) => String::new(),
+            };
             ("200 OK", "text/plain", text)
         }
         ["admit"] => {

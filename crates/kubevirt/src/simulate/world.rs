@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt as _;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject};
 use serde_json::{Value, json};
 
 use super::SimulateOptions;
@@ -38,7 +38,7 @@ pub async fn set_up(
     }
     let status = json!({"status": {"phase": "Deployed", "observedKubeVirtVersion": "simulated"}});
     let api = cluster.api::<DynamicObject>(&views::kubevirts(), Some(&cluster.namespace));
-    patch_status(cluster, &api, "simulated", &status).await?;
+    cluster.merge_status(&api, "simulated", &status).await?;
     cluster.apply(&webhook(server)).await?;
     Ok(())
 }
@@ -82,14 +82,9 @@ async fn node(cluster: &Cluster, number: u32, port: u16) -> Result<(), KubevirtE
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
     }});
-    let parameters = PatchParams::default();
-    let what = format!("make node {name} ready");
-    let patch = Patch::Merge(&status);
-    cluster.call(&what, || api.patch_status(&name, &parameters, &patch)).await?;
+    cluster.merge_status(&api, &name, &status).await?;
     // A node that comes may be kept empty until its kubelet has removed this mark; here nobody else will.
-    let taints = json!({"spec": {"taints": null}});
-    let patch = Patch::Merge(&taints);
-    cluster.call(&what, || api.patch(&name, &parameters, &patch)).await.map(drop)
+    cluster.merge(&api, &name, &json!({"spec": {"taints": null}})).await
 }
 
 /// The name of the node of this number, from 1.
@@ -137,36 +132,4 @@ fn webhook(server: &Server) -> Value {
             "timeoutSeconds": 10,
         }],
     })
-}
-
-/// A merge patch of an object's status subresource.
-pub async fn patch_status(
-    cluster: &Cluster,
-    api: &Api<DynamicObject>,
-    name: &str,
-    patch: &Value,
-) -> Result<(), KubevirtError> {
-    let parameters = PatchParams::default();
-    let (what, patch) = (format!("set the status of {name}"), Patch::Merge(patch));
-    ignore_gone(cluster.call(&what, || api.patch_status(name, &parameters, &patch)).await)
-}
-
-/// A merge patch of an object.
-pub async fn patch(
-    cluster: &Cluster,
-    api: &Api<DynamicObject>,
-    name: &str,
-    patch: &Value,
-) -> Result<(), KubevirtError> {
-    let parameters = PatchParams::default();
-    let (what, patch) = (format!("change {name}"), Patch::Merge(patch));
-    ignore_gone(cluster.call(&what, || api.patch(name, &parameters, &patch)).await)
-}
-
-/// Who changes what others may delete finds it gone at times.
-pub fn ignore_gone<T>(result: Result<T, KubevirtError>) -> Result<(), KubevirtError> {
-    match result {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ECHO_PORT, METRICS_PORT, Parameters, ParametersError, Tool, cloud_init};
 use crate::encode::base64;
-use crate::labels;
+use crate::{labels, probe_pod};
 
 /// Every object of the workload, in the order in which they are created.
 pub fn manifests(parameters: &Parameters) -> Result<Vec<Value>, ParametersError> {
@@ -78,6 +78,10 @@ fn virtual_machine(parameters: &Parameters, number: u32) -> Value {
     let name = parameters.vm_name(number);
     let mut labels = labels_of(parameters, "guest");
     labels[labels::VM] = name.clone().into();
+    let mut template = json!({"labels": labels});
+    if parameters.tool == Tool::Agent {
+        template["annotations"] = json!({labels::METRICS_PORT: METRICS_PORT.to_string()});
+    }
     let mut machine = json!({
         "apiVersion": "kubevirt.io/v1",
         "kind": "VirtualMachine",
@@ -85,7 +89,7 @@ fn virtual_machine(parameters: &Parameters, number: u32) -> Value {
         "spec": {
             "runStrategy": "Always",
             "template": {
-                "metadata": {"labels": labels},
+                "metadata": template,
                 "spec": instance(parameters, &name),
             },
         },
@@ -172,7 +176,7 @@ fn probe_pod(parameters: &Parameters, number: u32, image: &str) -> Value {
     let mut pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(parameters, &format!("{vm}-probe"), "probe"),
+        "metadata": metadata(parameters, &probe_pod::name(&vm), "probe"),
         "spec": {
             "restartPolicy": "Always",
             "terminationGracePeriodSeconds": 5,
@@ -187,7 +191,9 @@ fn probe_pod(parameters: &Parameters, number: u32, image: &str) -> Value {
                 // A guest has another address after each migration, so its name is asked for again and again.
                 "command": [
                     "sterna", "probe", "udp", format!("{host}:{ECHO_PORT}"), "--follow",
-                    "--patience", "15min", "--format", "json",
+                    "--interval", format!("{}ms", probe_pod::INTERVAL.as_millis()),
+                    // Each outage is told when it is over, so that `migrate` finds it in the log.
+                    "--patience", "15min", "--format", "ndjson",
                 ],
                 "securityContext": {
                     "allowPrivilegeEscalation": false,

@@ -212,6 +212,7 @@ impl Parameters {
         if self.dirty_rate_target.is_some_and(|it| it.bytes_per_second_f64() <= 0.0) {
             return Err(value("dirty-rate-target", "0", "leave it out for as fast as it goes"));
         }
+        self.policy.as_ref().map_or(Ok(()), PolicySpec::check)?;
         match self.tool {
             Tool::Agent => self.spec().map(drop),
             Tool::StressNg => self.check_stress_ng(),

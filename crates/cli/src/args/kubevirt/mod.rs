@@ -161,6 +161,12 @@ pub struct MigrateArgs {
     /// Abort a migration that takes longer
     #[arg(long, value_name = "TIME")]
     pub max_time: Option<Span>,
+    /// What guests with Sterna's agent are asked for, by way of the API server
+    #[arg(long, value_name = "WHAT", default_value = "all")]
+    pub guest: GuestTells,
+    /// How long such a guest is watched before its migration, and after it
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub warmup: Span,
     /// Ask Prometheus or Thanos at this address for KubeVirt's metrics of each migration
     #[arg(long, value_name = "URL")]
     pub prometheus: Option<String>,
@@ -170,6 +176,18 @@ pub struct MigrateArgs {
     /// Where the reports go; it is made when it is not there
     #[arg(long, value_name = "DIR", default_value = "sterna-kubevirt")]
     pub records: PathBuf,
+}
+
+/// What guests are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum GuestTells {
+    /// Its progress, and a check of its memory after the migration.
+    #[default]
+    All,
+    /// Its progress.
+    Progress,
+    /// Nothing.
+    None,
 }
 
 /// `watch`.

@@ -1,7 +1,7 @@
 //! The parameters of the workload.
 
 use clap::{Args, ValueEnum};
-use sterna_kubevirt::policy::PolicySpec;
+use sterna_kubevirt::policy::{ExperimentalField, PolicySpec};
 use sterna_kubevirt::stress::{DataDisk, Parameters, Tool};
 use sterna_units::{Bytes, Rate};
 
@@ -77,6 +77,9 @@ pub struct WorkloadArgs {
     /// Policy: longest standstill in milliseconds; KubeVirt 1.9 with a feature gate
     #[arg(long, value_name = "MS", help_heading = "MigrationPolicy", value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
     pub max_downtime_ms: Option<u64>,
+    /// Policy: a field of its spec.experimental, such as compression=zstd or downtimeTuning.steps=5; may be given more than once; KubeVirt 1.9
+    #[arg(long, value_name = "FIELD=VALUE", help_heading = "MigrationPolicy")]
+    pub experimental: Vec<ExperimentalField>,
 }
 
 /// What dirties memory.
@@ -125,6 +128,7 @@ impl WorkloadArgs {
             bandwidth_bytes_per_second: bandwidth,
             completion_timeout_per_gib: self.completion_timeout_per_gib,
             max_downtime_ms: self.max_downtime_ms,
+            experimental: self.experimental.clone(),
         };
         (policy != PolicySpec::default()).then_some(policy)
     }

@@ -166,6 +166,7 @@ pub fn demo(args: &DemoArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
             Some(DemoFailure::Break) => Failure::Break(words),
             Some(DemoFailure::NotMigratable) => Failure::NotMigratable(words),
         },
+        ..SimulateOptions::default()
     };
     let interrupt = super::super::interrupt_on_signals()?;
     output.note(&format!(

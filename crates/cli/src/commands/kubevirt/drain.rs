@@ -1,18 +1,17 @@
 //! `drain`.
 
 use anyhow::Result;
-use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::{DrainEvent, DrainOptions};
 
 use super::records::Records;
-use super::{Phases, connect, ready};
+use super::{Phases, connect, judge};
 use crate::args::kubevirt::{DrainArgs, PlaceArgs, duration};
 use crate::output::Output;
 
 /// Drains, and writes a report of each migration as soon as it is over.
 pub fn run(args: &DrainArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
     let session = connect(place, false)?;
-    let preflight = ready(&session, Command::Drain, output)?;
+    let preflight = judge(session.preflight_to_drain(&args.node)?, output)?;
     let mut records = Records::open(&args.records, None, &preflight)?;
     let options = DrainOptions {
         node: args.node.clone(),
@@ -35,22 +34,30 @@ pub fn run(args: &DrainArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
                 let path = records.write(record)?;
                 let _ = output.result(&format!("{}\n", path.display()));
             }
+            DrainEvent::Node(words) => output.warn(words),
             DrainEvent::Uncordoned => output.progress(&format!("{node} is uncordoned\n")),
         }
         Ok(())
     })?;
-    let (calls, retries) = session.cluster().calls();
+    let cluster = session.cluster();
+    let (calls, retries) = cluster.calls();
     output.progress(&format!(
-        "{} of {} guests left {node} in {:.1} s; {} migrations recorded, {calls} calls, {retries} of them again\n",
-        drained.guests - drained.left.len(),
+        "{} of {} guests left {node} in {:.1} s; {} migrations recorded; {calls} calls, {retries} of them again, {} in the busiest second\n",
+        drained.guests - drained.left.len() - drained.lost.len(),
         drained.guests,
         drained.seconds,
         drained.migrations,
+        cluster.busiest_second(),
     ));
     for (guest, why) in drained.left.iter().filter(|_| !args.dry_run) {
         output.warn(&format!("{guest} is still on {node}: {why}"));
     }
-    let is_left = !drained.left.is_empty() && !args.dry_run;
+    for guest in &drained.lost {
+        output.warn(&format!(
+            "{guest} was lost with {node}; its machine starts it elsewhere if its run strategy says so"
+        ));
+    }
+    let is_left = !(drained.left.is_empty() && drained.lost.is_empty()) && !args.dry_run;
     // A migration that still ran when the time was up is no interruption of ours.
     Ok(if is_left { 3 } else { records.exit_code() })
 }

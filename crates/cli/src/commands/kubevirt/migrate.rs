@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use sterna_kubevirt::rbac::Command;
-use sterna_kubevirt::{MigrateEvent, MigrateOptions, Prometheus, Session};
+use sterna_kubevirt::{GuestsTell, MigrateEvent, MigrateOptions, Preflight, Prometheus, Session};
 
 use super::records::Records;
 use super::{Phases, connect, ready};
-use crate::args::kubevirt::{MigrateArgs, PlaceArgs, duration};
+use crate::args::kubevirt::{GuestTells, MigrateArgs, PlaceArgs, duration};
 use crate::output::Output;
 use crate::usage;
 
@@ -30,6 +30,7 @@ pub fn run(args: &MigrateArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
         abort_patience: ABORT_PATIENCE,
         read_logs: preflight.may("pods/log"),
         read_events: preflight.may("events"),
+        guests_tell: guests_tell(args, &preflight),
         prometheus,
     };
     let interrupt = super::super::interrupt_on_signals()?;
@@ -56,6 +57,14 @@ pub fn run(args: &MigrateArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
     });
     outcome?;
     Ok(records.exit_code())
+}
+
+/// Whether guests are asked, and whether they may be.
+fn guests_tell(args: &MigrateArgs, preflight: &Preflight) -> Option<GuestsTell> {
+    let is_wanted = args.guest != GuestTells::None;
+    let (warm_up, cool_down) = (duration(args.warmup), duration(args.warmup));
+    let how = GuestsTell { warm_up, cool_down, check_memory: args.guest == GuestTells::All };
+    (is_wanted && preflight.may_ask_guests()).then_some(how)
 }
 
 fn prometheus(args: &MigrateArgs, session: &Session) -> Result<Option<Prometheus>> {

@@ -54,7 +54,10 @@ fn connect(place: &PlaceArgs, dry_run: bool) -> Result<Session> {
 
 /// Looks whether the command can work; what is merely limited is a warning.
 fn ready(session: &Session, command: Command, output: Output) -> Result<Preflight> {
-    let preflight = session.preflight(command)?;
+    judge(session.preflight(command)?, output)
+}
+
+fn judge(preflight: Preflight, output: Output) -> Result<Preflight> {
     for finding in preflight.findings.iter().filter(|it| it.level == Level::Limited) {
         output.warn(&finding.text);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 use sterna_kubevirt::{ClusterFacts, KubevirtError, MigrationRecord, Preflight};
-use sterna_report::{Integrity, Report, Verdict};
+use sterna_report::{Integrity, Probe, Report, Verdict};
 
 use crate::args::kubevirt::{ReportArgs, TextFormat};
 use crate::output::Output;
@@ -117,11 +117,28 @@ fn detail<'a>(report: &'a Report, name: &str) -> &'a str {
     report.engine.details.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
+/// The longest outage that a probe saw, in seconds; None without a probe.
+fn blackout(report: &Report) -> Option<f64> {
+    let lengths =
+        |probe: &Probe| probe.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max);
+    report.probes.iter().map(lengths).reduce(f64::max)
+}
+
+const HEADINGS: [&str; 10] = [
+    "GUEST",
+    "SOURCE",
+    "TARGET",
+    "VERDICT",
+    "TOTAL",
+    "QUEUED",
+    "ITERATIONS",
+    "BLACKOUT",
+    "INTEGRITY",
+    "POLICY",
+];
+
 fn table(reports: &[(PathBuf, Report)]) -> String {
-    let mut lines = vec![
-        ["GUEST", "SOURCE", "TARGET", "VERDICT", "TOTAL", "QUEUED", "ITERATIONS", "POLICY"]
-            .map(str::to_owned),
-    ];
+    let mut lines = vec![HEADINGS.map(str::to_owned)];
     for (_, report) in reports {
         let seconds =
             |it: Option<f64>| it.map_or_else(|| "-".to_owned(), |it| format!("{it:.1} s"));
@@ -134,6 +151,12 @@ fn table(reports: &[(PathBuf, Report)]) -> String {
             seconds(report.summary.total_time_seconds),
             seconds(queued),
             report.summary.passes.to_string(),
+            match blackout(report) {
+                None => "-".to_owned(),
+                Some(0.0) => "none".to_owned(),
+                Some(length) => format!("{length:.3} s"),
+            },
+            report.summary.integrity.to_string(),
             detail(report, "policy").to_owned(),
         ]);
     }
@@ -194,6 +217,9 @@ fn summary(reports: &[(PathBuf, Report)]) -> Value {
                 "total_time_seconds": report.summary.total_time_seconds,
                 "queue_seconds": report.engine.details.get("queue_seconds"),
                 "iterations": report.summary.passes,
+                "network_blackout_seconds": blackout(report),
+                "lost_work_seconds": report.summary.lost_work_seconds,
+                "integrity": report.summary.integrity,
             })
         })
         .collect();

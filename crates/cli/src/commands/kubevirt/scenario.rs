@@ -7,8 +7,8 @@ use sterna_kubevirt::policy::PolicySpec;
 use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::stress::{Parameters, ParametersError};
 use sterna_kubevirt::{
-    ApplyEvent, ClusterFacts, KubevirtError, MigrateEvent, MigrateOptions, MigrationRecord,
-    Preflight, Session,
+    ApplyEvent, ClusterFacts, GuestsTell, KubevirtError, MigrateEvent, MigrateOptions,
+    MigrationRecord, Preflight, Session,
 };
 use sterna_pilot::Interrupt;
 use sterna_report::{Engine, Report, Verdict};
@@ -35,9 +35,8 @@ pub fn run_scenario(
 ) -> Result<Report> {
     let session = connect(place, false)?;
     let preflight = ready(&session, Command::Apply, output)?;
-    for command in [Command::Migrate, Command::Cleanup] {
-        ready(&session, command, output)?;
-    }
+    let migrating = ready(&session, Command::Migrate, output)?;
+    ready(&session, Command::Cleanup, output)?;
     let run_id = new_run_id();
     let facts = ClusterFacts {
         run_id: Some(run_id.clone()),
@@ -52,7 +51,7 @@ pub fn run_scenario(
         Ok(parameters) => parameters,
         Err(error) => return Ok(ended(&facts, Verdict::Unsupported, &error)),
     };
-    let flown = fly(&session, scenario, &parameters, &preflight, interrupt, output);
+    let flown = fly(&session, scenario, &parameters, &migrating, interrupt, output);
     // A second signal is for whoever cannot wait for that.
     let removed = session.cleanup(Some(&run_id), PATIENCE, &interrupt.next(), &mut |_| ());
     let report = match flown {
@@ -76,7 +75,7 @@ fn parameters(
     run_id: &str,
     preflight: &Preflight,
 ) -> Result<Parameters, KubevirtError> {
-    let policy = PolicySpec::of_scenario(scenario, preflight.has_downtime_gate)
+    let policy = PolicySpec::of_scenario(scenario, &preflight.feature_gates)
         .map_err(KubevirtError::Policy)?;
     if scenario.guest.memory.0 < LEAST_MEMORY {
         return Err(KubevirtError::Parameters(ParametersError::Value {
@@ -110,7 +109,13 @@ fn fly(
     };
     session.apply(parameters, &mut tell)?;
     session.wait_ready(run_id, 1, PATIENCE, interrupt, &mut tell)?;
-    rest(scenario.timing.warmup.0, interrupt)?;
+    let timing = &scenario.timing;
+    let guests_tell =
+        GuestsTell { warm_up: timing.warmup.0, cool_down: timing.cooldown.0, check_memory: true };
+    let guests_tell = preflight.may_ask_guests().then_some(guests_tell);
+    if guests_tell.is_none() {
+        rest(timing.warmup.0, interrupt)?;
+    }
     // A limit that cancels is ours to keep; the others stand in the policy.
     let limits = &scenario.limits;
     let max_time = limits.max_time.filter(|_| limits.then == LimitAction::Cancel);
@@ -123,6 +128,7 @@ fn fly(
         abort_patience: ABORT_PATIENCE,
         read_logs: preflight.may("pods/log"),
         read_events: preflight.may("events"),
+        guests_tell,
         prometheus: None,
     };
     let mut record = None;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sterna_kubevirt::rbac::Command;
 use sterna_kubevirt::stress::{Parameters, manifests as objects_of};
-use sterna_kubevirt::{ApplyEvent, Preflight};
+use sterna_kubevirt::{ApplyEvent, KubevirtError, Preflight};
 
 use super::{connect, new_run_id, objects, ready};
 use crate::args::kubevirt::{ApplyArgs, CleanupArgs, DryRun, ManifestsArgs, PlaceArgs, duration};
@@ -89,12 +89,12 @@ fn check(parameters: &Parameters, preflight: &Preflight) -> Result<()> {
     if parameters.probe_image.is_some() && !preflight.may("pods") {
         return Err(denied("--probe-image", "pods"));
     }
-    let wants_downtime = parameters.policy.as_ref().is_some_and(|it| it.max_downtime_ms.is_some());
-    if wants_downtime && preflight.kubevirt_version.is_some() && !preflight.has_downtime_gate {
-        anyhow::bail!(
-            "--max-downtime-ms needs one of the feature gates {} in KubeVirt's spec.configuration.developerConfiguration.featureGates",
-            sterna_kubevirt::policy::DOWNTIME_GATES.join(" and ")
-        );
+    // Who may not read the gates learns it from KubeVirt's webhook.
+    if let Some(policy) = parameters.policy.as_ref().filter(|_| preflight.limits.is_some()) {
+        let missing = policy.without_gate(&preflight.feature_gates);
+        if !missing.is_empty() {
+            return Err(KubevirtError::Policy(missing).into());
+        }
     }
     Ok(())
 }

@@ -4,14 +4,14 @@
 //! twice or not at all. So everything that was ever seen is kept, and what the objects say of the past (the list of
 //! phase transitions) fills in what no event told.
 
+mod report;
+
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use sterna_report::{
-    Engine, Event, EventSide, Host, Poll, Report, Summary, Tool, Verdict, Warning,
-};
+use serde_json::Value;
+use sterna_report::{Probe, Verdict, Warning};
 
+use crate::guest::GuestSeen;
 use crate::launcher::LauncherLine;
 use crate::views::{MigrationState, Vmi, Vmim, is_final};
 
@@ -56,6 +56,12 @@ pub struct MigrationRecord {
     pub vanished: bool,
     /// Why it was wanted to end.
     pub cancel: Option<Cancel>,
+    /// What became of the guest, where it ended before its migration did.
+    pub guest_lost: Option<String>,
+    /// What the Pod that probes the guest saw; None without one.
+    pub probe: Option<Probe>,
+    /// What the agent in the guest told; None where it could not be asked.
+    pub guest: Option<GuestSeen>,
     /// What Prometheus has of it: series as its API tells them.
     pub prometheus: Option<Value>,
     /// What to know about this record.
@@ -192,6 +198,12 @@ impl MigrationRecord {
         self.vanished || self.ended_ns.is_some() && is_told
     }
 
+    /// Whether the guest is where it was to go.
+    pub fn has_succeeded(&self) -> bool {
+        let state = self.state.as_ref();
+        self.current_phase() == "Succeeded" || state.is_some_and(|it| it.completed && !it.failed)
+    }
+
     /// Whether nothing more will happen.
     pub fn is_ended(&self) -> bool {
         self.ended_ns.is_some() || self.vanished
@@ -201,7 +213,7 @@ impl MigrationRecord {
     pub fn verdict(&self) -> (Verdict, Option<String>) {
         let state = self.state.clone().unwrap_or_default();
         let reason = state.failure_reason.clone().filter(|it| !it.is_empty());
-        if self.current_phase() == "Succeeded" || state.completed && !state.failed {
+        if self.has_succeeded() {
             return match state.mode.as_deref() {
                 Some("Paused") => (
                     Verdict::CompletedForced,
@@ -213,6 +225,15 @@ impl MigrationRecord {
                 ),
                 _ => (Verdict::Completed, None),
             };
+        }
+        if self.is_ended()
+            && let Some(end) = &self.guest_lost
+        {
+            let more = reason.map_or_else(String::new, |it| format!("; {it}"));
+            return (
+                Verdict::Lost,
+                Some(format!("The guest ended while it was to be migrated: {end}{more}")),
+            );
         }
         if self.current_phase() == "Failed" || state.failed {
             return self.failure(&state, reason);
@@ -263,145 +284,6 @@ impl MigrationRecord {
         Some(text.to_owned())
     }
 
-    /// The whole record as a report of schema 1.
-    pub fn report(&self, tool: Tool, host: Host, cluster: &ClusterFacts) -> Report {
-        let engine = self.engine(cluster);
-        let scenario = cluster.scenario.clone();
-        let mut report = Report::new(tool, host, engine, self.began_at.clone(), scenario);
-        report.summary = self.summary();
-        report.timeline = self.timeline();
-        report.events = self.report_events();
-        report.warnings.clone_from(&self.warnings);
-        report.warnings.push(Warning {
-            code: "whole-second-stamps".to_owned(),
-            text: "KubeVirt's own times are whole seconds, and its objects hold neither downtime nor bytes".to_owned(),
-            advice: Some("Take the blackout from a probe".to_owned()),
-        });
-        report
-    }
-
-    fn summary(&self) -> Summary {
-        let (verdict, verdict_reason) = self.verdict();
-        let last = self.lines.last();
-        let seconds = |ns: u64| ns.saturating_sub(self.began_ns) as f64 / 1e9;
-        let running = self.phases.iter().find(|it| it.phase == "Running");
-        let iterations = self.lines.iter().filter_map(|it| it.iteration).max();
-        Summary {
-            verdict,
-            verdict_reason,
-            total_time_seconds: self.ended_ns.map(seconds),
-            setup_seconds: running.and_then(|it| it.seen_ns).map(seconds),
-            downtime_claimed_seconds: self.lines.iter().rev().find_map(|it| it.downtime_seconds),
-            passes: iterations.unwrap_or(0),
-            pages_sent: last.and_then(|it| it.normal_pages),
-            zero_pages: last.and_then(|it| it.constant_pages),
-            wire_bytes: last.and_then(|it| it.processed_bytes),
-            ..Summary::default()
-        }
-    }
-
-    /// virt-launcher's lines, on the pilot's clock as far as the cluster's clock tells.
-    fn timeline(&self) -> Vec<Poll> {
-        let polls = self.lines.iter().filter_map(|line| {
-            let at = self.on_our_clock(line.at.as_deref()?)?;
-            Some(Poll {
-                t_seconds: at,
-                state: "active".to_owned(),
-                pass: line.iteration,
-                remaining_bytes: line.remaining_bytes,
-                transferred_bytes: line.processed_bytes,
-                bandwidth_bytes_per_second: line.bandwidth_bytes_per_second,
-                dirty_rate_bytes_per_second: line.dirty_rate_bytes_per_second,
-                threshold_bytes: None,
-                expected_downtime_seconds: line.expected_downtime_seconds,
-                throttle_percent: None,
-            })
-        });
-        polls.collect()
-    }
-
-    /// Seconds since it began, by the cluster's clock: its zero is the making of the object.
-    fn on_our_clock(&self, text: &str) -> Option<f64> {
-        let at: Timestamp = text.parse().ok()?;
-        let zero: Timestamp = self.created_at.as_deref().unwrap_or(&self.began_at).parse().ok()?;
-        Some((at.as_millisecond() - zero.as_millisecond()) as f64 / 1e3)
-    }
-
-    fn report_events(&self) -> Vec<Event> {
-        let mut events: Vec<Event> = Vec::new();
-        for phase in &self.phases {
-            let seen = phase.seen_ns.map(|it| it.saturating_sub(self.began_ns) as f64 / 1e9);
-            let told = phase.cluster_at.as_deref().and_then(|it| self.on_our_clock(it));
-            let Some(t_seconds) = seen.or(told) else { continue };
-            // A stamp in whole seconds must not turn the order round.
-            let t_seconds = t_seconds.max(events.last().map_or(t_seconds, |it| it.t_seconds));
-            let by = match (&phase.cluster_at, seen) {
-                (Some(at), Some(_)) => format!("; by the cluster's clock at {at}"),
-                (Some(at), None) => format!("; not seen, by the cluster's clock at {at}"),
-                (None, _) => String::new(),
-            };
-            events.push(Event {
-                t_seconds,
-                side: EventSide::Pilot,
-                kind: format!("phase-{}", kebab(&phase.phase)),
-                text: format!("{} is {}{by}", self.name, phase.phase),
-            });
-        }
-        for event in &self.events {
-            let at = event.at.as_deref().and_then(|it| self.on_our_clock(it));
-            events.push(Event {
-                t_seconds: at.unwrap_or(0.0),
-                side: EventSide::Pilot,
-                kind: format!("cluster-{}", kebab(&event.reason)),
-                text: event.message.clone(),
-            });
-        }
-        events.sort_by(|a, b| a.t_seconds.total_cmp(&b.t_seconds));
-        events
-    }
-
-    fn engine(&self, cluster: &ClusterFacts) -> Engine {
-        let state = self.state.clone().unwrap_or_default();
-        let mut details: BTreeMap<String, Value> = BTreeMap::new();
-        let mut put = |key: &str, value: Value| {
-            if !value.is_null() {
-                details.insert(key.to_owned(), value);
-            }
-        };
-        put("namespace", json!(self.namespace));
-        put("vmi", json!(self.vmi));
-        put("migration", json!(self.name));
-        put("migration_uid", json!(self.uid));
-        put("origin", json!(self.origin.word()));
-        put("run_id", json!(cluster.run_id));
-        put("source_node", json!(state.source_node.or_else(|| self.node_before.clone())));
-        put("target_node", json!(state.target_node));
-        put("node_before", json!(self.node_before));
-        put("node_after", json!(self.node_after));
-        put("method", json!(self.method));
-        put("mode", json!(state.mode));
-        put("policy", json!(state.migration_policy_name));
-        put("effective_configuration", json!(state.migration_configuration));
-        put("cluster_start", json!(state.start_timestamp));
-        put("cluster_end", json!(state.end_timestamp));
-        put("cluster_limits", json!(cluster.limits));
-        put("prometheus", json!(self.prometheus));
-        put("queue_seconds", json!(self.queue_seconds()));
-        let phases: Vec<Value> = self
-            .phases
-            .iter()
-            .map(|it| {
-                let seen = it.seen_ns.map(|ns| ns.saturating_sub(self.began_ns) as f64 / 1e9);
-                json!({"phase": it.phase, "seen_seconds": seen, "cluster_time": it.cluster_at})
-            })
-            .collect();
-        put("phases", phases.into());
-        let mut engine = Engine { name: "kubevirt".to_owned(), details, ..Engine::default() };
-        engine.peer_versions.source.clone_from(&cluster.kubevirt_version);
-        engine.peer_versions.destination.clone_from(&cluster.kubevirt_version);
-        engine
-    }
-
     /// How long it waited for its turn: from its beginning to the first phase after Pending.
     pub fn queue_seconds(&self) -> Option<f64> {
         let next = self.phases.iter().find(|it| it.phase != "Pending")?;
@@ -440,15 +322,4 @@ pub struct ClusterFacts {
     pub limits: Option<crate::views::MigrationConfiguration>,
     /// The scenario, where there is one.
     pub scenario: serde_json::Map<String, Value>,
-}
-
-fn kebab(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
-            text.push('-');
-        }
-        text.push(letter.to_ascii_lowercase());
-    }
-    text
 }
