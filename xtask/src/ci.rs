@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::closing::{self, Runner};
 use crate::cloud_init;
+use crate::hadolint;
 use crate::kube_apiserver;
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
@@ -37,7 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         succeed(&mut step)?;
     }
     if !options.no_install {
-        heading(began, "QEMU, API servers and cloud-init for tests");
+        heading(began, "QEMU, API servers, cloud-init and hadolint for tests");
         fetch();
     }
     tests(began)
@@ -45,8 +46,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// What comes into the user's cache, and not into the system.
 fn fetch() {
-    let servers = kube_apiserver::Options::default();
-    for outcome in [qemu::run(), kube_apiserver::run(&servers), cloud_init::run()] {
+    let servers = kube_apiserver::run(&kube_apiserver::Options::default());
+    for outcome in [qemu::run(), servers, cloud_init::run(), hadolint::run()] {
         if let Err(error) = outcome {
             println!("What needs it skips: {error:#}");
         }

@@ -39,3 +39,26 @@ fn host_target() -> Result<String> {
     ensure!(output.status.success(), "rustc --print host-tuple ended with {}", output.status);
     Ok(String::from_utf8(output.stdout).context("rustc's answer is no text")?.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::root;
+
+    #[test]
+    fn the_container_file_copies_what_is_built_here() {
+        let text = std::fs::read_to_string(root().join("Containerfile")).unwrap();
+        let word = |first: &str, number: usize| {
+            let line = text.lines().find(|it| it.split_whitespace().next() == Some(first));
+            line.unwrap().split_whitespace().nth(number).unwrap().to_owned()
+        };
+        let (name, target) =
+            word("ARG", 1).split_once('=').map(|it| (it.0.to_owned(), it.1.to_owned())).unwrap();
+        let host = host_target().unwrap();
+        let (_, rest) = target.split_once('-').unwrap();
+        assert!(host.ends_with(rest), "{target} is of no kind that is built on {host}");
+        // The place that cargo gives a release for an explicit target.
+        assert_eq!(word("COPY", 2), format!("target/${{{name}}}/release/sterna"));
+        assert_eq!(word("ENTRYPOINT", 1), format!("[\"{}\"]", word("COPY", 3)));
+    }
+}

@@ -19,6 +19,7 @@ mod cloud_init;
 mod dist;
 mod elf;
 mod flight;
+mod hadolint;
 mod kube_apiserver;
 mod machine;
 mod pictures;
@@ -57,6 +58,8 @@ enum Chore {
     Qemu,
     /// Fetch cloud-init's checker of user data into a cache, and print its program
     CloudInit,
+    /// Fetch a checker of container files into a cache, and print its program
+    Hadolint,
     /// Build real Kubernetes API servers from Debian's packages into a cache, and print their programs
     KubeApiserver(kube_apiserver::Options),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Walker(options) => bench::walker::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Crew(options) => bench::guest_cost::run_crew(&options).map(|()| ExitCode::SUCCESS),
         Chore::CloudInit => cloud_init::run().map(|()| ExitCode::SUCCESS),
+        Chore::Hadolint => hadolint::run().map(|()| ExitCode::SUCCESS),
         Chore::KubeApiserver(options) => kube_apiserver::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Pictures(options) => pictures::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),

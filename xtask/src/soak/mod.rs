@@ -3,6 +3,7 @@
 mod compare;
 mod dice;
 mod hold;
+mod kubevirt;
 mod probe;
 mod recovery;
 mod techniques;
@@ -53,10 +54,15 @@ enum What {
     Compare,
     /// What `sterna probe` reports against what was done: responders stopped, a cable pulled, a quiet minute, writers killed
     Probe,
+    /// A drain of 500 guests against a real API server: all recorded, within limits of memory and calls
+    Kubevirt,
 }
 
 /// Runs until all are done, and tells each.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if let What::Kubevirt = options.what {
+        return kubevirt::run(options.count.unwrap_or(if options.short { 30 } else { 500 }));
+    }
     let program = match &options.program {
         Some(program) => program.clone(),
         None => release::sterna()?,
@@ -84,6 +90,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             compare::run(&program, &flights, options.count.unwrap_or(short))
         }
         What::Probe => probe::run(&program, count(20)),
+        What::Kubevirt => unreachable!("it flies nothing, and has returned above"),
     }
 }
 
