@@ -65,6 +65,7 @@ impl GuestSeen {
                 counts_per_worker,
                 writes_per_second: writes as f64 / interval_seconds,
                 latency: None,
+                latency_histogram: None,
             })
         });
         samples.collect()

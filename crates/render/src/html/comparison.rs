@@ -304,7 +304,7 @@ fn values(scenario: &ScenarioComparison, runs: &[Vec<&Report>; 2], title: &str) 
     chart.across_log = most > WIDE * 100.0 && least > 0.0;
     if chart.across_log {
         for series in &mut chart.series {
-            series.points.retain(|it| !(it.0 <= 0.0));
+            series.points.retain(|it| it.0.is_nan() || it.0 > 0.0);
         }
         chart.caption.push_str(" The axis is logarithmic.");
     }
