@@ -27,8 +27,8 @@ pub use dirty::{Buckets, DirtyOptions, Telling};
 pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
 pub use probe::{
-    DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, Looking, ProbeCommand, ProbeFormat,
-    ProbeTelling,
+    DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, FRAME_BYTES, FRAME_RATES, Looking,
+    ProbeCommand, ProbeFormat, ProbeTelling, RECORD_SIZES, SIZES, is_record_size,
 };
 pub use report::{ReportForm, ReportOptions};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};

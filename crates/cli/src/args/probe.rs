@@ -1,5 +1,6 @@
 //! `sterna probe`: what to look at, how, and what to tell of it.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,6 +104,19 @@ pub const DEFAULT_BUFFER: Duration = Duration::from_millis(100);
 /// Bytes of a frame, unless told otherwise: 25 of them a second are a quarter of a Mbit/s.
 pub const DEFAULT_FRAME_BYTES: usize = 1200;
 
+/// Bytes of a message of udp and icmp.
+pub const SIZES: RangeInclusive<u64> = 48..=65_000;
+
+/// Pictures a second.
+pub const FRAME_RATES: RangeInclusive<u64> = 1..=1000;
+
+/// Bytes of a picture.
+pub const FRAME_BYTES: RangeInclusive<u64> =
+    playout::SMALLEST_FRAME_BYTES as u64..=playout::LARGEST_FRAME_BYTES as u64;
+
+/// What is said of a record of another size.
+pub const RECORD_SIZES: &str = "A record has a multiple of 64 bytes, from 64 to 1048576";
+
 /// The subcommand.
 pub fn command() -> Command {
     Command::new("probe")
@@ -125,16 +139,19 @@ pub fn command() -> Command {
         .subcommand(
             looking("udp", "Datagrams to an echo: what is lost on which way, doubled, overtaken", "10ms")
                 .arg(target_arg())
-                .arg(size_arg(65_000)),
+                .arg(follow_arg())
+                .arg(size_arg()),
         )
         .subcommand(
             looking("icmp", "What `ping` sends; the other machine's kernel answers", "1s")
                 .arg(host_arg())
-                .arg(size_arg(65_000)),
+                .arg(follow_arg())
+                .arg(size_arg()),
         )
         .subcommand(
             looking("tcp", "Messages on one long connection, and how long it takes to establish a new one when it breaks", "10ms")
-                .arg(target_arg()),
+                .arg(target_arg())
+                .arg(follow_arg()),
         )
         .subcommand(
             looking("arp", "Ask the link who has an IPv4 address: whether its owner's place is known", "100ms")
@@ -154,7 +171,8 @@ pub fn command() -> Command {
         .subcommand(disk_command())
         .subcommand(
             looking("clock", "The other machine's clocks against ours: jumps, drift, and whether they ever run backwards", "100ms")
-                .arg(target_arg()),
+                .arg(target_arg())
+                .arg(follow_arg()),
         )
         .subcommand(
             looking("metrics", "A page of metrics: gaps, duplicates, resets, changed labels", "1s")
@@ -307,6 +325,7 @@ fn disk_command() -> Command {
                 .value_parser(target)
                 .conflicts_with("file"),
         )
+        .arg(follow_arg().requires("remote"))
         .arg(
             value("record-bytes", "BYTES", "Bytes of a record, a multiple of 64 [default: 4096]")
                 .value_parser(record_bytes),
@@ -331,13 +350,14 @@ fn looking(kind: &'static str, about: &'static str, interval: &str) -> Command {
         .about(about)
         .arg(value("interval", "TIME", help).value_parser(chain::<Span>))
         .arg(value("name", "NAME", "What it is called in reports [default: kind and target]"))
-        .arg(
-            Arg::new("follow")
-                .long("follow")
-                .action(ArgAction::SetTrue)
-                .help("Resolve the name twice a second, and go where it leads"),
-        )
         .args(telling_args())
+}
+
+fn follow_arg() -> Arg {
+    Arg::new("follow")
+        .long("follow")
+        .action(ArgAction::SetTrue)
+        .help("Resolve the name twice a second, and go where it leads")
 }
 
 fn telling_args() -> Vec<Arg> {
@@ -370,13 +390,11 @@ fn telling_args() -> Vec<Arg> {
 fn playout_args() -> Vec<Arg> {
     vec![
         value("frames-per-second", "N", "Pictures a second, 1 to 1000")
-            .value_parser(value_parser!(u64).range(1..=1000))
+            .value_parser(value_parser!(u64).range(FRAME_RATES))
             .default_value("25")
             .conflicts_with("interval"),
-        value("frame-bytes", "BYTES", "Bytes of a picture [default: 1200]").value_parser(
-            value_parser!(u64)
-                .range(playout::SMALLEST_FRAME_BYTES as u64..=playout::LARGEST_FRAME_BYTES as u64),
-        ),
+        value("frame-bytes", "BYTES", "Bytes of a picture [default: 1200]")
+            .value_parser(value_parser!(u64).range(FRAME_BYTES)),
         value("buffer", "TIME", "What the player holds back against jitter [default: 100ms]")
             .value_parser(chain::<Span>),
     ]
@@ -406,9 +424,9 @@ fn url_arg(shape: &'static str) -> Arg {
     Arg::new("url").value_name("URL").required(true).value_parser(chain::<Url>).help(shape)
 }
 
-fn size_arg(most: u64) -> Arg {
+fn size_arg() -> Arg {
     value("size", "BYTES", "Bytes of each message, which then may not be cut in pieces on its way")
-        .value_parser(value_parser!(u64).range(48..=most))
+        .value_parser(value_parser!(u64).range(SIZES))
 }
 
 fn timeout_arg() -> Arg {
@@ -429,9 +447,13 @@ fn host(text: &str) -> Result<Target, String> {
 }
 
 fn record_bytes(text: &str) -> Result<u64, String> {
-    let most = disk::LARGEST_RECORD_BYTES as u64;
-    let bytes = text.parse().ok().filter(|it| (64..=most).contains(it) && it % 64 == 0);
-    bytes.ok_or_else(|| format!("A record has a multiple of 64 bytes, up to {most}"))
+    let bytes = text.parse().ok().filter(|it| is_record_size(*it));
+    bytes.ok_or_else(|| RECORD_SIZES.to_owned())
+}
+
+/// Whether a record may have so many bytes.
+pub fn is_record_size(bytes: u64) -> bool {
+    (64..=disk::LARGEST_RECORD_BYTES as u64).contains(&bytes) && bytes.is_multiple_of(64)
 }
 
 /// A duration that is not nothing.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::{HEADER_BYTES, LARGEST_RECORD_BYTES, MAGIC, SMALLEST_RECORD_BYTES};
@@ -86,6 +87,8 @@ pub fn verify(path: &Path, acknowledged: Option<u64>) -> Result<Verdict, VerifyE
         return match (length, acknowledged) {
             // Nothing was written, and nothing was promised.
             (0, None) => Ok(Verdict::default()),
+            // The worst loss of all.
+            (0, Some(last)) => Ok(Verdict::default().without(0..=last, 0)),
             _ => Err(VerifyError::NoRecords(path.to_owned())),
         };
     };
@@ -130,13 +133,10 @@ pub fn verify(path: &Path, acknowledged: Option<u64>) -> Result<Verdict, VerifyE
             false => verdict.tail_bytes += record_bytes as u64,
         }
     }
-    if let Some(missing) =
-        acknowledged.and_then(|it| (it + 1).checked_sub(number)).filter(|it| *it > 0)
-    {
-        verdict.blame(Doubt::missing(number, length - left, "the file ends before it"));
-        verdict.defects.missing += missing - 1;
-    }
-    Ok(verdict)
+    Ok(match acknowledged {
+        Some(last) if last >= number => verdict.without(number..=last, length - left),
+        _ => verdict,
+    })
 }
 
 impl Verdict {
@@ -144,6 +144,14 @@ impl Verdict {
     pub fn is_sound(&self) -> bool {
         let Defects { missing, torn, out_of_order, .. } = &self.defects;
         missing + torn + out_of_order == 0
+    }
+
+    /// Records that were acknowledged and that the file does not reach.
+    fn without(mut self, numbers: RangeInclusive<u64>, offset_bytes: u64) -> Verdict {
+        let (first, last) = numbers.into_inner();
+        self.blame(Doubt::missing(first, offset_bytes, "the file ends before it"));
+        self.defects.missing = self.defects.missing.saturating_add(last - first);
+        self
     }
 
     fn blame(&mut self, doubt: Doubt) {
@@ -302,6 +310,7 @@ mod tests {
         assert!(place.checked(torn, Some(16)).is_sound());
         assert_eq!(place.checked(torn, Some(17)).defects.torn, 1);
         assert_eq!(place.checked(cut, Some(27)).defects.missing, 11);
+        assert!(!place.checked(cut, Some(u64::MAX)).is_sound());
     }
 
     #[test]
@@ -313,7 +322,10 @@ mod tests {
         assert!(verify(&place.0.join("absent"), None).is_err());
         std::fs::write(&path, "").unwrap();
         assert!(verify(&path, None).unwrap().is_sound());
-        assert!(verify(&path, Some(0)).is_err());
+        for (last, missing) in [(0, 1), (4, 5), (u64::MAX, u64::MAX)] {
+            let verdict = verify(&path, Some(last)).unwrap();
+            assert_eq!((verdict.is_sound(), verdict.defects.missing), (false, missing));
+        }
         assert!(Records::create(&path, 1, 64).is_err(), "nothing is overwritten");
     }
 }

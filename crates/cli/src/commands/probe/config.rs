@@ -10,7 +10,10 @@ use sterna_probe::watch::Task;
 use sterna_probe::{DEFAULT_PORT, Target, disk};
 use sterna_units::Span;
 
-use crate::args::{DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, Looking};
+use crate::args::{
+    DEFAULT_BUFFER, DEFAULT_FRAME_BYTES, DEFAULT_TIMEOUT, FRAME_BYTES, FRAME_RATES, Looking,
+    RECORD_SIZES, SIZES, is_record_size,
+};
 use crate::usage;
 
 /// So many probes run at once.
@@ -115,6 +118,7 @@ impl Entry {
             let known = [COMMON, fields].concat().join(", ");
             return Err(anyhow!("`{field}` means nothing here; known are {known}"));
         }
+        self.check_values()?;
         let looking = Looking {
             name: self.name.clone(),
             interval: self.interval.or_else(|| self.frame_interval()),
@@ -123,8 +127,31 @@ impl Entry {
         Ok((self.task(host)?, looking))
     }
 
+    /// As the flags of the same names do.
+    fn check_values(&self) -> Result<()> {
+        let ranges = [
+            ("size", self.size, SIZES),
+            ("frames-per-second", self.frames_per_second, FRAME_RATES),
+            ("frame-bytes", self.frame_bytes, FRAME_BYTES),
+            ("port", self.port.map(u64::from), 1..=65_535),
+        ];
+        for (field, value, range) in ranges {
+            if let Some(value) = value.filter(|it| !range.contains(it)) {
+                let (least, most) = range.into_inner();
+                return Err(anyhow!("{field} = {value}: use {least} to {most}"));
+            }
+        }
+        if let Some(bytes) = self.record_bytes.filter(|it| !is_record_size(*it)) {
+            return Err(anyhow!("record-bytes = {bytes}: {RECORD_SIZES}"));
+        }
+        if self.timeout.is_some_and(|it| it.0.is_zero()) {
+            return Err(anyhow!("timeout = 0s: nothing answers in no time; use for example 5s"));
+        }
+        Ok(())
+    }
+
     fn frame_interval(&self) -> Option<Span> {
-        let frames = self.frames_per_second.filter(|it| *it > 0)?;
+        let frames = self.frames_per_second?;
         Some(Span(Duration::from_nanos(1_000_000_000 / frames)))
     }
 
@@ -207,6 +234,12 @@ mod tests {
         check("[[probe]]\nkind = \"tcp\"\nsize = 7", &["`size` means nothing here", "port"]);
         check("[[probe]]\nkind = \"tcp\"\ninterwal = \"1ms\"", &["interwal", "line 3"]);
         check("[[probe]]\nkind = \"tcp\"\ninterval = \"1\"", &["no unit"]);
+        check("[[probe]]\nkind = \"tcp\"\nport = 0", &["port = 0", "1 to 65535"]);
+        check("[[probe]]\nkind = \"udp\"\nsize = 10", &["size = 10", "48 to 65000"]);
+        check("[[probe]]\nkind = \"playout\"\nframes-per-second = 0", &["1 to 1000"]);
+        check("[[probe]]\nkind = \"playout\"\nframe-bytes = 100000000", &["frame-bytes = 1"]);
+        check("[[probe]]\nkind = \"disk\"\nfile = \"x\"\nrecord-bytes = 100", &["of 64 bytes"]);
+        check("[[probe]]\nkind = \"http\"\ntimeout = \"0s\"", &["timeout = 0s"]);
         check("[[probe]]\ninterval = \"1s\"", &["no kind", "playout"]);
     }
 }
