@@ -192,6 +192,8 @@ fn the_job_of_the_docs_runs_as_it_stands_there() {
     };
     job("--save-as main");
     assert!(here.join("baselines/main/0002.json").exists());
+    // The next job begins in a fresh checkout, with the cache alone.
+    fs::remove_dir_all(here.join("runs")).unwrap();
     job("");
     let summary = fs::read_to_string(here.join("summary.md")).unwrap();
     assert!(summary.contains("| total time | ") && summary.contains("too few"), "{summary}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use sterna_report::{Report, Verdict};
 use sterna_scenario::Suite;
@@ -88,7 +88,6 @@ impl Manifest {
     /// Writes the file anew, in one step.
     pub fn write(&self, directory: &Path) -> Result<()> {
         let path = directory.join(FILE);
-        let context = || format!("Cannot write {}", path.display());
         let runs: Vec<Value> = self.runs.iter().map(Entry::json).collect();
         let text = json!({
             "schema_version": SCHEMA_VERSION,
@@ -101,9 +100,7 @@ impl Manifest {
             "noise_after": self.noise[1].as_ref().map(Noise::json),
             "runs": runs,
         });
-        let file = tempfile::NamedTempFile::new_in(directory).with_context(context)?;
-        serde_json::to_writer_pretty(&file, &text).with_context(context)?;
-        file.persist(&path).with_context(context)?;
+        sterna_report::write_atomically(&path, format!("{text:#}\n").as_bytes())?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use sterna_render::html::{self, Detail, Named, Overlay, Scripts};
 use sterna_report::{Integrity, Report};
 
@@ -54,7 +54,11 @@ fn single(report: &Input, place: Option<Place>, output: Output) -> Result<bool> 
         None => beside(report)?,
     };
     let place = match place {
-        Place::Directory(directory) => Place::File(directory.join(format!("{}.html", report.name))),
+        Place::Directory(directory) => {
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("Cannot make the directory {}", directory.display()))?;
+            Place::File(directory.join(format!("{}.html", report.name)))
+        }
         other => other,
     };
     let read = input::read(&report.path)?;

@@ -75,7 +75,10 @@ pub fn open_directory(path: &Path) -> Result<()> {
 
 /// Whether an earlier `sterna report` has filled the directory.
 fn is_ours(path: &Path) -> bool {
-    path.join(sterna_render::html::PLOTLY_FILE).is_file() || path.join("summary.csv").is_file()
+    let has = |name: &str| path.join(name).is_file();
+    let tables = sterna_render::CsvTable::ALL;
+    has(sterna_render::html::PLOTLY_FILE)
+        || tables.iter().any(|it| has(&format!("{}.csv", it.as_str())))
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

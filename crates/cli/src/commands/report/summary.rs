@@ -21,7 +21,15 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
     let (mut text, mut corrupt) = (String::new(), false);
     let width = reports.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
     for it in &reports {
-        let report = input::read(&it.path)?;
+        let report = match (input::read(&it.path), &inputs) {
+            // One that is damaged does not keep the others of a batch from being shown.
+            (Err(error), Inputs::Batch(..)) => {
+                output.warn(&format!("{error:#}"));
+                text.push_str(&format!("{:<width$}  Its report cannot be read\n", it.name));
+                continue;
+            }
+            (read, _) => read?,
+        };
         corrupt |= report.summary.integrity == Integrity::Corrupt;
         if reports.len() == 1 {
             text.push_str(&sterna_render::text(&report, style));
