@@ -5,7 +5,7 @@
 //! skipped tests are still reported.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -13,7 +13,6 @@ use anyhow::Result;
 use crate::closing::{self, Runner};
 use crate::cloud_init;
 use crate::hadolint;
-use crate::kube_apiserver;
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
 use crate::qemu;
@@ -33,21 +32,34 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     heading(began, "machine");
     machine::prepare(!options.no_install)?;
 
+    // They take minutes to build where they are not in the cache yet, so that goes on beside the rest.
+    let servers = if options.no_install { None } else { Some(servers()?) };
     for mut step in steps() {
         heading(began, &shown(&step));
         succeed(&mut step)?;
     }
-    if !options.no_install {
+    if let Some(servers) = servers {
         heading(began, "QEMU, API servers, cloud-init and hadolint for tests");
-        fetch();
+        fetch(servers);
     }
     tests(began)
 }
 
+/// The chore that builds API servers, in the background.
+fn servers() -> Result<Child> {
+    let mut chore = Command::new(std::env::current_exe()?);
+    chore.arg("kube-apiserver").current_dir(root()).stdin(Stdio::null()).stdout(Stdio::null());
+    sterna_sys::process::die_with_parent(&mut chore);
+    Ok(chore.spawn()?)
+}
+
 /// What comes into the user's cache, and not into the system.
-fn fetch() {
-    let servers = kube_apiserver::run(&kube_apiserver::Options::default());
-    for outcome in [qemu::run(), servers, cloud_init::run(), hadolint::run()] {
+fn fetch(mut servers: Child) {
+    let built = servers.wait().map_err(Into::into).and_then(|it| {
+        anyhow::ensure!(it.success(), "No API server could be built");
+        Ok(())
+    });
+    for outcome in [qemu::run(), built, cloud_init::run(), hadolint::run()] {
         if let Err(error) = outcome {
             println!("What needs it skips: {error:#}");
         }
