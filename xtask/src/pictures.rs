@@ -59,7 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     let index = pages.join("index.html");
     let pictures = [
         Picture { name: "run", page: &page, width: 1280, height: 1180, dark: false },
-        Picture { name: "batch", page: &index, width: 1280, height: 1180, dark: true },
+        Picture { name: "batch", page: &index, width: 1280, height: 960, dark: true },
     ];
     for picture in pictures {
         take(&chromium, &picture, work.path())?;
@@ -110,7 +110,13 @@ fn take(chromium: &Path, picture: &Picture<'_>, work: &Path) -> Result<()> {
     command.arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!picture.dark)));
     command.arg(format!("--screenshot={}", path.display()));
     command.arg(format!("file://{}", picture.page.display()));
-    succeed(&mut command)?;
+    // It tells a lot of a desktop that is not there, which matters only when there is no picture.
+    let output = command.output().context("Cannot start Chromium")?;
+    ensure!(
+        output.status.success() && path.is_file(),
+        "Chromium made no picture: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let size = std::fs::metadata(&path)?.len();
     ensure!(
         size <= LARGEST_BYTES,
