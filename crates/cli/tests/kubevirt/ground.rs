@@ -304,7 +304,12 @@ impl Ground {
                 let cluster: &Cluster = session.cluster();
                 let simulation = Simulation::begin(cluster, options).await.unwrap();
                 ready.send(()).unwrap();
-                simulation.run(&ours).await
+                let ended = simulation.run(&ours).await;
+                // Nobody looks at it before the test ends, and without controllers the test waits for long.
+                if let Err(error) = &ended {
+                    eprintln!("the simulation ended: {error}");
+                }
+                ended
             })
         });
         if is_ready.recv_timeout(Duration::from_secs(60)).is_err() {
