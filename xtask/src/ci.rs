@@ -16,6 +16,7 @@ use crate::hadolint;
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
 use crate::qemu;
+use crate::release;
 use crate::skips;
 
 /// How to run the checks.
@@ -35,6 +36,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     // They take minutes to build where they are not in the cache yet, so that goes on beside the rest.
     let servers = if options.no_install { None } else { Some(servers()?) };
     for mut step in steps() {
+        heading(began, &shown(&step));
+        succeed(&mut step)?;
+    }
+    heading(began, "cargo build --workspace");
+    for mut step in claims()? {
         heading(began, &shown(&step));
         succeed(&mut step)?;
     }
@@ -75,21 +81,22 @@ fn steps() -> Vec<Command> {
         cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         fuzz_targets("clippy", &["--no-default-features", "--", "-D", "warnings"]),
         doc,
-        // The short forms of the long counts.
-        optimised(&["xtask", "soak", "migrations", "--short"]),
-        optimised(&["xtask", "soak", "techniques", "--short"]),
-        optimised(&["xtask", "soak", "downtime", "--short"]),
-        optimised(&["xtask", "bench", "dirty", "--short"]),
     ]
 }
 
-/// What is built in release form here is run for its claims and not for its speed: without optimisation across crates it is there in half the time.
-fn optimised(args: &[&str]) -> Command {
-    let mut step = cargo(args);
-    step.env("CARGO_PROFILE_RELEASE_LTO", "off");
-    step.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
-    step.env("CARGO_PROFILE_RELEASE_DEBUG", "none");
-    step
+/// The short forms of the long counts, with the program of the tests: they are run for their claims and not for their speed.
+fn claims() -> Result<Vec<Command>> {
+    let program = release::sterna_of_tests()?;
+    let soak = |what| [&["xtask", "soak", what, "--short"], &["--program"][..]].concat();
+    let all = ["migrations", "techniques", "downtime"].map(soak).into_iter();
+    let all = all.chain([vec!["xtask", "bench", "dirty", "--short", "--sterna"]]);
+    Ok(all
+        .map(|it| {
+            let mut step = cargo(&it);
+            step.arg(&program);
+            step
+        })
+        .collect())
 }
 
 /// The fuzz targets are a workspace of their own, because running them needs a nightly compiler.

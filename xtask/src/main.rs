@@ -38,7 +38,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Check everything: format, lints, docs, release build, tests
+    /// Check everything: format, lints, docs, short soaks, tests
     Ci(ci::Options),
     /// Build the static release of `sterna` and prove that it is static
     Dist,

@@ -1,6 +1,6 @@
 //! Building programs in release form and finding them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,17 +17,30 @@ pub fn xtask() -> Result<PathBuf> {
     executable(&mut build("xtask", "xtask"))
 }
 
-/// Runs a build and asks cargo itself where the binary is, since the target folder may be anywhere.
+/// `sterna` as the tests run it, by the build that they need anyway.
+pub fn sterna_of_tests() -> Result<PathBuf> {
+    let mut build = cargo(&["build", "--quiet", "--workspace"]);
+    let all = made(build.args(["--message-format", "json-render-diagnostics"]))?;
+    let ours = all.into_iter().find(|it| it.file_stem().is_some_and(|it| it == "sterna"));
+    ours.context("The workspace makes no sterna")
+}
+
+/// Runs a build of one executable.
 pub fn executable(build: &mut Command) -> Result<PathBuf> {
+    match made(build)?.as_slice() {
+        [binary] => Ok(binary.clone()),
+        other => bail!("{} made {} executables, not one", shown(build), other.len()),
+    }
+}
+
+/// Runs a build and asks cargo itself where the binaries are, since the target folder may be anywhere.
+fn made(build: &mut Command) -> Result<Vec<PathBuf>> {
     let name = shown(build);
     let output =
         build.stderr(Stdio::inherit()).output().with_context(|| format!("Cannot start {name}"))?;
     ensure!(output.status.success(), "{name} ended with {}", output.status);
     let messages = String::from_utf8(output.stdout).context("cargo's messages are no text")?;
-    match executables(&messages)?.as_slice() {
-        [binary] => Ok(Path::new(binary).to_owned()),
-        other => bail!("{name} made {} executables where one was expected", other.len()),
-    }
+    Ok(executables(&messages)?.into_iter().map(PathBuf::from).collect())
 }
 
 fn build(package: &str, bin: &str) -> Command {
