@@ -61,10 +61,10 @@ fn a_clock_that_jumps_is_told_and_the_other_is_not() {
     let responder = Responder::start();
     let mut running = Running::start(&["clock", &responder.address, "--interval", "10ms"]);
     let away = Duration::from_millis(100);
-    let responder = responder.begin_anew(elsewhere("1000"));
+    let responder = responder.begin_anew(elsewhere("1000"), away);
     running.wait_for_outage(away);
     std::thread::sleep(Duration::from_millis(300));
-    let _responder = responder.begin_anew(crate::harness::sterna());
+    let _responder = responder.begin_anew(crate::harness::sterna(), away);
     running.wait_for_outage(away);
     std::thread::sleep(Duration::from_millis(300));
     let (_, report) = running.end();

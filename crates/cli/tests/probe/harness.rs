@@ -75,10 +75,11 @@ impl Responder {
         Responder { child, address: line.trim().to_owned() }
     }
 
-    /// Kills it, and begins anew at the same address.
-    pub fn begin_anew(self, command: Command) -> Responder {
+    /// Kills it, and begins anew at the same address after so long.
+    pub fn begin_anew(self, command: Command, after: Duration) -> Responder {
         let address = self.address.clone();
         drop(self);
+        sleep(after);
         // What held the port may end a little after its parent.
         wait_until("the port is not free", || UdpSocket::bind(&address).is_ok());
         Responder::of(command, &address, &[])

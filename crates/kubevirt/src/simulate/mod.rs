@@ -242,7 +242,14 @@ impl Simulation {
                     Seen::Gone(it) => drop(self.world.nodes.remove(&it.name_any())),
                 },
                 seen = self.probes.next() => if let Seen::There(pod) = seen? {
-                    self.place_probe(&pod).await?;
+                    match pod.metadata.deletion_timestamp {
+                        None => self.place_probe(&pod).await?,
+                        // Once it has a node, it is there until that node's kubelet says that it has ended.
+                        Some(_) => {
+                            let (namespace, name) = key(&pod);
+                            self.remove_pod(&namespace, &name).await?;
+                        }
+                    }
                 },
                 _ = tick.tick() => self.act().await?,
             }
