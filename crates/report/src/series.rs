@@ -153,8 +153,8 @@ pub struct GuestSample {
     pub writes_per_second: f64,
     /// Time that single writes took within the interval; null when latency was not recorded.
     pub latency: Option<Latency>,
-    /// The same writes as a histogram; null when latency was not recorded, or only in percentiles.
-    #[serde(default)]
+    /// The same writes as a histogram; absent when latency was not recorded, or only in percentiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_histogram: Option<LatencyHistogram>,
 }
 

@@ -209,10 +209,12 @@ impl Load<'_> {
         if let Some(outlet) = outlet.filter(|_| !has_urgent) {
             self.writer = outlet.writer;
         }
-        // A link that breaks behind the last page has done its work.
-        match fetching.book.missing_pages() {
-            0 => Ok(()),
-            missing => Err(failure.unwrap_or(FetchError::NeverCame(missing))),
+        match failure {
+            Some(error) => Err(error),
+            None => match fetching.book.missing_pages() {
+                0 => Ok(()),
+                missing => Err(FetchError::NeverCame(missing)),
+            },
         }
     }
 
