@@ -56,7 +56,7 @@ pub enum TransportError {
         source: TlsError,
     },
     /// Nobody came.
-    #[error("No source connected within {0:?}")]
+    #[error("Nobody connected within {0:?}")]
     NobodyCame(Duration),
     /// Waiting for a source failed or was given up.
     #[error("Waiting for the source failed: {0}")]
@@ -162,48 +162,29 @@ impl Listener {
         Ok((Listener { listening, protection: Protection::Clear }, bound))
     }
 
-    /// The same, and every connection that it accepts is protected.
+    /// The same, and those who take its connections are to protect them.
     pub fn protected_by(mut self, protection: Protection) -> Listener {
         self.protection = protection;
         self
     }
 
-    /// Waits for the source, as long as `keep_waiting` says so and at most `limit`. A peer that fails the handshake is not the source, and is passed over.
-    pub fn accept(
-        &self,
-        limit: Duration,
-        keep_waiting: &dyn Fn() -> bool,
-    ) -> Result<Socket, TransportError> {
+    /// Waits at most `limit` for a connection, and takes it as it comes: without a handshake.
+    pub fn accept(&self, limit: Duration) -> Result<Socket, TransportError> {
         let deadline = Instant::now() + limit;
-        self.set_nonblocking().map_err(TransportError::Accept)?;
         loop {
-            match self.try_accept() {
-                Ok(socket) => match socket.protected(&self.protection, false) {
-                    Ok(socket) => return Ok(socket),
-                    Err(TlsError::File { path, reason }) => {
-                        let text = format!("{}: {reason}", path.display());
-                        return Err(TransportError::Accept(io::Error::other(text)));
-                    }
-                    Err(_) if Instant::now() >= deadline => {
-                        return Err(TransportError::NobodyCame(limit));
-                    }
-                    Err(_) if !keep_waiting() => {
-                        return Err(TransportError::Accept(io::ErrorKind::Interrupted.into()));
-                    }
-                    Err(_) => continue,
-                },
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return Err(TransportError::Accept(error));
-                }
-                Err(_) if Instant::now() >= deadline => {
+            match self.try_next().map_err(TransportError::Accept)? {
+                Some(socket) => return Ok(socket),
+                None if Instant::now() >= deadline => {
                     return Err(TransportError::NobodyCame(limit));
                 }
-                Err(_) if !keep_waiting() => {
-                    return Err(TransportError::Accept(io::ErrorKind::Interrupted.into()));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                None => std::thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// How its connections are to be protected.
+    pub fn protection(&self) -> &Protection {
+        &self.protection
     }
 
     /// The next connection, if one is there, as it comes: without a handshake.

@@ -8,18 +8,13 @@ use std::time::{Duration, Instant};
 
 use sterna_wire::stream::{Channel, Message, MessageReader, MessageWriter, ReadError, Role};
 
+use super::callers::{Caller, Callers, NoCaller, Strangers};
 use super::trouble::Trouble;
 use crate::link::Inbound;
 use crate::transport::{Listener, Socket, TransportError};
 
 /// Longest wait until all further connections are there.
 pub const CHANNELS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a connection may take to introduce itself: a stranger that says nothing must not keep the others out.
-const INTRODUCTION_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Strangers that are sent away before the destination gives up; a port that is being scanned is no place for a migration.
-const MAX_STRANGERS: u32 = 64;
 
 /// A further connection, introduced and acknowledged.
 #[derive(Debug)]
@@ -76,8 +71,8 @@ pub enum ChannelError {
         expected: usize,
         /// The wait.
         limit: Duration,
-        /// What else came, as a part of the sentence.
-        strangers: String,
+        /// Who else came.
+        strangers: Strangers,
     },
     /// The wait was given up.
     #[error("The wait for further connections was given up")]
@@ -138,6 +133,8 @@ pub struct Reception<'a> {
     pub limit: Duration,
     /// Whether somebody still wants the migration.
     pub keep_waiting: &'a dyn Fn() -> bool,
+    /// Hears of those who were sent away.
+    pub on_stranger: &'a dyn Fn(&str),
 }
 
 impl Reception<'_> {
@@ -149,80 +146,54 @@ impl Reception<'_> {
         let expected: usize = self.expected.iter().map(|it| usize::from(it.1)).sum();
         let deadline = Instant::now() + self.limit;
         let mut found: Vec<Further> = Vec::with_capacity(expected);
-        let mut strangers = Vec::new();
+        let mut callers = Callers::at(self.listener, self.latency, self.on_stranger);
         while found.len() < expected {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let socket = match self.listener.accept(left, self.keep_waiting) {
-                Ok(socket) => socket,
-                Err(_) if !(self.keep_waiting)() => return Err(ChannelError::GivenUp),
-                Err(TransportError::NobodyCame(_)) => {
-                    return Err(self.missing(found.len(), expected, &strangers));
+            let caller = callers.next(deadline, self.keep_waiting).map_err(|it| match it {
+                NoCaller::GivenUp => ChannelError::GivenUp,
+                NoCaller::Ours(error) => error.into(),
+                NoCaller::Late | NoCaller::Crowded => {
+                    let (found, limit, strangers) = (found.len(), self.limit, callers.strangers());
+                    ChannelError::Missing { found, expected, limit, strangers }
                 }
-                Err(error) => return Err(error.into()),
-            };
-            match self.introduce(socket, &found) {
-                Ok(incoming) => {
-                    on_connect(&incoming.socket);
-                    found.push(incoming);
+            })?;
+            match self.judge(&caller.introduction, &found) {
+                Err(reason) => callers.send_away(caller, &reason),
+                Ok(channel) => {
+                    // One that is gone again was none.
+                    let Ok(further) = acknowledge(channel, caller) else { continue };
+                    on_connect(&further.socket);
+                    found.push(further);
                 }
-                Err(reason) => strangers.push(reason),
-            }
-            if strangers.len() as u32 > MAX_STRANGERS {
-                return Err(self.missing(found.len(), expected, &strangers));
             }
         }
         found.sort_by_key(|it| (it.channel.role as u8, it.channel.index));
         Ok(found)
     }
 
-    /// Hears who it is; a stranger is told why it is none of ours, and dropped.
-    fn introduce(&self, socket: Socket, found: &[Further]) -> Result<Further, String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let mut inbound = socket
-            .try_clone()
-            .and_then(|it| Inbound::new(it, self.latency))
-            .map_err(|error| text(&error))?;
-        inbound
-            .set_timeout(Some(INTRODUCTION_TIMEOUT + self.latency))
-            .map_err(|error| text(&error))?;
-        let mut reader = MessageReader::default();
-        let judged = match reader.message(&mut inbound) {
-            Ok(Message::Channel(channel)) => self.judge(channel, found).map(|()| channel),
-            Ok(other) => Err(format!("{:?} where an introduction was due", other.kind())),
-            Err(error) => Err(text(&error)),
+    /// Which one of ours it is, or why it is a stranger.
+    fn judge(&self, introduction: &Message, found: &[Further]) -> Result<Channel, String> {
+        let Message::Channel(channel) = introduction else {
+            return Err(format!("{:?} where a further connection was due", introduction.kind()));
         };
-        let (mut socket, mut writer) = (socket, MessageWriter::default());
-        let answer = match &judged {
-            Ok(_) => Message::ChannelAck,
-            Err(reason) => Message::Error(reason.clone()),
-        };
-        let sent = writer.send(&mut socket, &answer);
-        let channel = judged?;
-        sent.and_then(|_| inbound.set_timeout(None)).map_err(|error| text(&error))?;
-        Ok(Further { channel, socket, writer, inbound, reader, trouble: Arc::default() })
-    }
-
-    fn judge(&self, channel: Channel, found: &[Further]) -> Result<(), String> {
-        let Channel { session, role, index } = channel;
+        let Channel { session, role, index } = *channel;
         let count = self.expected.iter().find(|it| it.0 == role).map_or(0, |it| it.1);
         if session != self.session {
             Err("The connection belongs to another migration".to_owned())
         } else if index >= count {
             Err(format!("Number {index} of {count} connections for {} pages", role.name()))
-        } else if found.iter().any(|it| it.channel == channel) {
+        } else if found.iter().any(|it| it.channel == *channel) {
             Err(format!("Connection {index} for {} pages is there already", role.name()))
         } else {
-            Ok(())
+            Ok(*channel)
         }
     }
+}
 
-    fn missing(&self, found: usize, expected: usize, strangers: &[String]) -> ChannelError {
-        let strangers = match strangers {
-            [] => String::new(),
-            [.., last] => format!(", and {} strangers (the last: {last})", strangers.len()),
-        };
-        ChannelError::Missing { found, expected, limit: self.limit, strangers }
-    }
+fn acknowledge(channel: Channel, caller: Caller) -> std::io::Result<Further> {
+    let Caller { mut socket, inbound, reader, .. } = caller;
+    let mut writer = MessageWriter::default();
+    writer.send(&mut socket, &Message::ChannelAck)?;
+    Ok(Further { channel, socket, writer, inbound, reader, trouble: Arc::default() })
 }
 
 #[cfg(test)]
@@ -252,6 +223,7 @@ mod tests {
             latency: Duration::ZERO,
             limit: Duration::from_millis(millis),
             keep_waiting: &|| true,
+            on_stranger: &|_| {},
         }
         .take_all(&mut |_| {})
     }

@@ -27,14 +27,16 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_sys::tracking::TrackingError;
 use sterna_wire::control::{HostConfig, Phase, Side};
 use sterna_wire::stream::{
-    FrameError, HEADER_BYTES, Kind, Message, MessageReader, MessageWriter, PAGE_BYTES, PageRun,
-    ReadError, capability,
+    FrameError, HEADER_BYTES, Hello, Kind, Message, MessageReader, MessageWriter, PAGE_BYTES,
+    PageRun, ReadError, capability,
 };
 use sterna_workload::{CrewError, CrewState};
 
+use greet::await_source;
 use postcopy::Lacking;
 
 use super::breakage::{Defect, Moment, strike};
+use super::callers::{Caller, Strangers};
 use super::channels::{ChannelError, Further};
 use super::faults::{Damaging, FaultPlan, Reached};
 use super::multifd::Receivers;
@@ -44,9 +46,6 @@ use super::xbzrle::Deltas;
 use crate::host::guest::Guest;
 use crate::link::Inbound;
 use crate::transport::{Listener, Socket, TransportError};
-
-/// Longest wait for the source to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Longest silence of the source: pilots cancel far earlier, so this only frees a forgotten host.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -82,6 +81,12 @@ pub struct Destination {
 enum LoadError {
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error(
+        "No source has connected{0}; choose a port that only the source knows, or have a firewall let in nobody else"
+    )]
+    NoSource(Strangers),
+    #[error("The wait for the source was given up")]
+    GivenUp,
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
@@ -123,14 +128,20 @@ impl Destination {
             defects,
             on_connect,
         } = self;
-        let mut load =
-            match Load::accept(&guest, &progress, &config, listener, &closing, on_connect) {
-                Ok(load) => load,
-                Err(error) => return give_up(&progress, &error),
-            };
+        let latency = Duration::from_nanos(config.link_latency_ns);
+        let found = await_source(&listener, session, latency, &progress, &closing);
+        let begun = found.and_then(|(source, hello)| {
+            let load =
+                Load::begin(&guest, &progress, &config, listener, source, &closing, on_connect)?;
+            Ok((load, hello))
+        });
+        let (mut load, hello) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return give_up(&progress, &error),
+        };
         load.session = session;
         load.defects = defects;
-        if let Err(error) = load.phases() {
+        if let Err(error) = load.phases(&hello) {
             give_up(&progress, &error);
             load.tell_and_drain(&error.to_string());
         } else if load.lacking.is_some() {
@@ -179,30 +190,29 @@ struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    fn accept(
+    fn begin(
         guest: &'a Guest,
         progress: &'a Arc<Progress>,
         config: &HostConfig,
         listener: Listener,
+        source: Caller,
         closing: &'a AtomicBool,
         on_connect: Box<dyn Fn(Socket) + Send>,
     ) -> Result<Load<'a>, LoadError> {
-        let socket = listener.accept(CONNECT_TIMEOUT, &|| !closing.load(Ordering::Acquire))?;
+        let Caller { socket, mut inbound, reader, .. } = source;
         on_connect(socket.try_clone()?);
-        let latency = Duration::from_nanos(config.link_latency_ns);
-        let mut inbound = Inbound::new(socket.try_clone()?, latency)?;
         inbound.set_timeout(Some(SILENCE_TIMEOUT))?;
         Ok(Load {
             guest,
             progress,
             listener: Arc::new(listener),
             on_connect,
-            latency,
+            latency: Duration::from_nanos(config.link_latency_ns),
             slowest_page: slowest_page(config),
             receivers: None,
             socket,
             inbound,
-            reader: MessageReader::default(),
+            reader,
             writer: MessageWriter::default(),
             session: [0; 16],
             defects: Vec::new(),
@@ -220,8 +230,8 @@ impl<'a> Load<'a> {
         })
     }
 
-    fn phases(&mut self) -> Result<(), LoadError> {
-        self.greet()?;
+    fn phases(&mut self, hello: &Hello) -> Result<(), LoadError> {
+        self.greet(hello)?;
         self.load()?;
         self.say_ready()?;
         self.await_go()?;

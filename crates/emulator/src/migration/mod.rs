@@ -2,6 +2,7 @@
 
 pub mod breakage;
 pub mod bucket;
+pub mod callers;
 pub mod channels;
 pub mod connections;
 pub mod decision;

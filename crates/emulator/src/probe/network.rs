@@ -77,7 +77,7 @@ fn exchange(endpoint: &Endpoint) -> Result<Socket, String> {
     let told = |error: TransportError| error.to_string();
     let (listener, endpoint) = Listener::bind(endpoint).map_err(told)?;
     let mut source = Target::clear(endpoint).connect(PATIENCE).map_err(told)?;
-    let mut destination = listener.accept(PATIENCE, &|| true).map_err(told)?;
+    let mut destination = listener.accept(PATIENCE).map_err(told)?;
     let arrived = || -> io::Result<bool> {
         destination.set_read_timeout(Some(PATIENCE))?;
         source.write_all(&[7])?;

@@ -1,16 +1,23 @@
 //! Before a byte of memory moves: who the source is, whether all fits, and the further connections that it has announced.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
     Hello, HelloAck, Message, OLDEST_VERSION, PAGE_BYTES, Role, VERSION, capability, negotiate,
 };
 
-use super::{Load, LoadError, SILENCE_TIMEOUT, unexpected};
+use super::{Load, LoadError, SILENCE_TIMEOUT};
 use crate::migration::breakage::Defect;
+use crate::migration::callers::{Caller, Callers, NoCaller};
 use crate::migration::channels::{CHANNELS_TIMEOUT, Further, Reception};
 use crate::migration::multifd::{MAX_CHANNELS, Receivers};
+use crate::migration::progress::Progress;
+use crate::transport::Listener;
+
+/// Longest wait for the source to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What this destination can do beyond the first connection's pages.
 const CAPABILITIES: u32 = capability::MULTIFD
@@ -19,17 +26,51 @@ const CAPABILITIES: u32 = capability::MULTIFD
     | capability::POSTCOPY
     | capability::RECOVER;
 
+/// Waits for the source: the one that names the migration, whoever else comes.
+pub(super) fn await_source(
+    listener: &Listener,
+    session: [u8; 16],
+    latency: Duration,
+    progress: &Progress,
+    closing: &AtomicBool,
+) -> Result<(Caller, Hello), LoadError> {
+    let on_stranger = |reason: &str| note_stranger(progress, reason);
+    let mut callers = Callers::at(listener, latency, &on_stranger);
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        let caller = callers.next(deadline, &|| !closing.load(Ordering::Acquire));
+        let caller = caller.map_err(|it| match it {
+            NoCaller::Ours(error) => error.into(),
+            NoCaller::GivenUp => LoadError::GivenUp,
+            NoCaller::Late | NoCaller::Crowded => LoadError::NoSource(callers.strangers()),
+        })?;
+        match &caller.introduction {
+            Message::Hello(hello) if hello.session == session => {
+                let hello = hello.clone();
+                return Ok((caller, hello));
+            }
+            Message::Hello(_) => {
+                callers.send_away(caller, "The connection belongs to another migration");
+            }
+            other => {
+                let reason = format!("{:?} where a greeting was due", other.kind());
+                callers.send_away(caller, &reason);
+            }
+        }
+    }
+}
+
+fn note_stranger(progress: &Progress, reason: &str) {
+    progress.note("stranger", format!("A connection was sent away: {reason}"));
+}
+
 impl Load<'_> {
-    pub(super) fn greet(&mut self) -> Result<(), LoadError> {
-        let hello = match self.reader.message(&mut self.inbound)? {
-            Message::Hello(hello) => hello,
-            other => return Err(unexpected(other.kind(), "a greeting")),
-        };
-        let version = self.check(&hello)?;
+    pub(super) fn greet(&mut self, hello: &Hello) -> Result<(), LoadError> {
+        let version = self.check(hello)?;
         let capabilities = hello.capabilities;
         self.capabilities = capabilities;
         self.send(&Message::HelloAck(HelloAck { version, capabilities }))?;
-        self.receive_channels(&hello)?;
+        self.receive_channels(hello)?;
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
@@ -48,9 +89,6 @@ impl Load<'_> {
             ));
         };
         let ram_bytes = self.guest.region.bytes();
-        if hello.session != self.session {
-            return refuse("The connection belongs to another migration".to_owned());
-        }
         if hello.capabilities & !CAPABILITIES != 0 {
             return refuse(format!("Unknown capabilities {:#x}", hello.capabilities));
         }
@@ -86,6 +124,7 @@ impl Load<'_> {
             latency: self.latency,
             limit: CHANNELS_TIMEOUT,
             keep_waiting: &|| !self.closing.load(Ordering::Acquire),
+            on_stranger: &|reason| note_stranger(self.progress, reason),
         };
         let connections = reception.take_all(&mut |socket| {
             if let Ok(socket) = socket.try_clone() {

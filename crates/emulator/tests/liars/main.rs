@@ -1,136 +1,19 @@
 //! Peers that lie, break off or talk nonsense: each gets a clear error, and the guest stays where it was.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
+mod host;
+mod strays;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sterna_emulator::host::{self, HostOptions};
-use sterna_wire::control::{
-    self, Act, ControlError, Endpoint, HostConfig, HostStatus, Phase, Reply, Request, Side,
-    Techniques, Verified,
-};
+use host::{Host, MEMORY_BYTES, SESSION};
+use sterna_wire::control::{Act, Endpoint, Phase, Reply, Request, Side};
 use sterna_wire::stream::{
     Channel, Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, Role, VERSION,
     capability,
 };
-
-const MEMORY_BYTES: u64 = 4 << 20;
-const SESSION: [u8; 16] = [7; 16];
-
-/// A host in this process, steered as the pilot would.
-struct Host {
-    control: UnixStream,
-    server: Option<JoinHandle<Result<(), ControlError>>>,
-}
-
-impl Host {
-    fn prepared(side: Side) -> Host {
-        let (control, theirs) = UnixStream::pair().unwrap();
-        let server = std::thread::spawn(move || {
-            let options = HostOptions { token: Some("token".to_owned()), ..HostOptions::default() };
-            host::serve(theirs, &options)
-        });
-        let mut host = Host { control, server: Some(server) };
-        host.ask(&Request::Hello {
-            version: control::VERSION,
-            oldest_version: 0,
-            token: "token".to_owned(),
-        });
-        let reply = host.ask(&Request::Prepare(Box::new(config(side))));
-        assert!(matches!(reply, Reply::Prepared(_)), "{reply:?}");
-        host
-    }
-
-    fn ask(&mut self, request: &Request) -> Reply {
-        control::send(&mut self.control, request).unwrap();
-        loop {
-            match control::receive(&mut self.control).unwrap() {
-                Reply::Progress { .. } => {}
-                reply => return reply,
-            }
-        }
-    }
-
-    fn listen(&mut self) -> TcpStream {
-        let endpoint = Endpoint::Tcp("127.0.0.1:0".to_owned());
-        match self.ask(&Request::Listen { endpoint, session: SESSION }) {
-            Reply::Listening { endpoint: Endpoint::Tcp(address) } => {
-                TcpStream::connect(address).unwrap()
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn status(&mut self) -> HostStatus {
-        match self.ask(&Request::Status { passes_seen: 0 }) {
-            Reply::Status(status) => *status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn wait_for(&mut self, phase: Phase) -> HostStatus {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let status = self.status();
-            if status.phase == phase {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "still {:?}: {:?}", status.phase, status.error);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn verify(&mut self) -> Verified {
-        match self.ask(&Request::Verify) {
-            Reply::Verified(found) => found,
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.control.shutdown(std::net::Shutdown::Both);
-        if let Some(server) = self.server.take() {
-            let _ = server.join();
-        }
-    }
-}
-
-fn config(side: Side) -> HostConfig {
-    HostConfig {
-        side,
-        memory_bytes: MEMORY_BYTES,
-        ballast_bytes: 1 << 20,
-        workload:
-            "memory=1MiB workers=1 pattern=random method=counter rate=4MiB/s seed=1 latency=off"
-                .to_owned(),
-        huge_pages: "none".to_owned(),
-        prealloc: true,
-        locked: false,
-        cpus: Vec::new(),
-        numa_nodes: Vec::new(),
-        tracker: "auto".to_owned(),
-        sample_interval_ns: 100_000_000,
-        max_bandwidth_bytes_per_second: None,
-        limit_in_switchover: false,
-        downtime_limit_ns: 300_000_000,
-        zero_page: true,
-        multifd: None,
-        postcopy: None,
-        device_state_bytes: 1000,
-        link_latency_ns: 0,
-        link_bytes_per_second: None,
-        techniques: Techniques::default(),
-        answers_probes: false,
-        faults: String::new(),
-        tls_name: None,
-        breakage: None,
-    }
-}
 
 fn hello() -> Hello {
     Hello {
@@ -152,24 +35,34 @@ fn frame(kind: Kind, runs: u16, sequence: u32, body: &[u8], content: &[u8]) -> V
     [&header.seal(crc).encode(), body, content].concat()
 }
 
-/// Says `bytes` to a fresh destination, after a good greeting if asked for, and expects a failure in words.
+/// Says `bytes` to a fresh destination behind a good greeting, and expects a failure in words.
 #[track_caller]
-fn destination_refuses(greet: bool, bytes: &[u8], expected: &str) {
+fn destination_refuses(bytes: &[u8], expected: &str) {
+    let mut greeting = Vec::new();
+    MessageWriter::default().send(&mut greeting, &Message::Hello(hello())).unwrap();
     let mut host = Host::prepared(Side::Destination);
     let mut stream = host.listen();
+    stream.write_all(&greeting).unwrap();
     let mut reader = MessageReader::default();
-    if greet {
-        MessageWriter::default().send(&mut stream, &Message::Hello(hello())).unwrap();
-        assert!(matches!(reader.message(&mut stream).unwrap(), Message::HelloAck(_)));
-    }
+    assert!(matches!(reader.message(&mut stream).unwrap(), Message::HelloAck(_)));
     stream.write_all(bytes).unwrap();
     let _ = stream.shutdown(std::net::Shutdown::Write);
+    assert_failed(&mut host, &mut stream, &mut reader, expected);
+}
+
+#[track_caller]
+fn assert_failed(
+    host: &mut Host,
+    stream: &mut TcpStream,
+    reader: &mut MessageReader,
+    expected: &str,
+) {
     let status = host.wait_for(Phase::Failed);
     let error = status.error.unwrap();
     assert!(error.contains(expected), "expected `{expected}`, found `{error}`");
     assert_eq!(status.stamps.resumed_ns, None);
     // The source is told in the same words, whatever it has sent.
-    match reader.message(&mut stream) {
+    match reader.message(stream) {
         Ok(Message::Error(text)) => assert_eq!(text, error),
         other => panic!("{other:?}"),
     }
@@ -179,14 +72,14 @@ fn destination_refuses(greet: bool, bytes: &[u8], expected: &str) {
 fn a_destination_refuses_a_source_that_lies_in_its_greeting() {
     #[track_caller]
     fn check(hello: Hello, expected: &str) {
-        let mut bytes = Vec::new();
-        MessageWriter::default().send(&mut bytes, &Message::Hello(hello)).unwrap();
-        destination_refuses(false, &bytes, expected);
+        let mut host = Host::prepared(Side::Destination);
+        let mut stream = host.listen();
+        MessageWriter::default().send(&mut stream, &Message::Hello(hello)).unwrap();
+        assert_failed(&mut host, &mut stream, &mut MessageReader::default(), expected);
     }
     check(Hello { version: 9, oldest_version: 8, ..hello() }, "stream versions 8 to 9");
     check(Hello { ram_bytes: MEMORY_BYTES * 2, ..hello() }, "8388608 bytes of RAM");
     check(Hello { page_bytes: 65536, ..hello() }, "page size is 65536");
-    check(Hello { session: [8; 16], ..hello() }, "another migration");
     check(Hello { capabilities: 1 << 31, ..hello() }, "Unknown capabilities");
     let parallel = Hello { capabilities: capability::MULTIFD, ..hello() };
     check(parallel.clone(), "announces 0 parallel connections");
@@ -196,14 +89,11 @@ fn a_destination_refuses_a_source_that_lies_in_its_greeting() {
 
 #[test]
 fn a_destination_refuses_what_is_no_migration() {
-    destination_refuses(false, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "Unknown frame kind");
-    destination_refuses(false, &[0; 64], "Unknown frame kind 0");
-    destination_refuses(false, &frame(Kind::Go, 0, 0, b"", b""), "Go frame while waiting");
-    destination_refuses(true, &frame(Kind::Running, 0, 1, &[0; 8], b""), "Running frame");
-    destination_refuses(true, &[0xff; 32], "Unknown frame kind 255");
-    destination_refuses(true, &frame(Kind::Flush, 0, 1, &[1, 0, 0, 0], b""), "Flush frame while");
+    destination_refuses(&frame(Kind::Running, 0, 1, &[0; 8], b""), "Running frame");
+    destination_refuses(&[0xff; 32], "Unknown frame kind 255");
+    destination_refuses(&frame(Kind::Flush, 0, 1, &[1, 0, 0, 0], b""), "Flush frame while");
     let packet = [0, 0, 1, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
-    destination_refuses(true, &frame(Kind::Packet, 1, 1, &packet, &[0; 4096]), "Packet frame");
+    destination_refuses(&frame(Kind::Packet, 1, 1, &packet, &[0; 4096]), "Packet frame");
 }
 
 /// A destination that waits for one parallel connection, on which `bytes` follow the introduction.
@@ -255,24 +145,20 @@ fn a_destination_refuses_lengths_and_runs_that_lie() {
     // The longest length there is, in a frame that may be long and one that may not.
     let mut long = frame(Kind::State, 0, 1, b"", b"");
     long[4..8].fill(0xff);
-    destination_refuses(true, &long, "claims 4294967295 bytes");
+    destination_refuses(&long, "claims 4294967295 bytes");
     let mut long = frame(Kind::Finished, 0, 1, b"", b"");
     long[7] = 0x80;
-    destination_refuses(true, &long, "claims 2147483648 bytes");
+    destination_refuses(&long, "claims 2147483648 bytes");
     // Pages outside of the guest, pages without content, and content without pages.
     let run = |first: u64, count: u16| {
         let mut bytes = first.to_le_bytes()[..6].to_vec();
         bytes.extend_from_slice(&count.to_le_bytes());
         bytes
     };
-    destination_refuses(true, &frame(Kind::Pages, 1, 1, &run(1024, 1), &[0; 4096]), "outside");
-    destination_refuses(true, &frame(Kind::Zero, 1, 1, &run(1023, 2), b""), "outside");
-    destination_refuses(
-        true,
-        &frame(Kind::Pages, 1, 1, &run(0, 2), &[0; 4096]),
-        "content for 2 pages",
-    );
-    destination_refuses(true, &frame(Kind::Zero, 1, 1, &run(0, 1), &[0; 8]), "behind the runs");
+    destination_refuses(&frame(Kind::Pages, 1, 1, &run(1024, 1), &[0; 4096]), "outside");
+    destination_refuses(&frame(Kind::Zero, 1, 1, &run(1023, 2), b""), "outside");
+    destination_refuses(&frame(Kind::Pages, 1, 1, &run(0, 2), &[0; 4096]), "content for 2 pages");
+    destination_refuses(&frame(Kind::Zero, 1, 1, &run(0, 1), &[0; 8]), "behind the runs");
 }
 
 #[test]
@@ -283,27 +169,27 @@ fn a_destination_refuses_damage_loss_and_repetition() {
     };
     let mut damaged = pages(1);
     *damaged.last_mut().unwrap() ^= 1;
-    destination_refuses(true, &damaged, "Checksum mismatch");
-    destination_refuses(true, &pages(2), "Frame number 2 came where 1 was due");
-    destination_refuses(true, &[pages(1), pages(1)].concat(), "Frame number 1 came where 2");
-    destination_refuses(true, &pages(1)[..100], "closed the connection");
-    destination_refuses(true, b"", "closed the connection");
+    destination_refuses(&damaged, "Checksum mismatch");
+    destination_refuses(&pages(2), "Frame number 2 came where 1 was due");
+    destination_refuses(&[pages(1), pages(1)].concat(), "Frame number 1 came where 2");
+    destination_refuses(&pages(1)[..100], "closed the connection");
+    destination_refuses(b"", "closed the connection");
 }
 
 #[test]
 fn a_destination_refuses_differences_that_nobody_announced() {
     // Page 0: its first byte is now 9.
     let body = [0, 0, 0, 0, 0, 0, 3, 0, 0, 1, 9];
-    destination_refuses(true, &frame(Kind::Deltas, 1, 1, &body, b""), "Unexpected Deltas frame");
+    destination_refuses(&frame(Kind::Deltas, 1, 1, &body, b""), "Unexpected Deltas frame");
 }
 
 #[test]
 fn a_destination_needs_a_state_that_fits_its_workload() {
     let finished = frame(Kind::Finished, 0, 1, b"", b"");
-    destination_refuses(true, &finished, "no state");
+    destination_refuses(&finished, "no state");
     let state = [&[2, 0, 0, 0, 0, 0, 0, 0][..], &[0; 16]].concat();
     let both = [frame(Kind::State, 0, 1, &state, b""), frame(Kind::Finished, 0, 2, b"", b"")];
-    destination_refuses(true, &both.concat(), "workload");
+    destination_refuses(&both.concat(), "workload");
 }
 
 #[test]
