@@ -152,8 +152,36 @@ fn a_qemu_that_answers_is_told_with_its_version() {
     assert_eq!((&qemu["status"], &qemu["facts"]["version"]), (&"ok".into(), &"7.2.22".into()));
     let path = machine.program("qemu-system-x86_64");
     assert_eq!(qemu["facts"]["path"], path.to_str().unwrap());
-    assert_eq!(finding(&document, "qemu")["status"], "ok");
+    let meant = finding(&document, "qemu");
+    assert_eq!(
+        (&meant["status"], &meant["facts"]["source"]),
+        (&"ok".into(), &path.to_str().unwrap().into())
+    );
     assert_eq!(finding(&document, "iperf3")["facts"]["version"], "3.12");
+}
+
+#[test]
+fn the_programs_that_a_run_would_start_are_judged_and_no_others() {
+    let version = "echo 'QEMU emulator version 7.2.22'";
+    let named = Machine::without_programs().with("my-qemu", version);
+    let named = named.program("my-qemu").into_os_string().into_string().unwrap();
+    let machine = Machine::without_programs().with("qemu-system-arm", version);
+    let check = |arguments: &[&str], status: &str, source: Value, words: &str| {
+        let output = machine.doctor(&[&["--format", "json"], arguments].concat());
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found = finding(&document, "qemu");
+        assert_eq!((&found["status"], &found["facts"]["source"]), (&status.into(), &source));
+        assert!(found["value"].as_str().unwrap().contains(words), "{found}");
+    };
+    let one = format!("--qemu-source={named}");
+    let other = "--qemu-destination=/nowhere/qemu";
+    check(&[&one], "ok", named.as_str().into(), "7.2.22");
+    check(&[&one, other], "missing", named.as_str().into(), "there is no /nowhere/qemu");
+    if !Path::new("/usr/libexec/qemu-kvm").exists() {
+        check(&[], "missing", Value::Null, "there is no qemu-system-x86_64");
+    }
+    let arm = machine.program("qemu-system-arm").into_os_string().into_string().unwrap();
+    check(&["--qemu-source=qemu-system-arm"], "ok", arm.into(), "7.2.22");
 }
 
 #[test]

@@ -45,4 +45,5 @@ mod warnings;
 
 pub use engine::Qemu;
 pub use host::{QEMU_RUN, probe_host};
-pub use options::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions, Remotes};
+pub use options::{Accelerator, Network, QemuOptions, Remotes};
+pub use programs::DEFAULT_PROGRAM;

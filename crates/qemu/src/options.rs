@@ -9,6 +9,8 @@ use sterna_remote::{Ssh, Target};
 use sterna_report::Side;
 use sterna_scenario::{Scenario, Transport};
 
+use crate::programs::DEFAULT_PROGRAM;
+
 /// Programs, files and choices of this machine.
 #[derive(Clone, Debug)]
 pub struct QemuOptions {
@@ -135,9 +137,6 @@ impl QemuOptions {
         }
     }
 }
-
-/// What `--engine qemu` runs when nothing else is said.
-pub const DEFAULT_PROGRAM: &str = "qemu-system-x86_64";
 
 impl Default for QemuOptions {
     fn default() -> QemuOptions {

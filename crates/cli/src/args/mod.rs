@@ -77,6 +77,8 @@ pub enum Action {
     Doctor {
         /// As text or JSON.
         format: Format,
+        /// The QEMUs that a run would start for its source and its destination.
+        qemus: [PathBuf; 2],
     },
     /// Print the schema of a document.
     Schema(Document),
@@ -173,7 +175,8 @@ fn tree() -> Command {
                     "Exit codes: 0 a bare `sterna run` works here, be it with the cooperative tracker; 5 it does not. \
                      Whatever else is missing does not change the exit code.",
                 )
-                .arg(run::format_arg()),
+                .arg(run::format_arg())
+                .args(qemu::program_args()),
         )
         .subcommand(
             Command::new("schema").about("Print the JSON Schema of a document").arg(
@@ -219,7 +222,9 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("host", matches)) => Action::Host(host::options(matches)),
         Some(("certs", matches)) => Action::Certs(host::certs_options(matches)),
         Some((sterna_qemu::keeper::SUBCOMMAND, _)) => Action::KeepQemu,
-        Some(("doctor", matches)) => Action::Doctor { format: run::format(matches) },
+        Some(("doctor", matches)) => {
+            Action::Doctor { format: run::format(matches), qemus: qemu::programs(matches) }
+        }
         #[cfg(feature = "kubevirt")]
         Some(("kubevirt", matches)) => Action::Kubevirt(Box::new(kubevirt::options(matches))),
         Some(("completions", matches)) => {

@@ -9,21 +9,9 @@ use sterna_qemu::{Accelerator, DEFAULT_PROGRAM, Network, QemuOptions};
 
 /// The flags.
 pub fn args() -> Vec<Arg> {
-    let path = |name: &'static str, variable: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .env(variable)
-            .hide_env_values(true)
-    };
     let word =
         |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
     let args = [
-        path("qemu-source", "STERNA_QEMU_SOURCE")
-            .help(format!("The QEMU that runs the guest first [default: {DEFAULT_PROGRAM}]")),
-        path("qemu-destination", "STERNA_QEMU_DESTINATION")
-            .help("The QEMU that the guest goes to [default: the same]"),
         path("kernel", "STERNA_KERNEL").help("The guest's kernel [default: one of this machine]"),
         path("guest-agent", "STERNA_GUEST_AGENT")
             .help("A program to run in the guest in place of the built-in agent"),
@@ -62,17 +50,45 @@ pub fn args() -> Vec<Arg> {
             .allow_hyphen_values(true)
             .help("One more argument for both QEMUs; may be given several times"),
     ];
-    args.into_iter().map(|it| it.help_heading("Engine QEMU")).collect()
+    let programs = program_args().into_iter();
+    programs.chain(args).map(|it| it.help_heading("Engine QEMU")).collect()
+}
+
+/// The flags that name the QEMUs of both sides.
+pub fn program_args() -> [Arg; 2] {
+    [
+        path("qemu-source", "STERNA_QEMU_SOURCE")
+            .help(format!("The QEMU that runs the guest first [default: {DEFAULT_PROGRAM}]")),
+        path("qemu-destination", "STERNA_QEMU_DESTINATION")
+            .help("The QEMU that the guest goes to [default: the same]"),
+    ]
+}
+
+/// The QEMUs of both sides.
+pub fn programs(matches: &ArgMatches) -> [PathBuf; 2] {
+    let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+    let source = path("qemu-source").unwrap_or_else(|| DEFAULT_PROGRAM.into());
+    let destination = path("qemu-destination").unwrap_or_else(|| source.clone());
+    [source, destination]
+}
+
+fn path(name: &'static str, variable: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .env(variable)
+        .hide_env_values(true)
 }
 
 /// What was given.
 pub fn options(matches: &ArgMatches) -> QemuOptions {
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
     let text = |id: &str| matches.get_one::<String>(id).cloned();
-    let source = path("qemu-source").unwrap_or_else(|| DEFAULT_PROGRAM.into());
+    let [source, destination] = programs(matches);
     QemuOptions {
-        destination: path("qemu-destination").unwrap_or_else(|| source.clone()),
         source,
+        destination,
         kernel: path("kernel"),
         guest_agent: path("guest-agent"),
         accelerator: match text("accelerator").as_deref() {

@@ -47,7 +47,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::KeepQemu => keep_qemu::run(),
         #[cfg(feature = "kubevirt")]
         Action::Kubevirt(command) => kubevirt::run(*command, output),
-        Action::Doctor { format } => doctor::run(format, output),
+        Action::Doctor { format, qemus } => doctor::run(format, &qemus, output),
         Action::Schema(document) => schema::run(document, output),
         Action::Completions(shell) => completions::run(shell, output),
         Action::Man { directory } => man::run(directory.as_deref(), output),

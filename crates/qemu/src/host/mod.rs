@@ -20,16 +20,17 @@ const GROUP: &str = "hypervisor";
 /// It is `ok` with KVM, `limited` with emulated processors, and `missing` when something that is needed is not there.
 pub const QEMU_RUN: &str = "qemu_run";
 
-/// Looks for everything that a run with QEMU can use; the finding [`QEMU_RUN`] comes first.
+/// Looks for everything that a run with QEMU as `source` and `destination` can use; the finding [`QEMU_RUN`] comes first.
 ///
-/// Asks the QEMUs of the PATH for their versions, which takes a second at most unless one hangs, and leaves nothing behind.
-pub fn probe_host() -> Vec<Finding> {
+/// Asks these and the QEMUs of the PATH for their versions, which takes a second at most unless one hangs, and leaves nothing behind.
+pub fn probe_host(source: &Path, destination: &Path) -> Vec<Finding> {
     let mut findings = vec![kvm::device(), kvm::kernel_faults()];
     findings.push(kernels::guest_kernels(Path::new("/")));
     findings.push(guest::image());
     findings.push(guest::agent());
     findings.extend(network::findings());
-    findings.extend(programs::findings(std::env::var_os("PATH").as_deref()));
+    let path = std::env::var_os("PATH");
+    findings.extend(programs::findings(path.as_deref(), [source, destination]));
     findings.insert(0, summed_up(&findings));
     findings
 }
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn probing_this_machine_names_everything_once() {
-        let findings = probe_host();
+        let program = Path::new(crate::DEFAULT_PROGRAM);
+        let findings = probe_host(program, program);
         let mut names: Vec<&str> = findings.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names[0], QEMU_RUN);
         names.sort_unstable();

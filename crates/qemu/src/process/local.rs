@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use sterna_sys::{cpu, process};
 
+use crate::programs;
+
 /// Lines of stderr that are kept.
 const STDERR_LINES: usize = 60;
 
@@ -59,7 +61,8 @@ pub(crate) enum StartError {
 impl LocalProcess {
     /// Starts a QEMU; the socket is its standard input.
     pub fn start(order: &Order) -> Result<(LocalProcess, UnixStream), StartError> {
-        let mut command = Command::new(order.program);
+        let program = programs::to_start(order.program);
+        let mut command = Command::new(&program);
         command.args(order.arguments).stdout(Stdio::null()).stderr(Stdio::piped());
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its QEMUs in good order.
         command.process_group(0);
@@ -74,7 +77,7 @@ impl LocalProcess {
         }
         let socket = process::socket_as_stdin(&mut command)
             .map_err(|error| StartError::Lack("socket pair", error))?;
-        let program = order.program.display().to_string();
+        let program = program.display().to_string();
         let mut child = spawn_on(&mut command, order.cpus)
             .map_err(|source| StartError::Program { program, source })?;
         // The command holds the child's end of the socket pair.

@@ -15,6 +15,7 @@ pub(crate) use local::{LocalProcess, Order, StartError};
 
 use crate::keeper::Keeper;
 use crate::place::Place;
+use crate::programs;
 use crate::qmp::{Client, Event, Greeting, QmpError, Stamps};
 
 /// How long QEMU may take until it greets; on a loaded machine it loads 100 libraries first.
@@ -51,11 +52,11 @@ pub(crate) struct Starting {
 impl Starting {
     /// Starts a QEMU.
     pub fn new(side: Side, place: &Place, order: &Order) -> Result<Starting, EngineError> {
-        let (process, socket, stamps) = match place {
-            Place::Here(_) => start_here(side, order)?,
-            Place::There(keeper) => start_there(keeper, order)?,
+        let ((process, socket, stamps), program) = match place {
+            Place::Here(_) => (start_here(side, order)?, programs::to_start(order.program)),
+            Place::There(keeper) => (start_there(keeper, order)?, order.program.to_owned()),
         };
-        let shown = std::iter::once(order.program.as_os_str())
+        let shown = std::iter::once(program.as_os_str())
             .chain(order.arguments.iter().map(std::ffi::OsString::as_os_str));
         let command_line = shown.map(|it| it.to_string_lossy().into_owned()).collect();
         Ok(Starting { side, process, socket, stamps, command_line })

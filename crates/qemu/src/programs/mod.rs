@@ -1,6 +1,7 @@
 //! Programs of others: finding them, and asking for their version without trusting them to answer.
 
 mod ask;
+mod find;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use sterna_pilot::{Availability, Finding};
 
 pub use ask::{Answer, ask_versions};
+pub use find::{DEFAULT_PROGRAM, find};
+pub(crate) use find::{RED_HAT_FOLDER, RED_HAT_NAME, to_start};
 
 /// For all programs together; a QEMU on a busy machine with a cold disk takes a second.
 pub const PATIENCE: Duration = Duration::from_secs(5);

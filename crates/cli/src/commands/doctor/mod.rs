@@ -7,6 +7,8 @@ mod json;
 mod text;
 mod tools;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use sterna_emulator::{DEFAULT_RUN, probe_host};
 use sterna_pilot::Finding;
@@ -19,8 +21,8 @@ use crate::output::Output;
 const UNSUPPORTED: u8 = 5;
 
 /// Prints the findings; the exit code says whether a bare `sterna run` works here.
-pub fn run(format: Format, output: Output) -> Result<u8> {
-    let findings = findings();
+pub fn run(format: Format, qemus: &[PathBuf; 2], output: Output) -> Result<u8> {
+    let findings = findings(qemus);
     let style = sterna_render::Style { colour: output.colour(), width: output.width() };
     output.result(&match format {
         Format::Json => json::document(&findings, &machine::host())?,
@@ -29,9 +31,9 @@ pub fn run(format: Format, output: Output) -> Result<u8> {
     Ok(exit_code(&findings))
 }
 
-fn findings() -> Vec<Finding> {
+fn findings([source, destination]: &[PathBuf; 2]) -> Vec<Finding> {
     let mut findings = probe_host();
-    findings.extend(sterna_qemu::probe_host());
+    findings.extend(sterna_qemu::probe_host(source, destination));
     findings.extend(tools::findings(std::env::var_os("PATH").as_deref()));
     findings
 }
@@ -49,6 +51,7 @@ fn exit_code(findings: &[Finding]) -> u8 {
 #[cfg(test)]
 mod tests {
     use sterna_pilot::Availability;
+    use sterna_qemu::DEFAULT_PROGRAM;
 
     use super::*;
 
@@ -69,7 +72,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_stay_what_they_are() {
-        let findings = findings();
+        let findings = findings(&[DEFAULT_PROGRAM.into(), DEFAULT_PROGRAM.into()]);
         let names: Vec<&str> = findings.iter().map(|it| it.name.as_str()).collect();
         // Programs read these names: one may be added, none may change.
         let known = [
