@@ -59,6 +59,10 @@ fn without_the_marker_nothing_is_proven() {
     outcome.assert_ended(3, "cancelled", "verified");
     assert_eq!(detail(&outcome, "/hold/proven"), false);
     assert!(outcome.report()["warnings"].to_string().contains("hold-unproven"));
+    // The limits of the hold are none of the migration's, so no threshold is made of them.
+    let polls = outcome.report()["timeline"].as_array().unwrap();
+    assert!(polls.iter().any(|it| it["bandwidth_bytes_per_second"].is_number()));
+    assert!(polls.iter().all(|it| it["threshold_bytes"].is_null()), "{polls:?}");
 }
 
 #[test]

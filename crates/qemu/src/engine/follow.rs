@@ -9,6 +9,7 @@ use sterna_report::EventSide;
 use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
+use crate::hold::Hold;
 use crate::launch::Launched;
 use crate::qmp::Event;
 use crate::transport::Way;
@@ -71,6 +72,7 @@ impl Qemu {
         };
         self.evidence.see_source(&answer);
         self.polls.add(at_ns, &answer);
+        self.trace.set_held(self.hold.as_ref().is_some_and(Hold::is_holding));
         let mut status = self.trace.poll(at_ns, &answer);
         self.miss_destination(&mut status)?;
         match status.state {

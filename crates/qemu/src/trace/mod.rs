@@ -37,6 +37,7 @@ pub(crate) struct Trace {
     downtime_limit_ns: u64,
     /// Bytes per second that the scenario plans for the switchover.
     planned_bandwidth: Option<u64>,
+    is_held: bool,
     pages_resent: Option<u64>,
     last_dirty_rate: Option<f64>,
     last: Status,
@@ -85,6 +86,11 @@ impl Trace {
     /// The downtime limit from now on.
     pub fn set_downtime_limit(&mut self, ns: u64) {
         self.downtime_limit_ns = ns;
+    }
+
+    /// Whether the migration is kept from finishing, which is done by limits that are not the scenario's: then nothing that remains is little enough, and no threshold can be told.
+    pub fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Takes in an event of the source.
@@ -197,7 +203,8 @@ impl Trace {
         // A bandwidth that was planned for the switchover takes the place of the measured one.
         let planned = self.planned_bandwidth.map(|it| it as f64);
         let bandwidth = planned.or(status.bandwidth_bytes_per_second);
-        status.threshold_bytes = bandwidth.map(|it| (it * limit_seconds) as u64);
+        let threshold = bandwidth.map(|it| (it * limit_seconds) as u64);
+        status.threshold_bytes = threshold.filter(|_| !self.is_held);
         status.throttle_percent = answer["cpu-throttle-percentage"].as_f64();
         status.expected_downtime_seconds = answer["expected-downtime"].as_f64().map(|it| it / 1e3);
     }

@@ -69,6 +69,17 @@ fn passes_are_told_once_with_what_was_sent_in_them() {
 }
 
 #[test]
+fn a_migration_that_is_held_has_no_threshold() {
+    let mut trace = Trace::new(300 * MS, Some(1_000_000));
+    let mut threshold = |is_held, at_ms| {
+        trace.set_held(is_held);
+        trace.poll(at_ms * MS, &ram("active", 100, 900)).threshold_bytes
+    };
+    assert_eq!([threshold(true, 10), threshold(false, 20)], [None, Some(300_000)]);
+    assert_eq!(threshold(true, 30), None);
+}
+
+#[test]
 fn an_end_without_counters_keeps_the_last_ones() {
     let mut trace = Trace::new(MS, None);
     trace.poll(10 * MS, &ram("active", 900, 100));
