@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -56,6 +57,15 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             other => other.map(|()| true),
         }
+    }
+
+    /// Whether somebody may still read the result: a pipe or a socket tells when its other end is gone, also before anything is written.
+    pub fn is_read(self) -> bool {
+        let stdout = io::stdout();
+        let mut found = [PollFd::new(&stdout, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        poll(&mut found, Some(&at_once)).is_err() || !found[0].revents().intersects(gone)
     }
 
     /// Tells what was asked for where the result must not be disturbed.

@@ -66,7 +66,10 @@ fn the_report_file_is_the_report() {
 
 #[test]
 fn it_ends_when_nobody_reads_any_more() {
-    let mut running = start(&["--memory", "4MiB", "--rate", "1MiB/s", "--interval", "20ms"]);
-    drop(running.child().stdout.take());
-    assert_eq!(running.outcome().code, Some(0));
+    for format in [&["--format", "text"][..], &["--format", "json"], &["--json-stream"]] {
+        let flags = ["--memory", "4MiB", "--rate", "1MiB/s", "--interval", "20ms"];
+        let mut running = start(&[&flags, format].concat());
+        drop(running.child().stdout.take());
+        assert_eq!(running.outcome().code, Some(0), "{format:?}");
+    }
 }

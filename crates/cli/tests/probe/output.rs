@@ -1,5 +1,6 @@
 //! What is printed and written, and that it is what the schemas say.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -165,4 +166,44 @@ fn a_responder_that_is_told_to_end_does() {
     .unwrap();
     wait_until("it does not end", || child.try_wait().unwrap().is_some());
     assert!(child.wait().unwrap().success());
+}
+
+/// Runs with a reader that takes so many lines and goes away.
+fn with_reader_of(lines: usize, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = sterna();
+    command.arg("probe").args(arguments).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..lines {
+        assert!(stdout.read_line(&mut String::new()).unwrap() > 0);
+    }
+    drop(stdout);
+    wait_until("it goes on for nobody", || child.try_wait().unwrap().is_some());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn it_ends_when_nobody_reads_any_more() {
+    let responder = Responder::start();
+    let target = ["udp", &responder.address];
+    for (lines, format) in [(1, "ndjson"), (0, "ndjson"), (0, "text"), (0, "json")] {
+        let flags = ["--format", format];
+        let (code, stderr) = with_reader_of(lines, &[&target[..], &flags].concat());
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{lines} lines of {format}");
+    }
+}
+
+#[test]
+fn a_report_is_written_also_when_nobody_reads_any_more() {
+    let responder = Responder::start();
+    let directory = tempfile::tempdir().unwrap();
+    let written = directory.path().join("report.json");
+    for (flags, ended_by) in [(&["--duration", "500ms"][..], "duration"), (&[], "unread")] {
+        let flags = [&["udp", &responder.address, "-o", written.to_str().unwrap()], flags].concat();
+        assert_eq!(with_reader_of(0, &flags).0, Some(0));
+        let report: Value = serde_json::from_slice(&std::fs::read(&written).unwrap()).unwrap();
+        assert_eq!(report["ended_by"], ended_by);
+        check(&schema("probe"), &report);
+    }
 }

@@ -150,6 +150,12 @@ impl Client {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
     }
 
+    /// What it leaves when nobody reads what it says.
+    pub fn outcome_unread(mut self) -> Outcome {
+        drop(self.0.as_mut().unwrap().stdout.take());
+        self.outcome()
+    }
+
     pub fn outcome(mut self) -> Outcome {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

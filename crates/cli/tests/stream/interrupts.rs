@@ -94,3 +94,16 @@ fn a_server_may_end_after_one_trial() {
     server.assert_serves();
     wait_until("it goes on", || stream(&[&server.address, "-n", "1MiB"]).code == Some(1));
 }
+
+#[test]
+fn it_ends_when_nobody_reads_any_more() {
+    let server = Server::start();
+    for format in [&["--format", "text"][..], &["--format", "json"], &["--json-stream"]] {
+        let flags = [&server.address, "--duration", "60s", "--interval", "50ms"];
+        let start = Instant::now();
+        let outcome = Client::start(&[&flags, format].concat()).outcome_unread();
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{format:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{format:?}: {:?}", start.elapsed());
+        server.assert_serves();
+    }
+}

@@ -113,6 +113,8 @@ pub enum ProbeEnding {
     Interrupted,
     /// No probe could go on.
     Failed,
+    /// Nobody read its output any more.
+    Unread,
 }
 
 /// How late this process itself ran, as a thread saw that does nothing but sleep.

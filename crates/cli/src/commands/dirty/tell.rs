@@ -57,7 +57,7 @@ impl Teller {
     pub fn interval(&self, stretch: &Stretch) -> Result<bool> {
         match self.form {
             Form::Text => Ok(self.output.line(&text::interval(stretch))?),
-            Form::Json => Ok(true),
+            Form::Json => Ok(self.output.is_read()),
             Form::Stream => self.event(&DirtyEvent::Interval(Box::new(json::interval(stretch)))),
         }
     }

@@ -91,12 +91,14 @@ impl Run<'_> {
             if interrupt.requested() {
                 let is_early = length_ns.is_some();
                 ending = if is_early { ProbeEnding::Interrupted } else { ProbeEnding::Signal };
-                let now_ns = monotonic_ns();
-                self.watches.iter().for_each(|it| it.watch.end_at(now_ns, false));
-                self.wait_a_little();
+                self.end_now();
                 return Ok(ending);
             }
             self.tell_outages()?;
+            if self.is_for_nobody() {
+                self.end_now();
+                return Ok(ProbeEnding::Unread);
+            }
             sleep(POLL);
         }
         self.tell_outages()?;
@@ -107,8 +109,17 @@ impl Run<'_> {
         Ok(ending)
     }
 
-    /// Who waits for a page or a disk that hangs would not notice for long.
-    fn wait_a_little(&self) {
+    /// Whether nobody reads the result, and no file will be whole by itself.
+    fn is_for_nobody(&self) -> bool {
+        let writes_files = self.telling.report.is_some() || self.spikes.is_some();
+        let is_for_files = writes_files && self.telling.duration.is_some();
+        !is_for_files && !self.output.is_read()
+    }
+
+    fn end_now(&self) {
+        let now_ns = monotonic_ns();
+        self.watches.iter().for_each(|it| it.watch.end_at(now_ns, false));
+        // Who waits for a page or a disk that hangs would not notice for long.
         for _ in 0..20 {
             if self.watches.iter().all(|it| it.watch.is_over()) {
                 return;
@@ -148,10 +159,8 @@ impl Run<'_> {
 
     fn tell(&self, event: &ProbeEvent) -> Result<()> {
         if self.telling.format == ProbeFormat::Ndjson {
-            let line = format!("{}\n", serde_json::to_string(event)?);
-            if !self.output.line(&line)? {
-                // Nobody reads any more; the run still writes its files.
-            }
+            // Whether somebody reads is asked elsewhere.
+            self.output.result(&format!("{}\n", serde_json::to_string(event)?))?;
         }
         Ok(())
     }
@@ -171,6 +180,9 @@ impl Run<'_> {
             convert::report(start, ending, &self.watches, &failures, &noise, self.scale, end_ns);
         if let Some(path) = &self.telling.report {
             sterna_report::write_atomically(path, pretty(&report)?.as_bytes())?;
+        }
+        if ending == ProbeEnding::Unread {
+            return Ok(code(&report, ending, &failures));
         }
         self.show(&report)?;
         for (witness, failure) in self.watches.iter().zip(&failures) {

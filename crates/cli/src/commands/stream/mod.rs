@@ -52,7 +52,7 @@ fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
     };
     let interrupt = interrupt_on_signals()?;
     let mut teller = Teller::new(&command, &options.test, output);
-    let mut lost = Ok(());
+    let (mut lost, mut is_read) = (Ok(()), true);
     let outcome = client::run(options, &interrupt, &mut |event| {
         let told = match &event {
             Event::Begin { address, release } => teller.begin(address, release.as_deref()),
@@ -60,13 +60,17 @@ fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
         };
         match told {
             // Nobody reads any more, so nobody waits for the end.
-            Ok(false) => interrupt.request(),
+            Ok(false) => {
+                is_read = false;
+                interrupt.request();
+            }
             Ok(true) => {}
             Err(error) => lost = Err(error),
         }
     });
     let outcome = match outcome {
         Ok(outcome) => outcome,
+        Err(ClientError::Interrupted) if !is_read => return Ok(0),
         Err(ClientError::Interrupted) => {
             output.error(&ClientError::Interrupted.to_string());
             return Ok(INTERRUPTED);
@@ -77,6 +81,9 @@ fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
     lost?;
     let (ending, error) = (outcome.ending, outcome.error.clone());
     teller.end(outcome)?;
+    if ending == StreamEnding::Interrupted && !is_read {
+        return Ok(0);
+    }
     if let Some(error) = error {
         output.error(&error);
     }

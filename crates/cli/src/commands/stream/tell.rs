@@ -55,7 +55,7 @@ impl<'a> Teller<'a> {
     pub fn interval(&self, interval: &StreamInterval) -> Result<bool> {
         match self.form {
             Form::Text => Ok(self.output.line(&text::interval(interval, &self.start.spec))?),
-            Form::Json => Ok(true),
+            Form::Json => Ok(self.output.is_read()),
             Form::Stream => self.event(&StreamEvent::Interval(Box::new(interval.clone()))),
         }
     }
