@@ -87,7 +87,7 @@ pub fn command() -> Command {
              REPORT is a file that `sterna run` wrote, a batch's directory, any directory with reports, or - for stdin. \
              Nothing is measured anew.",
         )
-        .after_help("Exit codes: 0 done, whatever the verdicts are; 4 done, and a report tells of corrupt memory; 1 the result could not be written; 2 a report could not be read, or the arguments are wrong.")
+        .after_help("Exit codes: 0 done, whatever the verdicts are; 4 done, and a report tells of corrupt memory; 1 the result could not be written; 2 a report could not be read (of a batch, the others are shown), or the arguments are wrong.")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true);

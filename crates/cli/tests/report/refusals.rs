@@ -99,3 +99,45 @@ fn what_cannot_be_one_file_asks_for_a_place() {
     let arguments = ["html", &input, "-o", missing.to_str().unwrap()];
     assert!(refused(&arguments, 1).contains("Cannot write"));
 }
+
+#[test]
+fn a_damaged_report_of_a_batch_is_named_and_the_others_are_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let batch = batch(directory.path());
+    let damaged = batch.join("emulator/postcopy-0.1.json");
+    let whole = fs::read_to_string(&damaged).unwrap();
+    fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let batch = batch.to_str().unwrap();
+    let (pages, page) = (directory.path().join("pages"), directory.path().join("page.html"));
+    let [pages, page] = [&pages, &page].map(|it| it.to_str().unwrap());
+    for flags in [
+        &["html", "-o", pages][..],
+        &["html", "-o", page],
+        &["summary"],
+        &["csv"],
+        &["markdown"],
+        &["junit"],
+    ] {
+        let said = refused(&[flags, &[batch]].concat(), 2);
+        assert!(
+            said.contains("postcopy-0.1.json") && said.contains("not whole"),
+            "{flags:?}: {said}"
+        );
+        assert_eq!(said.lines().count(), if flags.contains(&"-o") { 2 } else { 1 }, "{said}");
+    }
+    let index = fs::read_to_string(directory.path().join("pages/index.html")).unwrap();
+    let over_each_other = fs::read_to_string(page).unwrap();
+    for (what, text) in [("the pages", index), ("the page", over_each_other)] {
+        assert!(text.contains("postcopy,bandwidth=0"), "{what} name the damaged one");
+        assert!(text.contains("cannot be read") || text.contains("not whole"), "{what} say why");
+        assert!(
+            text.contains("precopy over 10Gbit/s") || text.contains("precopy,bandwidth=1"),
+            "{what} show the others"
+        );
+    }
+    // Corrupt memory is worse.
+    let other = directory.path().join("batch/emulator/precopy-1.1.json");
+    let corrupt = fs::read_to_string(&other).unwrap().replace("\"verified\"", "\"corrupt\"");
+    fs::write(&other, corrupt).unwrap();
+    refused(&["summary", batch], 4);
+}

@@ -9,14 +9,15 @@ use sterna_render::{CsvTable, csv_header, csv_rows, html::Named};
 use sterna_report::{Integrity, Report};
 
 use super::{
+    Seen,
     input::{self, Inputs},
     place::{self, Place},
     texts,
 };
 use crate::{args::ReportOptions, output::Output, usage};
 
-/// Makes the tables, reading one report at a time; says whether memory was corrupt in one.
-pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+/// Makes the tables, reading one report at a time.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<Seen> {
     let place = options.output.as_deref().map_or(Place::Stdout, Place::of);
     let tables: Vec<CsvTable> = match (&place, options.table) {
         (_, Some(table)) => vec![table],
@@ -29,14 +30,14 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
     }
 }
 
-fn to_one(place: &Place, table: CsvTable, inputs: &Inputs, output: Output) -> Result<bool> {
+fn to_one(place: &Place, table: CsvTable, inputs: &Inputs, output: Output) -> Result<Seen> {
     let mut text = csv_header(table);
-    let corrupt = each(inputs, output, |run| {
+    let seen = each(inputs, output, |run| {
         text.push_str(&csv_rows(table, run));
         Ok(())
     })?;
     place::write(place, &text, &texts::read(inputs), output)?;
-    Ok(corrupt)
+    Ok(seen)
 }
 
 fn to_directory(
@@ -44,7 +45,7 @@ fn to_directory(
     tables: &[CsvTable],
     inputs: &Inputs,
     output: Output,
-) -> Result<bool> {
+) -> Result<Seen> {
     place::open_directory(directory)?;
     let mut files = Vec::new();
     for table in tables {
@@ -57,7 +58,7 @@ fn to_directory(
     let fail = |error: std::io::Error| {
         anyhow::Error::new(error).context(format!("Cannot write to {}", directory.display()))
     };
-    let corrupt = each(inputs, output, |run| {
+    let seen = each(inputs, output, |run| {
         for (table, file) in &mut files {
             file.write_all(csv_rows(*table, run).as_bytes()).map_err(fail)?;
         }
@@ -67,7 +68,7 @@ fn to_directory(
         file.flush().map_err(fail)?;
     }
     output.progress(&format!("Wrote {} tables to {}\n", tables.len(), directory.display()));
-    Ok(corrupt)
+    Ok(seen)
 }
 
 /// Hands over one report after the other.
@@ -75,24 +76,25 @@ fn each(
     inputs: &Inputs,
     output: Output,
     mut take: impl FnMut(Named<'_>) -> Result<()>,
-) -> Result<bool> {
-    let (mut corrupt, mut seen) = (false, 0);
+) -> Result<Seen> {
+    let (mut seen, mut count) = (Seen::default(), 0);
     for input in texts::read(inputs) {
         let report: Report = match (input::read(&input.path), inputs) {
             (Ok(report), _) => report,
             // The others of a batch are shown all the same.
             (Err(error), Inputs::Batch(..)) => {
-                output.warn(&format!("{error:#}"));
+                output.error(&format!("{error:#}"));
+                seen.is_damaged = true;
                 continue;
             }
             (Err(error), Inputs::Reports(_)) => return Err(error),
         };
-        corrupt |= report.summary.integrity == Integrity::Corrupt;
+        seen.is_corrupt |= report.summary.integrity == Integrity::Corrupt;
         take(Named { name: &input.name, report: &report })?;
-        seen += 1;
+        count += 1;
     }
-    if seen == 0 {
+    if count == 0 {
         return Err(usage(anyhow!("No report of the batch can be read")));
     }
-    Ok(corrupt)
+    Ok(seen)
 }

@@ -7,6 +7,7 @@ use sterna_render::html::{self, Detail, Named, Overlay, Scripts};
 use sterna_report::{Integrity, Report};
 
 use super::{
+    Seen,
     input::{self, DASH, Input, Inputs},
     place::{self, Place},
     site,
@@ -16,14 +17,18 @@ use crate::{args::ReportOptions, output::Output, usage};
 /// More runs than these are no picture any more.
 const MOST_OVER_EACH_OTHER: usize = 64;
 
-/// Makes the pages; says whether memory was corrupt in a run.
-pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+/// Makes the pages.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<Seen> {
     let place = options.output.as_deref().map(Place::of);
     match inputs {
         Inputs::Reports(reports) => match (&reports[..], place) {
             ([one], place) => single(one, place, output),
             (several, Some(place @ (Place::File(_) | Place::Stdout))) => {
-                over_each_other(several, &place, output)
+                check_count(several)?;
+                let reports: Vec<Report> =
+                    several.iter().map(|it| input::read(&it.path)).collect::<Result<_>>()?;
+                let runs: Vec<_> = several.iter().zip(reports).collect();
+                over_each_other(&runs, &[], &place, several, output)
             }
             (several, _) => Err(usage(anyhow!(
                 "These are {} reports; -o FILE.html makes one page on which they lie over each other",
@@ -34,8 +39,7 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
             Some(place @ (Place::Stdout | Place::File(_)))
                 if options.output.as_deref().is_some_and(is_page) =>
             {
-                let reports = input::of_batch(directory, listed);
-                over_each_other(&reports, &place, output)
+                batch_over_each_other(&input::of_batch(directory, listed), &place, output)
             }
             Some(Place::Stdout) => {
                 Err(usage(anyhow!("-o -: a batch becomes a directory of pages; name one")))
@@ -48,7 +52,7 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
     }
 }
 
-fn single(report: &Input, place: Option<Place>, output: Output) -> Result<bool> {
+fn single(report: &Input, place: Option<Place>, output: Output) -> Result<Seen> {
     let place = match place {
         Some(place) => place,
         None => beside(report)?,
@@ -65,27 +69,45 @@ fn single(report: &Input, place: Option<Place>, output: Output) -> Result<bool> 
     let page = html::run(&read, Scripts::Inside, Detail::FULL, &[]);
     place::write(&place, &page, std::slice::from_ref(report), output)?;
     tell(&place, output);
-    Ok(is_corrupt(&read))
+    Ok(Seen { is_corrupt: is_corrupt(&read), is_damaged: false })
 }
 
-fn over_each_other(inputs: &[Input], place: &Place, output: Output) -> Result<bool> {
-    if inputs.len() > MOST_OVER_EACH_OTHER {
-        return Err(usage(anyhow!(
-            "{} reports are too many for one page; at most {MOST_OVER_EACH_OTHER} can lie over each other",
-            inputs.len()
-        )));
+/// Reports of a batch that cannot be read do not keep the others from being shown.
+fn batch_over_each_other(inputs: &[Input], place: &Place, output: Output) -> Result<Seen> {
+    check_count(inputs)?;
+    let (mut runs, mut damaged) = (Vec::new(), Vec::new());
+    for one in inputs {
+        match input::read(&one.path) {
+            Ok(report) => runs.push((one, report)),
+            Err(error) => {
+                output.error(&format!("{error:#}"));
+                damaged.push(one.name.as_str());
+            }
+        }
     }
-    let reports: Vec<Report> =
-        inputs.iter().map(|it| input::read(&it.path)).collect::<Result<_>>()?;
-    let runs: Vec<Named<'_>> = inputs
-        .iter()
-        .zip(&reports)
-        .map(|(input, report)| Named { name: &input.name, report })
-        .collect();
+    if runs.is_empty() && !damaged.is_empty() {
+        return Err(usage(anyhow!("No report of the batch can be read")));
+    }
+    over_each_other(&runs, &damaged, place, inputs, output)
+}
+
+fn over_each_other(
+    read: &[(&Input, Report)],
+    damaged: &[&str],
+    place: &Place,
+    inputs: &[Input],
+    output: Output,
+) -> Result<Seen> {
+    let named = read.iter().map(|(input, report)| Named { name: &input.name, report });
+    let runs: Vec<Named<'_>> = named.collect();
     let title = format!("{} runs", runs.len());
+    let lead = match damaged {
+        [] => String::new(),
+        names => format!("Not shown, since their reports cannot be read: {}.", names.join(", ")),
+    };
     let page = html::overlay(&Overlay {
         title: &title,
-        lead: "",
+        lead: &lead,
         runs: &runs,
         tables: &[],
         pages: &[],
@@ -95,7 +117,18 @@ fn over_each_other(inputs: &[Input], place: &Place, output: Output) -> Result<bo
     });
     place::write(place, &page, inputs, output)?;
     tell(place, output);
-    Ok(reports.iter().any(is_corrupt))
+    let is_corrupt = read.iter().any(|it| is_corrupt(&it.1));
+    Ok(Seen { is_corrupt, is_damaged: !damaged.is_empty() })
+}
+
+fn check_count(inputs: &[Input]) -> Result<()> {
+    if inputs.len() > MOST_OVER_EACH_OTHER {
+        return Err(usage(anyhow!(
+            "{} reports are too many for one page; at most {MOST_OVER_EACH_OTHER} can lie over each other",
+            inputs.len()
+        )));
+    }
+    Ok(())
 }
 
 /// The page of a report lies beside it unless another place is named.

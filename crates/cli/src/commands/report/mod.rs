@@ -18,10 +18,22 @@ use crate::output::Output;
 /// The exit code for corrupt memory, wherever it is seen.
 const CORRUPT: u8 = 4;
 
+/// The exit code for a report that cannot be read, also when the others were shown.
+const UNREADABLE: u8 = 2;
+
+/// What there was to be seen in reports, besides what is shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Memory was corrupt in a run.
+    is_corrupt: bool,
+    /// A batch lists a report that cannot be read.
+    is_damaged: bool,
+}
+
 /// Shows reports.
 pub fn run(options: &ReportOptions, output: Output) -> Result<u8> {
     let inputs = input::find(&options.inputs)?;
-    let corrupt = match options.form {
+    let seen = match options.form {
         ReportForm::Summary => summary::run(options, &inputs, output)?,
         ReportForm::Html => html::run(options, &inputs, output)?,
         ReportForm::Csv => csv::run(options, &inputs, output)?,
@@ -29,5 +41,9 @@ pub fn run(options: &ReportOptions, output: Output) -> Result<u8> {
             texts::run(options, &inputs, output)?
         }
     };
-    Ok(if corrupt { CORRUPT } else { 0 })
+    Ok(match seen {
+        Seen { is_corrupt: true, .. } => CORRUPT,
+        Seen { is_damaged: true, .. } => UNREADABLE,
+        Seen { .. } => 0,
+    })
 }

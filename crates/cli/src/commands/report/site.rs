@@ -10,6 +10,7 @@ use sterna_render::html::{self, Batch, BatchRun, Detail, Named, Overlay, Scripts
 use sterna_report::Integrity;
 
 use super::{
+    Seen,
     manifest::{Listed, ListedRun},
     place, slim,
 };
@@ -19,8 +20,8 @@ use crate::output::Output;
 const RUNS: &str = "runs";
 const ROWS: &str = "rows";
 
-/// Writes the pages of a batch; says whether memory was corrupt in a run.
-pub fn write(from: &Path, listed: &Listed, to: &Path, output: Output) -> Result<bool> {
+/// Writes the pages of a batch.
+pub fn write(from: &Path, listed: &Listed, to: &Path, output: Output) -> Result<Seen> {
     place::open_directory(to)?;
     for directory in [RUNS, ROWS] {
         std::fs::create_dir_all(to.join(directory))
@@ -41,7 +42,11 @@ pub fn write(from: &Path, listed: &Listed, to: &Path, output: Output) -> Result<
     file(&to.join("index.html"), &html::index(&batch))?;
     output.progress(&format!("Wrote {}\n", to.join("index.html").display()));
     let mut reports = batch.runs.iter().filter_map(|it| it.report.as_ref());
-    Ok(reports.any(|it| it.summary.integrity == Integrity::Corrupt))
+    let is_damaged = |it: (&ListedRun, &BatchRun)| it.0.report.is_some() && it.1.report.is_none();
+    Ok(Seen {
+        is_corrupt: reports.any(|it| it.summary.integrity == Integrity::Corrupt),
+        is_damaged: listed.runs.iter().zip(&batch.runs).any(is_damaged),
+    })
 }
 
 /// The runs of one variant on one engine, with their places in the manifest.

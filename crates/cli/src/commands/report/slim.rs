@@ -6,6 +6,7 @@ use anyhow::Result;
 use sterna_report::{Integrity, Report};
 
 use super::{
+    Seen,
     input::{self, Input, Inputs},
     manifest::ListedRun,
 };
@@ -19,6 +20,8 @@ pub struct Slim {
     pub report: Option<Report>,
     /// Why there is none.
     pub without_report: String,
+    /// Whether there is one that cannot be read.
+    pub is_damaged: bool,
 }
 
 /// All runs that were meant, one after the other.
@@ -32,17 +35,21 @@ pub fn read_all(inputs: &Inputs, output: Output) -> Result<Vec<Slim>> {
             let runs = listed.runs.iter().map(|run| {
                 let (report, without_report) = read_listed(directory, run, output);
                 let report = report.map(without_series);
-                Ok(Slim { name: run.long_name(), report, without_report })
+                let is_damaged = report.is_none() && run.report.is_some();
+                Ok(Slim { name: run.long_name(), report, without_report, is_damaged })
             });
             runs.collect()
         }
     }
 }
 
-/// Whether memory was corrupt in one.
-pub fn any_corrupt(runs: &[Slim]) -> bool {
+/// What there was to be seen in all of them.
+pub fn seen(runs: &[Slim]) -> Seen {
     let mut reports = runs.iter().filter_map(|it| it.report.as_ref());
-    reports.any(|it| it.summary.integrity == Integrity::Corrupt)
+    Seen {
+        is_corrupt: reports.any(|it| it.summary.integrity == Integrity::Corrupt),
+        is_damaged: runs.iter().any(|it| it.is_damaged),
+    }
 }
 
 /// The report of a listed run, or why there is none; one that is damaged does not keep the others from being shown.
@@ -52,7 +59,7 @@ pub fn read_listed(from: &Path, run: &ListedRun, output: Output) -> (Option<Repo
     match input::read(&from.join(path)) {
         Ok(report) => (Some(report), String::new()),
         Err(error) => {
-            output.warn(&format!("{error:#}"));
+            output.error(&format!("{error:#}"));
             (None, format!("{error:#}{code}"))
         }
     }
@@ -69,7 +76,8 @@ pub fn drop_series(report: &mut Report) {
 
 fn read_one(input: &Input) -> Result<Slim> {
     let report = without_series(input::read(&input.path)?);
-    Ok(Slim { name: input.name.clone(), report: Some(report), without_report: String::new() })
+    let (without_report, is_damaged) = Default::default();
+    Ok(Slim { name: input.name.clone(), report: Some(report), without_report, is_damaged })
 }
 
 fn without_series(mut report: Report) -> Report {

@@ -5,32 +5,34 @@ use sterna_render::Style;
 use sterna_report::Integrity;
 
 use super::{
+    Seen,
     input::{self, Inputs},
     place::{self, Place},
 };
 use crate::{args::ReportOptions, output::Output};
 
-/// Shows reports as text; says whether memory was corrupt in one.
-pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+/// Shows reports as text.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<Seen> {
     let place = options.output.as_deref().map_or(Place::Stdout, Place::of);
     let style = Style { colour: place == Place::Stdout && output.colour(), width: output.width() };
     let reports = match inputs {
         Inputs::Reports(reports) => reports.clone(),
         Inputs::Batch(directory, listed) => input::of_batch(directory, listed),
     };
-    let (mut text, mut corrupt) = (String::new(), false);
+    let (mut text, mut seen) = (String::new(), Seen::default());
     let width = reports.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
     for it in &reports {
         let report = match (input::read(&it.path), &inputs) {
             // One that is damaged does not keep the others of a batch from being shown.
             (Err(error), Inputs::Batch(..)) => {
-                output.warn(&format!("{error:#}"));
+                output.error(&format!("{error:#}"));
+                seen.is_damaged = true;
                 text.push_str(&format!("{:<width$}  Its report cannot be read\n", it.name));
                 continue;
             }
             (read, _) => read?,
         };
-        corrupt |= report.summary.integrity == Integrity::Corrupt;
+        seen.is_corrupt |= report.summary.integrity == Integrity::Corrupt;
         if reports.len() == 1 {
             text.push_str(&sterna_render::text(&report, style));
         } else {
@@ -45,5 +47,5 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
         }
     }
     place::write(&place, &text, &reports, output)?;
-    Ok(corrupt)
+    Ok(seen)
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use sterna_render::{TestCase, html::Named};
 
 use super::{
+    Seen,
     input::{self, Input, Inputs},
     place::{self, Place},
     slim::{self, Slim},
@@ -13,8 +14,8 @@ use crate::{
     output::Output,
 };
 
-/// Makes the text; says whether memory was corrupt in a run.
-pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<bool> {
+/// Makes the text.
+pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<Seen> {
     let runs = slim::read_all(inputs, output)?;
     let text = match options.form {
         ReportForm::Markdown => markdown(&runs),
@@ -23,7 +24,7 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<b
     };
     let place = options.output.as_deref().map_or(Place::Stdout, Place::of);
     place::write(&place, &text, &read(inputs), output)?;
-    Ok(slim::any_corrupt(&runs))
+    Ok(slim::seen(&runs))
 }
 
 /// The files that were read, which the result must not replace.
