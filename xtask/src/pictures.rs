@@ -8,7 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::machine::on_path;
-use crate::process::{cargo, succeed};
+use crate::process::{root, succeed};
+use crate::release;
 
 /// Nobody wants to wait for a README.
 const LARGEST_BYTES: u64 = 200_000;
@@ -41,7 +42,7 @@ pub fn run(options: &Options) -> Result<()> {
     let chromium = on_path("chromium").context("There is no chromium; apt-get install chromium")?;
     let sterna = match &options.sterna {
         Some(sterna) => sterna.clone(),
-        None => built()?,
+        None => release::sterna()?,
     };
     let work = tempfile::tempdir()?;
     let report = match &options.report {
@@ -55,7 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (page, pages) = (work.path().join("run.html"), work.path().join("pages"));
     show(&sterna, &report, &page)?;
     show(&sterna, &batch, &pages)?;
-    std::fs::create_dir_all(DIRECTORY)?;
+    std::fs::create_dir_all(root().join(DIRECTORY))?;
     let index = pages.join("index.html");
     let pictures = [
         Picture { name: "run", page: &page, width: 1280, height: 1180, dark: false },
@@ -65,12 +66,6 @@ pub fn run(options: &Options) -> Result<()> {
         take(&chromium, &picture, work.path())?;
     }
     Ok(())
-}
-
-fn built() -> Result<PathBuf> {
-    succeed(&mut cargo(&["build", "--release", "--package", "sterna-cli"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
-    Ok(target.join("release/sterna"))
 }
 
 /// A guest that post-copy has to help over a slow link.
@@ -101,7 +96,7 @@ fn show(sterna: &Path, what: &Path, page: &Path) -> Result<()> {
 }
 
 fn take(chromium: &Path, picture: &Picture<'_>, work: &Path) -> Result<()> {
-    let path = Path::new(DIRECTORY).join(format!("{}.png", picture.name));
+    let path = root().join(DIRECTORY).join(format!("{}.png", picture.name));
     let mut command = Command::new(chromium);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]);
     command.args(["--disable-background-networking", "--no-first-run"]);

@@ -5,12 +5,11 @@
 
 use serde_json::{Value, json};
 use sterna_pilot::{GapSpan, Moments, ProbeSeen};
-use sterna_probe::Kind;
+use sterna_probe::{Kind, playout};
 use sterna_report::Warning;
 use sterna_report::statistics::{Gap, common_gaps};
 
 use crate::guest::Freeze;
-use crate::network::PLAYOUT_BUFFER;
 use crate::warnings::warning;
 
 /// Observers agree when they differ by less than this and what they cannot resolve.
@@ -83,7 +82,7 @@ impl NetworkView {
 
 /// What a viewer of pictures does not notice, because its player has something to show.
 fn buffered_ns(kind: &str) -> u64 {
-    if kind == Kind::Playout.as_str() { PLAYOUT_BUFFER.as_nanos() as u64 } else { 0 }
+    if kind == Kind::Playout.as_str() { playout::BUFFER.as_nanos() as u64 } else { 0 }
 }
 
 /// The longest time around the switchover in which no worker got anything done.

@@ -99,7 +99,7 @@ pub const DEFAULT_PATIENCE: Span = Span::from_secs(5);
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a player holds back, unless told otherwise.
-pub const DEFAULT_BUFFER: Duration = Duration::from_millis(100);
+pub const DEFAULT_BUFFER: Duration = playout::BUFFER;
 
 /// Bytes of a frame, unless told otherwise: 25 of them a second are a quarter of a Mbit/s.
 pub const DEFAULT_FRAME_BYTES: usize = 1200;

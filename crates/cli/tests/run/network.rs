@@ -34,8 +34,31 @@ fn a_guest_that_is_away_is_missed_on_the_network_for_as_long() {
 }
 
 #[test]
+fn a_video_from_the_guest_is_frozen_for_as_long_as_the_guest_is_away() {
+    let probes = ["--probes", "kind=udp,interval=10ms;kind=playout,interval=20ms"];
+    let late = ["--x-break", "destination:late-resume=600ms"];
+    let outcome = Run::small(&[&probes[..], &late].concat()).outcome();
+    outcome.assert_ended(0, "completed", "verified");
+    let probe = &outcome.report()["probes"][1];
+    assert_eq!(probe["kind"], "playout");
+    let downtime = number(outcome.summary("downtime_seconds"));
+    let freezes = probe["outages"].as_array().unwrap();
+    let (length, missed) = freezes
+        .iter()
+        .map(|it| (number(&it["length_seconds"]), number(&it["lost"])))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap_or_else(|| panic!("no freeze: {probe}"));
+    // A player shows what it holds for 100 ms more, and begins again when it holds as much.
+    assert!(length > downtime - 0.15 && length < downtime + 0.4, "{length} {downtime}");
+    assert!(missed > 15.0, "a camera sends nothing of the past: {probe}");
+    let (sent, received) = (number(&probe["sent"]), number(&probe["received"]));
+    assert!(received > 20.0 && sent >= received + missed, "{probe}");
+    assert_eq!(probe["duplicates"], 0, "pictures of the destination are new ones: {probe}");
+}
+
+#[test]
 fn other_kinds_of_probes_are_refused() {
     let outcome = Run::small(&["--probes", "kind=icmp"]).outcome();
     outcome.assert_ended(5, "unsupported", "unchecked");
-    outcome.assert_reason_has("\"udp\" only");
+    outcome.assert_reason_has("\"udp\" and \"playout\" only");
 }

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::{EngineError, ProbeSeen};
-use sterna_probe::{Log, Message, Probe, Schedule};
+use sterna_probe::playout::{ASK_EVERY, Viewer};
+use sterna_probe::{Kind, Log, Message, Probe, Schedule};
 use sterna_scenario::Scenario;
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::datagram;
@@ -35,6 +36,8 @@ struct Watch {
     probe: Probe,
     log: Log,
     schedule: Schedule,
+    /// Of a probe that watches pictures instead of sending messages.
+    viewer: Option<Viewer>,
 }
 
 impl Observers {
@@ -61,13 +64,9 @@ impl Observers {
             threads: Vec::new(),
         };
         for (index, probe) in probes.iter().enumerate() {
-            let watch = Arc::new(Mutex::new(Watch {
-                probe: *probe,
-                log: Log::new(probe.interval_ns()),
-                schedule: Schedule::new(probe.interval_ns(), monotonic_ns()),
-            }));
             let sockets = [connect(places[0])?, connect(places[1])?];
             let nonce = monotonic_ns().wrapping_mul(31).wrapping_add(index as u64);
+            let watch = Arc::new(Mutex::new(Watch::of(probe, nonce)));
             let mut eye = Eye { sockets, here: 0, nonce, knock_ns: 0 };
             let (ours, end) = (Arc::clone(&watch), Arc::clone(&shall_end));
             let thread = std::thread::Builder::new().name("observer".to_owned());
@@ -85,14 +84,47 @@ impl Observers {
         let now_ns = monotonic_ns();
         let seen = self.watches.iter().filter_map(|watch| {
             let watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-            Some(ProbeSeen {
-                kind: watch.probe.kind.as_str().to_owned(),
-                interval_ns: watch.probe.interval_ns(),
-                latest_ns: watch.schedule.latest_ns(),
-                seen: watch.log.seen(now_ns)?,
-            })
+            watch.seen(now_ns)
         });
         seen.collect()
+    }
+}
+
+impl Watch {
+    fn of(probe: &Probe, nonce: u64) -> Watch {
+        let interval_ns = probe.interval_ns();
+        let viewer = (probe.kind == Kind::Playout).then(|| Viewer::new(interval_ns, nonce));
+        let ask_every_ns = if viewer.is_some() { ASK_EVERY.as_nanos() as u64 } else { interval_ns };
+        Watch {
+            probe: *probe,
+            log: Log::new(interval_ns),
+            schedule: Schedule::new(ask_every_ns, monotonic_ns()),
+            viewer,
+        }
+    }
+
+    /// What is due: messages, or a request for pictures.
+    fn due(&mut self, now_ns: u64, nonce: u64) -> Vec<Vec<u8>> {
+        let mut datagrams = Vec::new();
+        while self.schedule.take(now_ns) {
+            datagrams.push(match &self.viewer {
+                Some(viewer) => viewer.request(),
+                None => Message::new(nonce, self.log.sent(now_ns)).to_bytes().to_vec(),
+            });
+        }
+        datagrams
+    }
+
+    fn seen(&self, now_ns: u64) -> Option<ProbeSeen> {
+        Some(ProbeSeen {
+            kind: self.probe.kind.as_str().to_owned(),
+            interval_ns: self.probe.interval_ns(),
+            latest_ns: self.schedule.latest_ns(),
+            seen: match &self.viewer {
+                Some(viewer) => viewer.seen(now_ns)?,
+                None => self.log.seen(now_ns)?,
+            },
+        })
     }
 }
 
@@ -124,17 +156,15 @@ impl Eye {
         while !shall_end.load(Ordering::Relaxed) {
             let now_ns = monotonic_ns();
             let mut due_ns = now_ns + LONGEST_NAP_NS;
-            let mut numbers = Vec::new();
-            {
+            let datagrams = {
                 let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
-                while watch.schedule.take(now_ns) {
-                    numbers.push(watch.log.sent(now_ns));
-                }
+                let datagrams = watch.due(now_ns, self.nonce);
                 due_ns = due_ns.min(watch.schedule.due_ns());
-            }
-            for number in numbers {
+                datagrams
+            };
+            for datagram in datagrams {
                 // What cannot be sent is lost.
-                let _ = self.sockets[self.here].send(&Message::new(self.nonce, number).to_bytes());
+                let _ = self.sockets[self.here].send(&datagram);
             }
             if now_ns >= self.knock_ns {
                 self.knock_ns = now_ns + KNOCK_EVERY_NS;
@@ -158,7 +188,7 @@ impl Eye {
     }
 
     fn hear(&mut self, place: usize, watch: &Mutex<Watch>) {
-        let mut buffer = [0; 256];
+        let mut buffer = [0; 2048];
         loop {
             let arrival = match datagram::receive(&self.sockets[place], &mut buffer) {
                 Ok(arrival) => arrival,
@@ -167,15 +197,25 @@ impl Eye {
                 Err(_) => return,
             };
             let bytes = &buffer[..arrival.length];
+            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
             if bytes == ANNOUNCEMENT {
-                self.here = place;
+                let has_moved = std::mem::replace(&mut self.here, place) != place;
+                if let Some(viewer) = watch.viewer.as_mut().filter(|_| has_moved) {
+                    viewer.has_moved();
+                    let _ = self.sockets[place].send(&viewer.request());
+                }
+            }
+            if let Some(viewer) = &mut watch.viewer {
+                if place == self.here && viewer.hear(bytes, arrival.at_ns) {
+                    let _ = self.sockets[place].send(&viewer.request());
+                }
+                continue;
             }
             let Some(message) = Message::from_bytes(bytes).filter(|it| it.probe == self.nonce)
             else {
                 continue;
             };
             let count = Some(message.heard).filter(|it| *it > 0);
-            let mut watch = watch.lock().unwrap_or_else(PoisonError::into_inner);
             watch.log.received(message.number, arrival.at_ns, count);
         }
     }

@@ -17,9 +17,9 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
         (
-            scenario.probes.or(&[]).iter().any(|it| it.kind != Kind::Udp),
+            scenario.probes.or(&[]).iter().any(|it| !matches!(it.kind, Kind::Udp | Kind::Playout)),
             "probes",
-            "the emulator's guest answers probes of kind \"udp\" only; use that, or --engine qemu",
+            "the emulator's guest answers probes of the kinds \"udp\" and \"playout\" only; use these, or --engine qemu",
         ),
         (
             !has_transport,

@@ -1,4 +1,4 @@
-//! The guest's network on one side: answers to probes, as long as the guest runs there.
+//! The guest's network on one side: answers to probes and pictures for viewers, as long as the guest runs there.
 //!
 //! A guest that is stopped answers nobody, and what reaches it is lost. Where it goes on, it says so to all who have looked
 //! for it there, as a hypervisor announces a guest that has moved; until that is heard, probes go where it was.
@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_probe::{Answer, Moment, Responder};
+use sterna_sys::clock::monotonic_ns;
 use sterna_workload::Crew;
 
 use super::guest::Guest;
@@ -47,7 +48,8 @@ impl Network {
         let end = Arc::clone(&shall_end);
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
             sterna_sys::cpu::raise_priority();
-            Port { socket, guest, observers: Vec::new(), announced: 0 }.run(&end);
+            let responder = Responder::new(MOST_PROBES);
+            Port { socket, guest, responder, observers: Vec::new(), announced: 0 }.run(&end);
         })?;
         Ok(Network { address, shall_end, thread: Some(thread) })
     }
@@ -65,6 +67,7 @@ impl Drop for Network {
 struct Port {
     socket: UdpSocket,
     guest: Arc<Guest>,
+    responder: Responder,
     observers: Vec<SocketAddr>,
     /// How often it was said that the guest is here, since it is.
     announced: u32,
@@ -72,11 +75,13 @@ struct Port {
 
 impl Port {
     fn run(mut self, shall_end: &AtomicBool) {
-        let mut responder = Responder::new(MOST_PROBES);
         let mut buffer = [0; 2048];
         while !shall_end.load(Ordering::Relaxed) {
-            let is_running = self.guest.crew().is_some_and(Crew::is_running);
+            let is_running = self.is_running();
             self.announce(is_running);
+            if is_running {
+                self.play();
+            }
             let mut waiting = [PollFd::new(&self.socket, PollFlags::IN)];
             let _ = poll(&mut waiting, Some(&LOOK_EVERY));
             loop {
@@ -89,14 +94,27 @@ impl Port {
                     self.observers.push(from);
                 }
                 // Asked for each datagram: one that comes after the stop is not answered any more.
-                if self.guest.crew().is_some_and(Crew::is_running)
+                if self.is_running()
                     && let Answer::Back(length) =
-                        responder.answer(&mut buffer, length, from, Moment::now())
+                        self.responder.answer(&mut buffer, length, from, Moment::now())
                 {
                     let _ = self.socket.send_to(&buffer[..length], from);
                 }
             }
         }
+    }
+
+    fn is_running(&self) -> bool {
+        self.guest.crew().is_some_and(Crew::is_running)
+    }
+
+    /// Pictures for those who watch; a guest that stood still leaves some out.
+    fn play(&mut self) {
+        let socket = &self.socket;
+        self.responder.play_due(monotonic_ns(), |to, frame, bytes| {
+            // What cannot be sent now is lost, as pictures are.
+            let _ = socket.send_to(&frame.padded(bytes), to);
+        });
     }
 
     fn announce(&mut self, is_running: bool) {

@@ -11,10 +11,14 @@
 #[cfg(feature = "client")]
 mod player;
 mod source;
+#[cfg(feature = "client")]
+mod viewer;
 
 #[cfg(feature = "client")]
 pub use player::{Freeze, Player};
 pub use source::Source;
+#[cfg(feature = "client")]
+pub use viewer::{ASK_EVERY, BUFFER, Viewer};
 
 const REQUEST: [u8; 8] = *b"StrnPly2";
 const COOKIE: [u8; 8] = *b"StrnCky2";
@@ -105,11 +109,18 @@ impl PlayAnswer {
 }
 
 impl Frame {
-    /// Its header, as it is sent; padding follows.
+    /// Its header.
     pub fn to_bytes(self) -> [u8; SMALLEST_FRAME_BYTES] {
         let mut bytes = [0; SMALLEST_FRAME_BYTES];
         write(&mut bytes, FRAME, &[self.session, self.number, self.sent_ns]);
         bytes
+    }
+
+    /// All of it, with its padding.
+    pub fn padded(self, bytes: usize) -> Vec<u8> {
+        let mut all = self.to_bytes().to_vec();
+        all.resize(bytes.max(SMALLEST_FRAME_BYTES), 0);
+        all
     }
 
     /// Reads one.

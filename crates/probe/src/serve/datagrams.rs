@@ -23,11 +23,8 @@ pub fn answer_datagrams(socket: &UdpSocket, mut responder: Responder) -> io::Res
     let mut buffer = vec![0; LARGEST_BYTES];
     loop {
         let due_ns = responder.play_due(monotonic_ns(), |to, frame, bytes| {
-            let header = frame.to_bytes();
-            let mut datagram = vec![0; bytes.max(header.len())];
-            datagram[..header.len()].copy_from_slice(&header);
             // What cannot be sent now is lost, as pictures are.
-            let _ = socket.send_to(&datagram, to);
+            let _ = socket.send_to(&frame.padded(bytes), to);
         });
         wait(socket, due_ns)?;
         for _ in 0..BATCH {

@@ -14,11 +14,9 @@ mod station;
 mod switch;
 mod tap;
 mod tcp;
-mod viewer;
 
 pub(crate) use station::{NetworkError, Plug, Prober};
 pub(crate) use tap::bridges;
-pub(crate) use viewer::BUFFER as PLAYOUT_BUFFER;
 
 use std::net::Ipv4Addr;
 

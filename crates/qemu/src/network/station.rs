@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sterna_pilot::ProbeSeen;
+use sterna_probe::playout::{ASK_EVERY, Viewer};
 use sterna_probe::{Kind, Log, Message, Probe, Schedule};
 use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
@@ -17,7 +18,6 @@ use super::packet::{self, Frame};
 use super::switch::Switch;
 use super::tap::{Bridge, BridgeError};
 use super::tcp::Client;
-use super::viewer::{ASK_EVERY_NS, Viewer};
 use super::{Arrival, GUEST_MAC, Wire};
 use crate::Network;
 
@@ -132,10 +132,11 @@ impl Prober {
         };
         drop(sender);
         let now_ns = monotonic_ns();
+        let ask_every_ns = ASK_EVERY.as_nanos() as u64;
         let watch = |(index, probe): (usize, &Probe)| {
             let viewer = (probe.kind == Kind::Playout)
-                .then(|| Viewer::new(probe, nonce.wrapping_add(index as u64)));
-            let interval_ns = if viewer.is_some() { ASK_EVERY_NS } else { probe.interval_ns() };
+                .then(|| Viewer::new(probe.interval_ns(), nonce.wrapping_add(index as u64)));
+            let interval_ns = if viewer.is_some() { ask_every_ns } else { probe.interval_ns() };
             Watch {
                 probe: *probe,
                 log: Log::new(probe.interval_ns()),
@@ -277,10 +278,10 @@ impl Station {
     fn hear_answer(&self, at_ns: u64, payload: &[u8]) {
         self.note(at_ns, Message::from_bytes(payload));
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches
-            .iter_mut()
-            .filter_map(|it| it.viewer.as_mut())
-            .for_each(|it| it.hear(payload, at_ns));
+        for viewer in watches.iter_mut().filter_map(|it| it.viewer.as_mut()) {
+            // It asks soon enough anyway.
+            let _ = viewer.hear(payload, at_ns);
+        }
     }
 
     /// The moment at which a client has something to do.

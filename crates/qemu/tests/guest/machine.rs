@@ -66,6 +66,29 @@ pub fn boots() -> bool {
 impl Machine {
     /// Boots a guest of 128 MiB; with `echo`, that port of the guest can be reached by [`Machine::connect`].
     pub fn boot(config: &GuestConfig, port: Port, echo: Option<u16>) -> Machine {
+        // Somebody else may take the port in between; then QEMU ends and the test fails with its words.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let echo = echo.map(|guest_port| (guest_port, free()));
+        let user = echo.map(|(guest_port, host_port)| {
+            let forward = |kind| format!("hostfwd={kind}:127.0.0.1:{host_port}-:{guest_port}");
+            format!("user,id=net,{},{}", forward("tcp"), forward("udp"))
+        });
+        Machine::boot_on(2, config, port, user, echo.map(|it| it.1))
+    }
+
+    /// Boots one with a single processor, and with a tap device of this name for its network.
+    pub fn boot_on_tap(config: &GuestConfig, port: Port, tap: &str) -> Machine {
+        let tap = format!("tap,id=net,ifname={tap},script=no,downscript=no");
+        Machine::boot_on(1, config, port, Some(tap), None)
+    }
+
+    fn boot_on(
+        vcpus: u32,
+        config: &GuestConfig,
+        port: Port,
+        network: Option<String>,
+        echo: Option<u16>,
+    ) -> Machine {
         let directory = tempfile::tempdir().unwrap();
         let config = config.to_string();
         let options = ImageOptions {
@@ -78,7 +101,8 @@ impl Machine {
         let mut hardware: Vec<OsString> = ["-kernel".into(), image.kernel.into()].into();
         hardware.extend(["-initrd".into(), image.initramfs.into()]);
         let mut add = |words: &[&str]| hardware.extend(words.iter().map(OsString::from));
-        add(&["-accel", "tcg", "-smp", "2", "-m", "128", "-display", "none", "-nodefaults"]);
+        add(&["-accel", "tcg", "-smp", &vcpus.to_string(), "-m", "128"]);
+        add(&["-display", "none", "-nodefaults"]);
         add(&["-no-reboot", "-append", "console=ttyS0 panic=-1 quiet no_timer_check"]);
         match port {
             Port::Virtio => {
@@ -89,15 +113,9 @@ impl Machine {
             Port::Serial(_) => add(&["-serial", "chardev:console", "-serial", "chardev:line"]),
             Port::None => add(&["-serial", "chardev:console"]),
         }
-        // Somebody else may take the port in between; then QEMU ends and the test fails with its words.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let echo = echo.map(|guest_port| {
-            let host_port = free();
-            let forward = |kind| format!("hostfwd={kind}:127.0.0.1:{host_port}-:{guest_port}");
-            let user = format!("user,id=net,{},{}", forward("tcp"), forward("udp"));
-            add(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net,romfile="]);
-            host_port
-        });
+        if let Some(network) = network {
+            add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=net,romfile="]);
+        }
         Machine::spawn(Rc::new(directory), hardware, "source", echo)
     }
 
