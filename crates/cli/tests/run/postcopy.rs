@@ -254,8 +254,8 @@ fn whatever_breaks_in_post_copy_the_guest_is_lost_and_never_runs_at_the_source()
         "destination:die=postcopy",
         "source:hang=postcopy",
     ] {
-        // Slow enough for the break to come in the middle.
-        let outcome = broken(defect, &["--postcopy-max-bandwidth", "4MB/s"]);
+        // Slow enough for the break to come in the middle, and with pages that nobody asks for.
+        let outcome = switched(&[&["--x-break", defect], &SLOW[..]].concat());
         outcome.assert_ended(3, "lost", "unchecked");
         outcome.assert_reason_has("no side can run the guest");
         let report = outcome.report();
@@ -263,6 +263,17 @@ fn whatever_breaks_in_post_copy_the_guest_is_lost_and_never_runs_at_the_source()
             report["events"].as_array().unwrap().iter().any(|it| it["kind"] == "restored");
         assert!(!restored, "{defect}: the source ran the guest again");
     }
+}
+
+#[test]
+fn a_guest_that_lacks_nothing_is_not_lost_with_its_source() {
+    // Workers ask for every page that was dirty while the background hangs; all that the source owes then is its last word.
+    let outcome = broken("source:hang=postcopy,destination:impatient=1s", &[]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(detail(&outcome, "/destination_counters/postcopy_missing_pages"), 0.0);
+    let events = outcome.report()["events"].as_array().unwrap();
+    let told = events.iter().find(|it| it["kind"] == "link-lost").unwrap();
+    assert!(told["text"].as_str().unwrap().contains("behind the last page"), "{told}");
 }
 
 #[test]

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 use sterna_pilot::EngineError;
 use sterna_wire::control::{HostStatus, PageFaults, Phase, Served};
 
+/// How long the source may take to hear that the destination lacks nothing any more.
+const NEWS_NS: u64 = 1_000_000_000;
+
 /// Takes in what the destination says while the source believes in a post-copy: only there it can be seen that it will never end, or that it has ended.
 pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, EngineError>) {
     let is_paused = status.phase == Phase::PostcopyPaused;
@@ -16,8 +19,8 @@ pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, En
                 let words = theirs.error.clone().unwrap_or_default();
                 format!("the destination never ran the guest: {words}")
             }
-            // The link was lost behind the last page.
-            Phase::Completed if is_paused => {
+            // The link was lost behind the last page, be it that the source does not know.
+            Phase::Completed if is_paused || ended_long_ago(theirs) => {
                 status.phase = Phase::Completed;
                 status.error = None;
                 status.remaining_bytes = 0;
@@ -35,6 +38,11 @@ pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, En
     };
     status.phase = Phase::Undecided;
     status.error = Some(format!("Post-copy cannot go on: {words}"));
+}
+
+/// Whether the source would have heard by now that all of its pages are there.
+fn ended_long_ago(theirs: &HostStatus) -> bool {
+    theirs.stamps.ended_ns.is_some_and(|it| theirs.at_ns.saturating_sub(it) > NEWS_NS)
 }
 
 /// Why a destination that runs the guest can never have all of it.

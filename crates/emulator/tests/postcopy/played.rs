@@ -267,6 +267,29 @@ fn a_destination_without_its_source_waits_with_what_it_has() {
     paused(&|it| it.send_page(BALLAST + 1, &[0; 4096], 1), "Checksum mismatch");
 }
 
+#[test]
+fn a_link_that_breaks_behind_the_last_page_has_done_its_work() {
+    if !has_faults() {
+        return;
+    }
+    let mut source = Source::switched(BALLAST, 2);
+    source.send_page(BALLAST, &[1; 4096], 0);
+    source.send_page(BALLAST + 1, &[1; 4096], 0);
+    source.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    let status = source.host.wait_for(Phase::Completed);
+    assert_eq!(status.page_faults.unwrap().missing_pages, 0);
+    assert!(matches!(source.host.ask(&Request::Verify), Reply::Verified(_)));
+    match source.host.ask(&Request::Samples) {
+        Reply::Samples(it) => assert_eq!(it.events[0].kind, "link-lost", "{:?}", it.events),
+        other => panic!("{other:?}"),
+    }
+    // One that lies is not believed, whatever it has sent before.
+    let mut source = Source::switched(BALLAST, 1);
+    source.send_page(BALLAST, &[1; 4096], 0);
+    source.send(&Message::Go);
+    source.assert_incomplete("Go frame");
+}
+
 /// Plays a destination up to the moment when the guest would run there, and then what `play` does.
 #[track_caller]
 fn source_is_undecided(

@@ -13,7 +13,7 @@
 //!     ┌───────────── the source is back: tell what is here ──────────────┐
 //!     ▼                                                                  │
 //!  follow a link ─ lost ─► paused: workers run on what is there, and wait┘
-//!     ├─ Finished, and nothing is missing ─► completed
+//!     ├─ Finished, or lost, and nothing is missing ─► completed
 //!     └─ the source lies, or has nothing more, or the kernel refuses ─► incomplete
 //! ```
 
@@ -209,12 +209,23 @@ impl Load<'_> {
         if let Some(outlet) = outlet.filter(|_| !has_urgent) {
             self.writer = outlet.writer;
         }
+        self.judge(failure, fetching.book.missing_pages())
+    }
+
+    /// Whether a link that has ended leaves something to fetch.
+    ///
+    /// What the source owes is known here to the page: it has named all of it before the guest began to run, and each page is counted when it is placed.
+    /// So where none is missing the memory is whole, also when the link breaks before the source has said that it has finished.
+    fn judge(&self, failure: Option<FetchError>, missing: usize) -> Result<(), FetchError> {
         match failure {
+            Some(error) if missing == 0 && error.is_link_lost() => {
+                let text = format!("The link was lost behind the last page: {error}");
+                self.progress.note("link-lost", text);
+                Ok(())
+            }
             Some(error) => Err(error),
-            None => match fetching.book.missing_pages() {
-                0 => Ok(()),
-                missing => Err(FetchError::NeverCame(missing)),
-            },
+            None if missing == 0 => Ok(()),
+            None => Err(FetchError::NeverCame(missing)),
         }
     }
 
