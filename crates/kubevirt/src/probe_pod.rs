@@ -3,7 +3,7 @@
 //! The Pod runs `sterna probe` on a node of its own, so its times are by that node's clock; the length of an outage is
 //! by one clock, and needs no other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -21,32 +21,51 @@ pub const INTERVAL: Duration = Duration::from_millis(10);
 /// An outage that begins later after the end is none of the migration's.
 const AFTERMATH: SignedDuration = SignedDuration::from_secs(10);
 
-/// The probe tells of an outage when it is over; one that the migration made is, after so long.
+/// The probe tells of an outage when it is over, and after a second that there is one: by then everything is told.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The end of an outage that lasts is waited for for so long; how often the log is read meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// More of a log is not read: some 20,000 outages.
 const MOST_BYTES: i64 = 4 << 20;
+
+/// How long a probe may be waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// How long ago the migration was over.
+    pub since_the_end: Duration,
+    /// Whether nothing else is under way, whose moments would be missed meanwhile.
+    pub is_alone: bool,
+}
 
 /// The Pod that probes a guest.
 pub fn name(guest: &str) -> String {
     format!("{guest}-probe")
 }
 
-/// What it saw of a migration that has just ended; None where there is no such Pod.
+/// What it saw of a migration that is over; None where there is no such Pod.
 pub async fn read(
     cluster: &Cluster,
     record: &MigrationRecord,
-    since_the_end: Duration,
+    wait: Wait,
 ) -> Result<Option<Probe>, KubevirtError> {
-    let first = match log(cluster, record).await {
+    let mut probe = match log(cluster, record).await {
         Err(error) if error.is_not_found() => return Ok(None),
         first => of(&first?, record)?,
     };
-    if !first.outages.is_empty() || since_the_end >= PATIENCE {
-        return Ok(Some(first));
+    if probe.outages.is_empty() && wait.since_the_end < PATIENCE {
+        tokio::time::sleep(PATIENCE.saturating_sub(wait.since_the_end)).await;
+        probe = of(&log(cluster, record).await?, record)?;
     }
-    tokio::time::sleep(PATIENCE.saturating_sub(since_the_end)).await;
-    of(&log(cluster, record).await?, record).map(Some)
+    let deadline = Instant::now() + LONGEST_WAIT;
+    while wait.is_alone && probe.outages.iter().any(|it| !it.has_ended) && Instant::now() < deadline
+    {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        probe = of(&log(cluster, record).await?, record)?;
+    }
+    Ok(Some(probe))
 }
 
 async fn log(cluster: &Cluster, record: &MigrationRecord) -> Result<String, KubevirtError> {
@@ -80,16 +99,21 @@ fn parse(log: &str, began: Timestamp, length: Duration) -> Option<Probe> {
     })?;
     let offset = started.duration_since(began).as_secs_f64();
     let until = length.as_secs_f64() + AFTERMATH.as_secs_f64();
-    let (mut outages, mut total) = (Vec::new(), None);
+    let (mut outages, mut total, mut silence) = (Vec::new(), None, None);
     for event in events {
         match event {
             ProbeEvent::Start(_) => {}
-            ProbeEvent::Outage(it) => outages.push(it.outage),
+            ProbeEvent::Silence(it) => silence = Some(it.outage),
+            ProbeEvent::Outage(it) => {
+                outages.push(it.outage);
+                silence = None;
+            }
             ProbeEvent::Report(it) => total = it.probes.into_iter().next(),
         }
     }
-    if let Some(total) = &total {
-        outages.clone_from(&total.outages);
+    match &total {
+        Some(total) => outages.clone_from(&total.outages),
+        None => outages.extend(silence),
     }
     let is_in_it = |it: &&ProbeOutage| {
         let start = offset + it.start_seconds;
@@ -139,18 +163,22 @@ mod tests {
         line(&ProbeEvent::Start(Box::new(ProbeStart::new(tool, Host::default(), at.into(), None))))
     }
 
-    fn ended(start_seconds: f64, length_seconds: f64) -> String {
-        line(&ProbeEvent::Outage(Box::new(NamedOutage {
+    fn outage(start_seconds: f64, length_seconds: f64, has_ended: bool) -> Box<NamedOutage> {
+        Box::new(NamedOutage {
             probe: "udp".to_owned(),
             outage: ProbeOutage {
                 start_seconds,
                 length_seconds,
-                has_ended: true,
+                has_ended,
                 lost: 7,
                 direction: ProbeDirection::ToResponder,
                 noise_seconds: 0.0,
             },
-        })))
+        })
+    }
+
+    fn ended(start_seconds: f64, length_seconds: f64) -> String {
+        line(&ProbeEvent::Outage(outage(start_seconds, length_seconds, true)))
     }
 
     #[test]
@@ -170,6 +198,19 @@ mod tests {
         assert_eq!(seen, [(-0.5, 1.0), (4.0, 0.25)]);
         assert_eq!(probe.outages[0].direction, Direction::ToGuest);
         assert_eq!((probe.interval_seconds, probe.sent), (Some(0.01), None));
+    }
+
+    #[test]
+    fn an_outage_that_lasts_is_in_it_until_its_end_is() {
+        let began: Timestamp = "2026-01-02T03:04:00Z".parse().unwrap();
+        let silent = line(&ProbeEvent::Silence(outage(2.0, 1.05, false)));
+        let log = format!("{}{silent}", start("2026-01-02T03:04:00Z"));
+        let of = |log: &str| {
+            let probe = parse(log, began, Duration::from_secs(3)).unwrap();
+            probe.outages.iter().map(|it| (it.length_seconds, it.has_ended)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&log), [(1.05, false)]);
+        assert_eq!(of(&format!("{log}{}", ended(2.0, 14.0))), [(14.0, true)]);
     }
 
     #[test]

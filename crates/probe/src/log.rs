@@ -331,6 +331,11 @@ impl Log {
         })
     }
 
+    /// When the silence began that lasts now, be it as short as between two messages; `None` before the first answer.
+    pub fn silent_since_ns(&self) -> Option<u64> {
+        self.last.map(|it| self.begin_of_silence(it))
+    }
+
     /// Outages that have ended, which is how many `seen` tells of at least.
     pub fn ended_outages(&self) -> usize {
         self.outages.len()

@@ -162,6 +162,9 @@ impl Running {
     #[track_caller]
     pub fn wait_for_outage(&mut self, length: Duration) -> Value {
         while let Some(event) = self.next() {
+            if event["event"] == "silence" {
+                continue;
+            }
             assert_eq!(event["event"], "outage", "{event:#}");
             let outage = event["data"].clone();
             if number(&outage, "/length_seconds") >= length.as_secs_f64() / 2.0 {

@@ -63,6 +63,29 @@ fn a_responder_that_ends_is_away_until_another_has_its_place() {
 }
 
 #[test]
+fn a_long_outage_is_told_once_while_it_lasts_and_again_when_it_is_over() {
+    let responder = Responder::start();
+    for kind in ["udp", "playout"] {
+        let mut running = Running::start(&[kind, &responder.address]);
+        let told = running.told();
+        let long = Duration::from_millis(2500);
+        responder.stop_for(long);
+        let outage = running.wait_for_outage(long);
+        let told = told.lock().unwrap().clone();
+        let silences: Vec<&Value> = told.iter().filter(|it| it["event"] == "silence").collect();
+        let [silence] = &silences[..] else { panic!("{told:#?}") };
+        let silence = &silence["data"];
+        assert_eq!((&silence["has_ended"], &outage["has_ended"]), (&false.into(), &true.into()));
+        assert_eq!(
+            (&silence["start_seconds"], &silence["probe"]),
+            (&outage["start_seconds"], &outage["probe"])
+        );
+        let length = number(silence, "/length_seconds");
+        assert!(length >= 1.0 && length < number(&outage, "/length_seconds"), "{silence:#}");
+    }
+}
+
+#[test]
 fn an_outage_that_lasts_at_the_end_is_told_so() {
     let responder = Responder::start();
     let running = Running::start(&["udp", &responder.address, "--duration", "1500ms"]);

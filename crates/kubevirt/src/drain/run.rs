@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::error::KubevirtError;
 use crate::follow::{Follower, Step};
 use crate::migrate::complete;
+use crate::probe_pod::Wait;
 use crate::record::MigrationRecord;
 
 /// How often Pods that are still there are evicted again, as kubectl does it; and the node is looked at.
@@ -191,7 +192,8 @@ impl Drain<'_> {
             }
         }
         let (logs, events) = (options.read_logs, options.read_events);
-        complete(self.cluster, &mut record, logs, events, Duration::ZERO).await;
+        let wait = Wait { since_the_end: Duration::ZERO, is_alone: self.migrations.is_empty() };
+        complete(self.cluster, &mut record, logs, events, wait).await;
         match record.verdict() {
             (Verdict::Lost, _) => {
                 self.left.remove(&guest);

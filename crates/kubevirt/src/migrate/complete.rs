@@ -8,20 +8,20 @@ use sterna_report::Warning;
 
 use crate::cluster::Cluster;
 use crate::error::KubevirtError;
+use crate::probe_pod::Wait;
 use crate::record::{ClusterEvent, MigrationRecord};
 use crate::{launcher, probe_pod};
 
-/// Adds virt-launcher's account, the probes' outages and the cluster's events to a record; `since_the_end` is how long
-/// ago the migration was over. What cannot be read is no reason to lose the record.
+/// Adds virt-launcher's account, the probes' outages and the cluster's events to a record. What cannot be read is no reason to lose the record.
 pub async fn complete(
     cluster: &Cluster,
     record: &mut MigrationRecord,
     read_logs: bool,
     read_events: bool,
-    since_the_end: Duration,
+    wait: Wait,
 ) {
     if read_logs {
-        match probe_pod::read(cluster, record, since_the_end).await {
+        match probe_pod::read(cluster, record, wait).await {
             Ok(probe) => record.probe = probe,
             Err(error) => warn(record, "no-probe-log", "The probe's outages", &error),
         }

@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::error::KubevirtError;
 use crate::follow::{Follower, Step};
 use crate::guest::GuestWatch;
+use crate::probe_pod::Wait;
 use crate::record::{Cancel, MigrationRecord, Origin};
 use crate::views::{self, Vmim};
 
@@ -326,7 +327,9 @@ impl Run<'_> {
     ) -> Result<(), KubevirtError> {
         let options = self.options;
         let (logs, events) = (options.read_logs, options.read_events);
-        complete(self.cluster, &mut record, logs, events, since_the_end).await;
+        let is_alone = self.flying.is_empty() && self.cooling.is_empty();
+        let wait = Wait { since_the_end, is_alone };
+        complete(self.cluster, &mut record, logs, events, wait).await;
         if let Some(prometheus) = &options.prometheus {
             match prometheus.of(&record).await {
                 Ok(series) => record.prometheus = Some(series),

@@ -148,6 +148,11 @@ impl Player {
         freezes
     }
 
+    /// When the next picture is due, or was.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.shown.map(|it| it.at_ns.saturating_add(self.interval_ns))
+    }
+
     /// Freezes that are over.
     pub fn ended_freezes(&self) -> usize {
         self.freezes.len()

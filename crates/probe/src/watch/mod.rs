@@ -230,6 +230,11 @@ impl Watch {
         self.shared.ended_outages()
     }
 
+    /// Since when nothing has come, or `None` when nothing ever did, or when that cannot be had without keeping the probe waiting.
+    pub fn silent_since_ns(&self) -> Option<u64> {
+        self.shared.silent_since_ns()
+    }
+
     /// Lets it end at this moment; answers that are under way are waited for a little longer.
     pub fn end_at(&self, end_ns: u64, grace: bool) {
         let grace_ns = if grace { GRACE_NS } else { 0 };

@@ -180,6 +180,15 @@ impl Shared {
         Some(state.log.ended_outages() + freezes)
     }
 
+    /// Since when nothing comes, or `None` when nothing ever did, or when that cannot be had without keeping the probe waiting.
+    pub fn silent_since_ns(&self) -> Option<u64> {
+        let state = self.state.try_lock().ok()?;
+        match &state.player {
+            Some(player) => player.due_ns(),
+            None => state.log.silent_since_ns(),
+        }
+    }
+
     pub fn look(&self, now_ns: u64) -> Look {
         let state = self.lock();
         // After the end nothing is missed any more.

@@ -85,6 +85,8 @@ impl ProbeStart {
 pub enum ProbeEvent {
     /// The first line: the probes have begun.
     Start(Box<ProbeStart>),
+    /// An outage has lasted for a second and goes on; it is told again when it is over.
+    Silence(Box<NamedOutage>),
     /// An outage is over.
     Outage(Box<NamedOutage>),
     /// The last line: it is over.

@@ -18,6 +18,8 @@ pub struct Witness {
     pub watch: Watch,
     /// Outages that were told.
     pub told: usize,
+    /// When the last silence began that was told while it lasted.
+    pub told_silence_ns: Option<u64>,
 }
 
 /// From stamps to seconds of the run.

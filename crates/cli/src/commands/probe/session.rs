@@ -27,6 +27,9 @@ const INTERRUPTED: u8 = 130;
 /// How often it is asked whether something has happened.
 const POLL: Duration = Duration::from_millis(50);
 
+/// An outage that lasts for so long is told before it is over.
+const LONG_SILENCE: Duration = Duration::from_secs(1);
+
 /// Runs the probes until their time is over or a signal comes.
 pub fn run(probes: Vec<Named>, telling: &ProbeTelling, output: Output) -> Result<u8> {
     telling.report.as_deref().map(super::super::check_writable).transpose()?;
@@ -43,7 +46,9 @@ pub fn run(probes: Vec<Named>, telling: &ProbeTelling, output: Output) -> Result
     let mut watches = Vec::new();
     for Named { name, plan } in probes {
         match Watch::start(plan.clone()) {
-            Ok(watch) => watches.push(Witness { name, plan, watch, told: 0 }),
+            Ok(watch) => {
+                watches.push(Witness { name, plan, watch, told: 0, told_silence_ns: None })
+            }
             Err(failure) => return refuse(&failure, output),
         }
     }
@@ -95,6 +100,7 @@ impl Run<'_> {
                 return Ok(ending);
             }
             self.tell_outages()?;
+            self.tell_silences()?;
             if self.is_for_nobody() {
                 self.end_now();
                 return Ok(ProbeEnding::Unread);
@@ -153,6 +159,28 @@ impl Run<'_> {
                 let named = NamedOutage { probe: name.clone(), outage };
                 self.tell(&ProbeEvent::Outage(Box::new(named)))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Those that last, each once, so that whoever waits for the end of an outage knows that there is one.
+    fn tell_silences(&mut self) -> Result<()> {
+        for index in 0..self.watches.len() {
+            let witness = &self.watches[index];
+            let Some(since_ns) = witness.watch.silent_since_ns() else { continue };
+            let patience = LONG_SILENCE + 3 * witness.plan.interval;
+            let silent_ns = monotonic_ns().saturating_sub(since_ns);
+            if witness.told_silence_ns == Some(since_ns) || silent_ns < patience.as_nanos() as u64 {
+                continue;
+            }
+            let outages = convert::outages(&witness.watch.look(), &self.heart.noise(), self.scale);
+            let Some(outage) = outages.into_iter().rfind(|it| !it.has_ended) else { continue };
+            let probe = witness.name.clone();
+            self.watches[index].told_silence_ns = Some(since_ns);
+            if self.telling.format == ProbeFormat::Text {
+                self.output.progress(&text::outage_line(&probe, &outage));
+            }
+            self.tell(&ProbeEvent::Silence(Box::new(NamedOutage { probe, outage })))?;
         }
         Ok(())
     }

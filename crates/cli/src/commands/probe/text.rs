@@ -37,7 +37,7 @@ pub fn page(report: &ProbeReport) -> String {
     page
 }
 
-/// An outage that is just over.
+/// An outage that is just over, or lasts.
 pub fn outage_line(name: &str, outage: &ProbeOutage) -> String {
     format!("{name}: {}\n", words(outage))
 }
