@@ -48,7 +48,7 @@ fn names_and_ports_that_lead_nowhere_are_told() {
     // Ports that were free a moment ago.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for kind in ["udp", "tcp", "clock", "playout"] {
-        told(&[kind, &closed], &[&closed, "refused", "sterna probe serve"]);
+        told(&[kind, &closed], &[&closed, "refused", "nobody listens", "sterna probe serve"]);
     }
     told(&["http", &format!("http://{closed}/")], &[&closed, "refused"]);
     told(&["metrics", &format!("http://{closed}/")], &[&closed, "refused"]);

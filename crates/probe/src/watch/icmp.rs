@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use sterna_sys::datagram;
 
 use super::messages::{Heard, Line, Trouble};
-use super::{Failure, words};
+use super::{Failure, explained, words};
 use crate::Message;
 use crate::message::MESSAGE_BYTES;
 
@@ -111,7 +111,7 @@ impl Line for Icmp {
             self.socket.connect(&address.into())
         };
         set_up().map_err(|error| {
-            Failure::Broken(format!("There is no way to {}: {}", address.ip(), words(&error)))
+            Failure::Broken(format!("There is no way to {}: {}", address.ip(), explained(&error)))
         })
     }
 

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_sys::clock::monotonic_ns;
 
 use super::state::Shared;
-use super::{Extra, Failure, Plan, words};
+use super::{Extra, Failure, Plan, explained, neighbour};
 use crate::{Message, Moment, Target};
 
 /// Sleeps are cut so that an end is heeded.
@@ -108,7 +108,7 @@ pub(super) fn run(
         was_heard |= !heard.is_empty();
         note(shared, &line, &mut heard);
         if !was_heard && monotonic_ns().saturating_sub(began_ns) > patience_ns {
-            return Err(silent(shared, plan, line.advice()));
+            return Err(silent(shared, plan, line.advice(), target));
         }
         if let Some(address) = moves.as_ref().and_then(|it| it.try_iter().last()) {
             line.turn_to(address)?;
@@ -117,7 +117,7 @@ pub(super) fn run(
     }
     match was_heard {
         true => Ok(()),
-        false => Err(silent(shared, plan, line.advice())),
+        false => Err(silent(shared, plan, line.advice(), target)),
     }
 }
 
@@ -152,13 +152,15 @@ fn complain(shared: &Shared, plan: &Plan, error: &io::Error) -> Result<(), Failu
         )));
     }
     if error.kind() != ErrorKind::WouldBlock {
-        shared.lock().complaint = Some(words(error));
+        shared.lock().complaint = Some(explained(error));
     }
     Ok(())
 }
 
-fn silent(shared: &Shared, plan: &Plan, advice: &str) -> Failure {
-    let complaint = shared.lock().complaint.take();
+fn silent(shared: &Shared, plan: &Plan, advice: &str, target: Option<&Target>) -> Failure {
+    let address = target.and_then(|it| it.resolve().ok());
+    let missing = address.and_then(|it| neighbour::missing(it.ip())).map(str::to_owned);
+    let complaint = missing.or_else(|| shared.lock().complaint.take());
     let complaint = complaint.map(|it| format!(" ({it})")).unwrap_or_default();
     let target = plan.task.target();
     Failure::Silent(format!("Nobody answers at {target}{complaint}; {advice}"))

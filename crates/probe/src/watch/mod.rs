@@ -12,6 +12,7 @@ mod http;
 mod icmp;
 mod messages;
 mod metrics;
+mod neighbour;
 mod playout;
 mod state;
 mod stream;
@@ -329,6 +330,23 @@ fn resolved(target: &Target) -> Result<std::net::SocketAddr, Failure> {
         let cause = std::error::Error::source(&error).map(|it| format!(": {it}"));
         Failure::Broken(format!("{error}{}", cause.unwrap_or_default()))
     })
+}
+
+/// The text of an error on the way to a target, with what it means there and what to look at.
+fn explained(error: &io::Error) -> String {
+    let meaning = match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            "the machine is there, and nobody listens on that port, as it says itself"
+        }
+        io::ErrorKind::HostUnreachable => {
+            "nobody has that address on its link, or a firewall on the way turns messages away"
+        }
+        io::ErrorKind::NetworkUnreachable => {
+            "no route leads there; `ip route get` with the address shows which one is asked for"
+        }
+        _ => return words(error),
+    };
+    format!("{}: {meaning}", words(error))
 }
 
 /// The text of an error of the system, without its number.

@@ -11,7 +11,7 @@ use sterna_sys::datagram;
 
 use super::messages::{Trouble, nonce};
 use super::state::Shared;
-use super::{Failure, Plan, words};
+use super::{Failure, Plan, explained};
 use crate::playout::{Frame, PlayAnswer, PlayRequest};
 
 /// How often a viewer says that it is still there.
@@ -74,7 +74,7 @@ impl Viewer {
                 Ok(arrival) => arrival,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(was_frame),
                 Err(error) => {
-                    shared.lock().complaint = Some(words(&error));
+                    shared.lock().complaint = Some(explained(&error));
                     return Ok(was_frame);
                 }
             };

@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 use sterna_sys::datagram;
 
 use super::messages::{Heard, Line, Trouble};
-use super::{Failure, words};
+use super::{Failure, explained};
 use crate::Message;
 use crate::message::{MESSAGE_BYTES, PROTOCOL_VERSION, refused_by};
 
@@ -47,7 +47,7 @@ pub(super) fn connect(address: SocketAddr, whole: bool) -> Result<UdpSocket, Fai
         Ok(socket)
     };
     open().map_err(|error| {
-        Failure::Broken(format!("There is no way to {address}: {}", words(&error)))
+        Failure::Broken(format!("There is no way to {address}: {}", explained(&error)))
     })
 }
 
