@@ -6,8 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use sterna_sys::region::Region;
 use sterna_wire::stream::{PAGE_BYTES, PageRun};
 
@@ -59,7 +57,7 @@ impl Inbound {
     /// Whether something can be read, or the connection has ended; waits at most `limit` for it.
     pub fn is_readable(&mut self, limit: Duration) -> io::Result<bool> {
         match self {
-            Inbound::Direct(socket) => is_readable(socket, limit),
+            Inbound::Direct(socket) => socket.is_readable(limit),
             Inbound::Delayed(line) => line.is_readable(limit),
         }
     }
@@ -81,18 +79,6 @@ impl Read for Inbound {
             Inbound::Direct(socket) => socket.read(to),
             Inbound::Delayed(line) => line.read(to),
         }
-    }
-}
-
-fn is_readable(socket: &Socket, limit: Duration) -> io::Result<bool> {
-    if socket.has_received() {
-        return Ok(true);
-    }
-    let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
-    match poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&timeout)) {
-        Ok(found) => Ok(found > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 

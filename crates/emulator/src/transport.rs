@@ -276,8 +276,21 @@ impl Socket {
     }
 
     /// Whether bytes have been received that the descriptor no longer tells of.
-    pub fn has_received(&self) -> bool {
+    fn has_received(&self) -> bool {
         matches!(self, Socket::Tls(it) if it.has_received())
+    }
+
+    /// Whether something can be read, or the connection has ended; waits at most `limit` for it. A signal ends the wait.
+    pub fn is_readable(&self, limit: Duration) -> io::Result<bool> {
+        if self.has_received() {
+            return Ok(true);
+        }
+        let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+        match poll(&mut [PollFd::new(self, PollFlags::IN)], Some(&limit)) {
+            Ok(found) => Ok(found > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether either side has ended the connection, as far as the kernel knows without reading it.

@@ -104,6 +104,18 @@ impl Report {
         }
     }
 
+    /// The same without its series, as of which many fit into memory.
+    pub fn without_series(self) -> Report {
+        Report {
+            passes: Vec::new(),
+            timeline: Vec::new(),
+            guest: Vec::new(),
+            cpu: Vec::new(),
+            events: Vec::new(),
+            ..self
+        }
+    }
+
     /// The process exit code for this result; [`crate::Verdict::exit_code`] decides it.
     pub fn exit_code(&self) -> u8 {
         self.summary.verdict.exit_code(self.summary.integrity)

@@ -3,11 +3,9 @@
 mod life;
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_remote::Session;
 use sterna_sys::clock::monotonic_ns;
@@ -240,17 +238,10 @@ impl HostProcess {
         interrupt: Option<&Interrupt>,
     ) -> Result<(), EngineError> {
         let deadline = Instant::now() + limit;
-        let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
         loop {
-            if self.control.has_received() {
+            // An error is met again, with its cause, by the read.
+            if self.control.is_readable(SLICE).unwrap_or(true) {
                 return Ok(());
-            }
-            let control = self.control.as_fd();
-            let mut fds = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
-            match poll(&mut fds, Some(&slice)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // An error is met again, with its cause, by the read.
-                Ok(_) | Err(_) => return Ok(()),
             }
             if interrupt.is_some_and(Interrupt::requested) {
                 return Err(EngineError::Interrupted);

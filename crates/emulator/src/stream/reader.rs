@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_sys::PAGE_BYTES;
 use sterna_sys::region::Region;
 use sterna_wire::trial::{HEAD_BYTES, Head, HeadError};
@@ -127,12 +127,8 @@ impl Reader {
 
     /// Whether a head can be had without waiting.
     pub fn has_more(&self) -> bool {
-        if self.end - self.start >= HEAD_BYTES || self.socket.has_received() {
-            return true;
-        }
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
+        self.end - self.start >= HEAD_BYTES
+            || self.socket.is_readable(Duration::ZERO).is_ok_and(|it| it)
     }
 
     /// Sees to it that so many bytes are in the buffer.

@@ -152,7 +152,8 @@ impl Entry {
             engine: job.engine.name(),
             repeat: job.repeat,
             exit_code,
-            report: report.map(without_series),
+            // A batch keeps all its reports in memory, for the tables at its end.
+            report: report.map(Report::without_series),
             noise: None,
             place: (job.engine as usize, job.repeat, job.index),
             file: job.report.display().to_string(),
@@ -197,12 +198,6 @@ impl Entry {
 
 fn read_report(path: &Path) -> Option<Report> {
     Some(sterna_report::readers::read_any(path).ok()?.report)
-}
-
-/// A batch keeps all its reports in memory, for the tables at its end.
-fn without_series(report: Report) -> Report {
-    let none = Report { timeline: Vec::new(), guest: Vec::new(), cpu: Vec::new(), ..report };
-    Report { events: Vec::new(), passes: Vec::new(), ..none }
 }
 
 /// What an earlier batch has measured around a run.

@@ -39,13 +39,15 @@ impl Series {
     fn of(&mut self, report: Report) -> Report {
         match self {
             Series::Whole => report,
-            Series::Dropped => without_series(report),
+            Series::Dropped => report.without_series(),
             Series::Drawn { rows_left } => {
                 let rows = report.timeline.len() + report.guest.len();
-                let Some(left) = rows_left.checked_sub(rows) else { return without_series(report) };
+                let Some(left) = rows_left.checked_sub(rows) else {
+                    return report.without_series();
+                };
                 *rows_left = left;
                 let (timeline, guest) = (report.timeline.clone(), report.guest.clone());
-                Report { timeline, guest, ..without_series(report) }
+                Report { timeline, guest, ..report.without_series() }
             }
         }
     }
@@ -80,17 +82,6 @@ pub fn side(path: &Path, series: &mut Series, output: Output) -> Result<Side> {
         return Err(usage(anyhow!("There is no report in {}", path.display())));
     }
     Ok(Side { label: path.display().to_string(), reports })
-}
-
-fn without_series(report: Report) -> Report {
-    Report {
-        passes: Vec::new(),
-        timeline: Vec::new(),
-        guest: Vec::new(),
-        cpu: Vec::new(),
-        events: Vec::new(),
-        ..report
-    }
 }
 
 fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sterna_render::html::{self, Batch, BatchRun, Detail, Named, Overlay, Scripts};
-use sterna_report::Integrity;
+use sterna_report::{Integrity, Report};
 
 use super::{
     Seen,
@@ -101,9 +101,7 @@ fn write_row(
     let has_page = runs.iter().any(|(_, it)| it.report.is_some());
     for (_, run) in &mut runs {
         run.row_page = has_page.then(|| row_page.clone());
-        if let Some(report) = &mut run.report {
-            slim::drop_series(report);
-        }
+        run.report = run.report.take().map(Report::without_series);
     }
     Ok(runs)
 }

@@ -34,7 +34,7 @@ pub fn read_all(inputs: &Inputs, output: Output) -> Result<Vec<Slim>> {
         Inputs::Batch(directory, listed) => {
             let runs = listed.runs.iter().map(|run| {
                 let (report, without_report) = read_listed(directory, run, output);
-                let report = report.map(without_series);
+                let report = report.map(Report::without_series);
                 let is_damaged = report.is_none() && run.report.is_some();
                 Ok(Slim { name: run.long_name(), report, without_report, is_damaged })
             });
@@ -65,22 +65,8 @@ pub fn read_listed(from: &Path, run: &ListedRun, output: Output) -> (Option<Repo
     }
 }
 
-/// Takes the series away.
-pub fn drop_series(report: &mut Report) {
-    report.timeline = Vec::new();
-    report.guest = Vec::new();
-    report.cpu = Vec::new();
-    report.events = Vec::new();
-    report.passes = Vec::new();
-}
-
 fn read_one(input: &Input) -> Result<Slim> {
-    let report = without_series(input::read(&input.path)?);
+    let report = input::read(&input.path)?.without_series();
     let (without_report, is_damaged) = Default::default();
     Ok(Slim { name: input.name.clone(), report: Some(report), without_report, is_damaged })
-}
-
-fn without_series(mut report: Report) -> Report {
-    drop_series(&mut report);
-    report
 }

@@ -2,13 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sterna_wire::control::{self, Reply, Request, VERSION};
 
 use super::admission::Admitted;
@@ -87,7 +85,8 @@ fn carry(pilot: &mut Socket, line: &UnixStream, closing: &AtomicBool) {
         });
         let mut buffer = vec![0; CHUNK_BYTES];
         while !is_over.load(Ordering::Acquire) && !closing.load(Ordering::Acquire) {
-            if !is_readable(pilot) {
+            // An error is met again, with its cause, by the read.
+            if !pilot.is_readable(SLICE).unwrap_or(true) {
                 continue;
             }
             match pilot.read(&mut buffer) {
@@ -121,16 +120,6 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn is_readable(socket: &Socket) -> bool {
-    if socket.has_received() {
-        return true;
-    }
-    let slice = Timespec { tv_sec: 0, tv_nsec: SLICE.as_nanos() as _ };
-    let mut fds = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)];
-    // An error is met again, with its cause, by the read.
-    !matches!(poll(&mut fds, Some(&slice)), Ok(0) | Err(rustix::io::Errno::INTR))
 }
 
 /// Waits for the process, kills it when it takes too long, and tells the pilot of a death that it did not ask for.

@@ -46,7 +46,7 @@ impl Server {
 
     pub fn prepared(&mut self, interrupt: &Interrupt) -> Result<Prepared, ClientError> {
         let deadline = Instant::now() + PREPARATION;
-        while !self.is_readable(Duration::from_millis(50)) {
+        while !self.socket.is_readable(Duration::from_millis(50)).is_ok_and(|it| it) {
             if interrupt.requested() {
                 return Err(ClientError::Interrupted);
             }
@@ -84,7 +84,7 @@ impl Server {
 
     /// A lane was not taken; the server may have said why.
     pub fn why_not(&mut self) -> ClientError {
-        let has_words = self.is_readable(Duration::from_secs(1));
+        let has_words = self.socket.is_readable(Duration::from_secs(1)).is_ok_and(|it| it);
         match has_words.then(|| control::receive::<Told>(&mut self.socket)) {
             Some(Ok(Tell::Refused { error })) => {
                 ClientError::Refused { at: self.at.clone(), reason: error }
@@ -94,16 +94,6 @@ impl Server {
                 "does not take a data connection; it may be overwhelmed by others, so try again",
             ),
         }
-    }
-
-    fn is_readable(&self, limit: Duration) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        if self.socket.has_received() {
-            return true;
-        }
-        let limit = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos().into() };
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&limit)), Ok(ready) if ready > 0)
     }
 
     fn set_patience(&self, limit: Duration) -> Result<(), ClientError> {
