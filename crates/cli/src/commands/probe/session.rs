@@ -47,7 +47,7 @@ pub fn run(probes: Vec<Named>, telling: &ProbeTelling, output: Output) -> Result
     for Named { name, plan } in probes {
         match Watch::start(plan.clone()) {
             Ok(watch) => {
-                watches.push(Witness { name, plan, watch, told: 0, told_silence_ns: None })
+                watches.push(Witness { name, plan, watch, told: 0, told_silence_ns: None });
             }
             Err(failure) => return refuse(&failure, output),
         }
