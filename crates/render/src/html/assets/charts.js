@@ -119,12 +119,35 @@
   const margins = (chart) => ({ l: 58, r: hasRight ? 54 : 14, t: chart.time && chart.marks.length ? 38 : 12, b: 44 });
   const inner = (plot) => Math.max(80, plot.clientWidth - 58 - (hasRight ? 54 : 14));
 
+  // Powers of ten alone would leave an axis without a number when what it shows lies between two of them.
+  const logTicks = (values) => {
+    let [least, most] = [Infinity, 0];
+    for (const value of values) {
+      if (value > 0) [least, most] = [Math.min(least, value), Math.max(most, value)];
+    }
+    const decades = Math.log10(most / least);
+    if (!(decades < 2.5)) return { dtick: 1 };
+    const steps = decades < 0.7 ? [1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9] : [1, 2, 5];
+    const tickvals = [];
+    for (let power = Math.floor(Math.log10(least)) - 1; power <= Math.log10(most) + 1; power += 1) {
+      tickvals.push(...steps.map((it) => Number(`${it}e${power}`)));
+    }
+    return { tickmode: "array", tickvals, ticktext: tickvals.map(short) };
+  };
+  const short = (value) => {
+    const [unit, letter] = [[1e9, "G"], [1e6, "M"], [1e4, "k"]].find(([from]) => value >= from) || [1, ""];
+    return `${Number((value / (letter === "k" ? 1e3 : unit)).toPrecision(2))}${letter}`;
+  };
+  const heights = (chart, right) => [
+    ...chart.series.filter((it) => Boolean(it.right) === right).flatMap((it) => it.y), ...(chart.heat && !right ? chart.heat.y : []),
+  ];
+
   const layout = (chart, plot, marksShown) => {
     const grid = { gridcolor: css("--grid"), zerolinecolor: css("--line"), linecolor: css("--line"), tickcolor: css("--line"), tickfont: { color: css("--soft") } };
     const title = (text) => ({ text: plain(text), font: { size: 12, color: css("--soft") }, standoff: 8 });
-    const vertical = (axis, more) => ({
+    const vertical = (axis, values, more) => ({
       ...grid, title: title(axis.title), type: axis.log ? "log" : "linear", rangemode: axis.zero ? "tozero" : "normal", fixedrange: true,
-      ...(axis.log ? { dtick: 1, exponentformat: "SI" } : { nticks: 6, exponentformat: "none" }),
+      ...(axis.log ? { ...logTicks(values), exponentformat: "SI" } : { nticks: 6, exponentformat: "none" }),
       ...(axis.to === null ? {} : { range: [0, axis.to * 1.02] }), ...more,
     });
     const rows = chart.rows.length ? { tickmode: "array", tickvals: chart.rows.map((_, i) => i), ticktext: chart.rows.map(plain), range: [-0.6, chart.rows.length - 0.4], automargin: true } : {};
@@ -140,10 +163,10 @@
       xaxis: {
         ...grid, title: title(chart.across), type: chart.acrossLog ? "log" : "linear", zeroline: false,
         ...(chart.time ? { range: [...shown.get(chart.group)], hoverformat: ".4~f", unifiedhovertitle: { text: "%{x:.3f} s" } } : {}), exponentformat: "SI",
-        ...(chart.acrossLog ? { dtick: 1 } : { nticks: plot.clientWidth < 500 ? 5 : 10 }),
+        ...(chart.acrossLog ? logTicks(chart.series.flatMap((it) => it.x)) : { nticks: plot.clientWidth < 500 ? 5 : 10 }),
       },
-      yaxis: vertical(chart.axes[0] || { title: "", log: false, zero: false, to: null }, rows),
-      ...(chart.axes.length > 1 ? { yaxis2: vertical(chart.axes[1], { overlaying: "y", side: "right", showgrid: false }) } : {}),
+      yaxis: vertical(chart.axes[0] || { title: "", log: false, zero: false, to: null }, heights(chart, false), rows),
+      ...(chart.axes.length > 1 ? { yaxis2: vertical(chart.axes[1], heights(chart, true), { overlaying: "y", side: "right", showgrid: false }) } : {}),
       shapes: shapes(chart, marksShown), annotations: annotations(chart, marksShown, inner(plot)),
     };
   };
