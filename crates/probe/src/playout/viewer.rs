@@ -68,7 +68,7 @@ impl Viewer {
         {
             let shift = *self.shift.get_or_insert(self.last.map_or(0, |(number, last_ns)| {
                 let steps = at_ns.saturating_sub(last_ns) / self.request.interval_ns.max(1);
-                (number + steps.max(1)).saturating_sub(frame.number)
+                number.saturating_add(steps.max(1)).saturating_sub(frame.number)
             }));
             let number = frame.number.saturating_add(shift);
             self.last = self.last.max(Some((number, at_ns)));
@@ -82,7 +82,7 @@ impl Viewer {
         let frames = self.player.frames();
         let freezes = self.player.freezes(now_ns);
         (frames > 0).then(|| Seen {
-            sent: frames + self.player.skipped(),
+            sent: frames.saturating_add(self.player.skipped()),
             received: frames,
             duplicates: self.player.duplicates(),
             outages: freezes.iter().map(outage).collect(),
@@ -130,6 +130,16 @@ mod tests {
         let seen = viewer.seen(500 * MS).unwrap();
         assert_eq!((seen.sent, seen.received, seen.outages.len()), (12, 3, 1));
         assert_eq!((seen.outages[0].start_ns, seen.outages[0].lost), (180 * MS, 9));
+    }
+
+    #[test]
+    fn the_highest_number_of_a_liar_does_no_harm() {
+        let mut viewer = Viewer::new(40 * MS, 7);
+        viewer.hear(&frame(7, 0), 0);
+        viewer.hear(&frame(7, u64::MAX), 40 * MS);
+        viewer.has_moved();
+        viewer.hear(&frame(7, 3), 80 * MS);
+        assert_eq!(viewer.seen(90 * MS).unwrap().sent, u64::MAX);
     }
 
     #[test]
