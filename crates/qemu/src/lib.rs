@@ -42,6 +42,7 @@ mod trace;
 mod transport;
 mod unpack;
 mod warnings;
+mod workload_size;
 
 pub use engine::Qemu;
 pub use host::{QEMU_RUN, probe_host};

@@ -30,6 +30,16 @@ fn a_guest_arrives_with_all_of_its_memory() {
 }
 
 #[test]
+fn a_share_of_the_memory_leaves_the_guests_system_its_part() {
+    let Some(bench) = Bench::new() else { return };
+    let outcome = bench.outcome(&["--memory", "160MiB", "--workload-memory", "100%"]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(outcome.report()["summary"]["integrity_detail"]["pages_checked"], 83 << 8);
+    let warnings = outcome.report()["warnings"].to_string();
+    assert!(warnings.contains("workload-beside-system"), "{warnings}");
+}
+
+#[test]
 fn post_copy_fetches_what_the_guest_asks_for() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--postcopy-after-passes", "2"]].concat());

@@ -28,6 +28,7 @@ use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings::{self, Wish};
 use crate::transport::Way;
+use crate::workload_size;
 use binaries::Binary;
 pub(crate) use console::Console;
 
@@ -128,7 +129,7 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
 
 fn guest_config(plan: &Plan) -> String {
     let Scenario { timing, .. } = plan.scenario;
-    let mut config = GuestConfig::of(&plan.scenario.workload_spec().to_string());
+    let mut config = GuestConfig::of(&workload_size::workload(plan.scenario).to_string());
     config.ballast_bytes = plan.scenario.ballast_bytes().0;
     config.sample_interval_ns = timing.sample_interval.0.as_nanos() as u64;
     config.gap_threshold_ns = GAP_RESOLUTION_NS;

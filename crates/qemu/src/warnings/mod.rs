@@ -12,6 +12,7 @@ use sterna_scenario::{Compression, Scenario};
 use crate::evidence::Evidence;
 use crate::memory_size::MemorySize;
 use crate::trace::Trace;
+use crate::workload_size;
 
 /// A bandwidth this much above the limit is not kept.
 const OVERSHOOT: f64 = 1.1;
@@ -45,6 +46,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn of(facts: &Facts) -> Vec<Warning> {
     let found = [
         facts.memory.warning(facts.trace.passes()),
+        workload_size::less_than_asked(facts.scenario),
         facts.hold_unproven(),
         facts.overshoot(),
         facts.compressed_threshold(),
