@@ -10,6 +10,7 @@
 //! - `speaker`, `session`: the line to the engine ([`sterna_wire::guest_line`]).
 //! - `memory`: the workload and its memory. `sampler`, `marker`: what is told and shown of it.
 //! - `network`: the interface, and the echo for probes. `metrics`: counters over HTTP.
+//! - `disk`: records that prove whether a disk keeps its word while the guest is migrated.
 //!
 //! Each KiB of it travels in an initramfs or in a cloud's user data, so it has no argument parser, no async runtime, no
 //! JSON and no name resolution: addresses are literals.
@@ -17,6 +18,7 @@
 #![expect(clippy::print_stderr, reason = "a first process has the console and nobody else to tell")]
 
 mod boot;
+mod disk;
 mod error;
 mod marker;
 mod memory;

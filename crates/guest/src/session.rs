@@ -11,6 +11,7 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_wire::guest_config::GuestConfig;
 use sterna_wire::guest_line::{Decoder, GuestCommand, GuestMessage, VERSION};
 
+use crate::disk::Disk;
 use crate::error::AgentError;
 use crate::marker::MarkerPage;
 use crate::memory::Memory;
@@ -33,7 +34,9 @@ pub fn run(
 ) -> Result<(), AgentError> {
     let memory = Arc::new(Memory::prepare(config)?);
     if let Some(port) = config.metrics_port {
-        metrics::serve(port, &memory).map_err(|source| AgentError::Metrics { port, source })?;
+        let disk = Disk::of(config);
+        metrics::serve(port, &memory, disk)
+            .map_err(|source| AgentError::Metrics { port, source })?;
     }
     let marker = MarkerPage::begin(config.nonce)?;
     let greeter = Greeter { memory: Arc::clone(&memory), marker, is_first };

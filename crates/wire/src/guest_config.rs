@@ -42,8 +42,12 @@ pub struct GuestConfig {
     pub echo_port: Option<u16>,
     /// The port on which counters are told over HTTP; None tells nothing there.
     pub metrics_port: Option<u16>,
-    /// The directory to which probes of the echo's port may have records written; None writes none.
+    /// The directory to which records are written, for probes of the echo's port and for `/disk/begin` of the metrics'
+    /// port; None writes none.
     pub disk: Option<String>,
+    /// Whether `/disk/begin` writes there only while a file system is mounted on that very directory: otherwise a disk
+    /// that is missing would be taken for a sound one.
+    pub disk_is_mount: bool,
 }
 
 /// Why a text is not a configuration.
@@ -96,6 +100,7 @@ const KEYS: &[&str] = &[
     "echo-port",
     "metrics-port",
     "disk",
+    "disk-is-mount",
 ];
 
 impl GuestConfig {
@@ -118,11 +123,13 @@ impl GuestConfig {
             echo_port: Some(7),
             metrics_port: None,
             disk: None,
+            disk_is_mount: false,
         }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), &'static str> {
         const NUMBER: &str = "give a whole number";
+        const TRUTH: &str = "give true or false";
         const ADDRESS: &str = "give an IPv4 address with its prefix, as in 10.0.2.15/24";
         const PORT: &str = "give a port from 1 to 65535, or none";
         match key {
@@ -134,7 +141,7 @@ impl GuestConfig {
             }
             "gap-threshold-ns" => self.gap_threshold_ns = value.parse().map_err(|_| NUMBER)?,
             "start-at-once" => {
-                self.start_at_once = value.parse().map_err(|_| "give true or false")?;
+                self.start_at_once = value.parse().map_err(|_| TRUTH)?;
             }
             "nonce" => self.nonce = value.parse().map_err(|_| NUMBER)?,
             "port-name" => value.clone_into(&mut self.port_name),
@@ -148,7 +155,8 @@ impl GuestConfig {
             }
             "echo-port" => self.echo_port = optional(value, port).ok_or(PORT)?,
             "metrics-port" => self.metrics_port = optional(value, port).ok_or(PORT)?,
-            _ => self.disk = unless_none(value),
+            "disk" => self.disk = unless_none(value),
+            _ => self.disk_is_mount = value.parse().map_err(|_| TRUTH)?,
         }
         Ok(())
     }
@@ -174,7 +182,8 @@ impl fmt::Display for GuestConfig {
         writeln!(f, "gateway={}", or_none(self.gateway))?;
         writeln!(f, "echo-port={}", or_none(self.echo_port))?;
         writeln!(f, "metrics-port={}", or_none(self.metrics_port))?;
-        writeln!(f, "disk={}", or_none(self.disk.as_deref()))
+        writeln!(f, "disk={}", or_none(self.disk.as_deref()))?;
+        writeln!(f, "disk-is-mount={}", self.disk_is_mount)
     }
 }
 
@@ -240,6 +249,7 @@ mod tests {
             echo_port: None,
             metrics_port: Some(9107),
             disk: Some("/var/tmp".to_owned()),
+            disk_is_mount: true,
             ..plain
         };
         assert_eq!(full.to_string().parse(), Ok(full));

@@ -7,6 +7,7 @@
 //! - [`mux`]: several streams over one, for a session with another machine; and `keeper`, what is said in it about a QEMU there, behind the same feature as `control`.
 //! - [`clock`]: how a stamp taken by another process is mapped to our own clock.
 //! - [`guest_line`]: what an engine and the agent in a guest say to each other.
+//! - [`guest_disk`]: what that agent tells of records that it writes to a disk.
 //! - `tls`: encrypted connections on which both ends show a certificate, and how such certificates are made. Behind the feature of that name.
 //! - [`trial`]: what `sterna stream` and its server say to each other to try a link.
 //! - [`guest_config`]: what the agent is told before that.
@@ -21,6 +22,7 @@ pub mod compression;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod guest_config;
+pub mod guest_disk;
 pub mod guest_line;
 #[cfg(feature = "control")]
 pub mod keeper;

@@ -4,7 +4,6 @@
 //! Whatever happens then, to the program, its machine or its disk: an acknowledged record must be there, whole and in its place.
 
 pub mod remote;
-#[cfg(feature = "client")]
 mod verify;
 
 use std::fs::{File, OpenOptions};
@@ -13,8 +12,7 @@ use std::path::Path;
 
 use crate::Moment;
 
-#[cfg(feature = "client")]
-pub use verify::{Defect, Defects, Verdict, VerifyError, verify};
+pub use verify::{Defect, Defects, Verdict, VerifyError, verify, verify_run};
 
 /// Bytes of a record unless told otherwise: a page, and a block of most file systems.
 pub const DEFAULT_RECORD_BYTES: usize = 4096;
@@ -64,6 +62,16 @@ impl Records {
         drop(pieces);
         self.file.sync_data()
     }
+
+    /// Makes all of it safe and gives the memory back in which the kernel remembers it: whoever reads it next reads what the disk holds.
+    ///
+    /// # Errors
+    /// The disk is full, or broken.
+    pub fn forget(self) -> io::Result<()> {
+        // Only what is on the disk can be forgotten.
+        self.file.sync_all()?;
+        Ok(rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
 }
 
 /// One record: a header, and a filling that follows from run and number.
@@ -84,4 +92,46 @@ fn record(run: u64, number: u64, bytes: usize, now: Moment) -> Vec<u8> {
     let checksum = sterna_sys::crc32c(0, &record);
     record[44..48].copy_from_slice(&checksum.to_be_bytes());
     record
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSliceMut;
+
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::*;
+
+    /// Whether memory holds the beginning of a file; the kernel says so only of some file systems.
+    fn is_remembered(path: &Path) -> Result<bool, Errno> {
+        let file = File::open(path).unwrap();
+        let mut buffer = [0; 64];
+        let mut buffers = [IoSliceMut::new(&mut buffer)];
+        match preadv2(&file, &mut buffers, 0, ReadWriteFlags::NOWAIT) {
+            Ok(length) => Ok(length == 64),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_is_read_from_the_disk_again() {
+        let name = format!("sterna-forgotten-{}.records", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut records = Records::create(&path, 1, 4096).unwrap();
+        let numbers: Vec<u64> = (0..256).collect();
+        records.append(&numbers).unwrap();
+        let before = is_remembered(&path);
+        records.forget().unwrap();
+        let after = is_remembered(&path);
+        let is_sound = verify_run(&path, 1, 4096, Some(255)).unwrap().is_sound();
+        std::fs::remove_file(&path).unwrap();
+        assert!(is_sound);
+        match (before, after) {
+            (Ok(true), Ok(after)) => assert!(!after, "memory still holds it"),
+            (before, _) => eprintln!(
+                "skipped: the file system of the directory for temporary files does not say what memory holds ({before:?}); set TMPDIR to one on a disk"
+            ),
+        }
+    }
 }

@@ -10,6 +10,9 @@ use super::{HEADER_BYTES, LARGEST_RECORD_BYTES, MAGIC, SMALLEST_RECORD_BYTES};
 /// The first defects are told one by one.
 const MOST_DEFECTS: usize = 100;
 
+/// So much is read at once.
+const READ_BYTES: usize = 1 << 20;
+
 /// What a file of records holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -69,7 +72,13 @@ pub enum VerifyError {
 
 /// What a place holds.
 enum Place {
-    Whole { number: u64 },
+    Whole {
+        number: u64,
+    },
+    /// Whole too, and of another run.
+    Foreign {
+        number: u64,
+    },
     Empty,
     Torn,
 }
@@ -82,8 +91,7 @@ pub fn verify(path: &Path, acknowledged: Option<u64>) -> Result<Verdict, VerifyE
     let failed = |source| VerifyError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
-    let shape = shape(&mut file).map_err(failed)?;
-    let Some(Shape { record_bytes, run, first }) = shape else {
+    let Some(shape) = shape(&mut file).map_err(failed)? else {
         return match (length, acknowledged) {
             // Nothing was written, and nothing was promised.
             (0, None) => Ok(Verdict::default()),
@@ -93,46 +101,54 @@ pub fn verify(path: &Path, acknowledged: Option<u64>) -> Result<Verdict, VerifyE
         };
     };
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    check(file, length, &shape, acknowledged).map_err(failed)
+}
+
+/// As [`verify`], for whoever knows what was written: records of this run and size, from number 0 on. Nothing else is taken for them, and a file that has none of them has lost them all.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn verify_run(
+    path: &Path,
+    run: u64,
+    record_bytes: usize,
+    acknowledged: Option<u64>,
+) -> Result<Verdict, VerifyError> {
+    let failed = |source| VerifyError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    check(file, length, &Shape { record_bytes, run, first: 0 }, acknowledged).map_err(failed)
+}
+
+fn check(file: File, length: u64, shape: &Shape, acknowledged: Option<u64>) -> io::Result<Verdict> {
+    let &Shape { record_bytes, run, first } = shape;
     let mut verdict = Verdict { record_bytes: record_bytes as u64, first, ..Verdict::default() };
-    let mut reader = io::BufReader::with_capacity(1 << 20, file);
+    let mut reader = io::BufReader::with_capacity(READ_BYTES, file);
     let mut record = vec![0; record_bytes];
+    let promised = |number: u64| acknowledged.is_some_and(|it| number <= it);
     let mut doubtful = Vec::new();
     let mut number = first;
     let mut left = length;
     while left >= record_bytes as u64 {
-        reader.read_exact(&mut record).map_err(failed)?;
+        reader.read_exact(&mut record)?;
         let offset_bytes = length - left;
         left -= record_bytes as u64;
-        match place(&record, run) {
-            Place::Whole { number: found } => {
-                // What stands before a whole record was safe before that was written.
-                doubtful.drain(..).for_each(|it| verdict.blame(it));
-                if found == number {
-                    verdict.records += 1;
-                    verdict.last = Some(number);
-                } else {
-                    let what = format!("record {found} stands here");
-                    verdict.blame(Doubt { number, offset_bytes, sort: Sort::OutOfOrder, what });
-                }
+        let place = place(&record, run);
+        if matches!(place, Place::Whole { .. }) {
+            // What stands before a whole record was safe before that was written.
+            doubtful.drain(..).for_each(|it| verdict.blame(it));
+        }
+        match place.doubt(number, offset_bytes) {
+            None => {
+                verdict.records += 1;
+                verdict.last = Some(number);
             }
-            Place::Empty => doubtful.push(Doubt::missing(number, offset_bytes, "only zeros")),
-            Place::Torn => doubtful.push(Doubt {
-                number,
-                offset_bytes,
-                sort: Sort::Torn,
-                what: "its checksum is wrong".to_owned(),
-            }),
+            Some(doubt) if promised(number) || doubt.is_whole => verdict.blame(doubt),
+            Some(doubt) => doubtful.push(doubt),
         }
         number += 1;
     }
-    verdict.tail_bytes = left;
-    let promised = |number: u64| acknowledged.is_some_and(|it| number <= it);
-    for doubt in doubtful {
-        match promised(doubt.number) {
-            true => verdict.blame(doubt),
-            false => verdict.tail_bytes += record_bytes as u64,
-        }
-    }
+    verdict.tail_bytes = left + doubtful.len() as u64 * record_bytes as u64;
     Ok(match acknowledged {
         Some(last) if last >= number => verdict.without(number..=last, length - left),
         _ => verdict,
@@ -155,7 +171,7 @@ impl Verdict {
     }
 
     fn blame(&mut self, doubt: Doubt) {
-        let Doubt { number, offset_bytes, sort, what } = doubt;
+        let Doubt { number, offset_bytes, sort, what, .. } = doubt;
         let count = match sort {
             Sort::Missing => &mut self.defects.missing,
             Sort::Torn => &mut self.defects.torn,
@@ -173,6 +189,8 @@ struct Doubt {
     offset_bytes: u64,
     sort: Sort,
     what: String,
+    /// Whether a record of ours stands there, which was safe.
+    is_whole: bool,
 }
 
 enum Sort {
@@ -183,7 +201,27 @@ enum Sort {
 
 impl Doubt {
     fn missing(number: u64, offset_bytes: u64, what: &str) -> Doubt {
-        Doubt { number, offset_bytes, sort: Sort::Missing, what: what.to_owned() }
+        let (sort, what) = (Sort::Missing, what.to_owned());
+        Doubt { number, offset_bytes, sort, what, is_whole: false }
+    }
+}
+
+impl Place {
+    /// What is wrong where the record of this number should be.
+    fn doubt(self, number: u64, offset_bytes: u64) -> Option<Doubt> {
+        let is_whole = matches!(self, Place::Whole { .. });
+        let (sort, what) = match self {
+            Place::Whole { number: found } if found == number => return None,
+            Place::Whole { number: found } => {
+                (Sort::OutOfOrder, format!("record {found} stands here"))
+            }
+            Place::Foreign { number: found } => {
+                (Sort::OutOfOrder, format!("record {found} of another run stands here"))
+            }
+            Place::Empty => return Some(Doubt::missing(number, offset_bytes, "only zeros")),
+            Place::Torn => (Sort::Torn, "its checksum is wrong".to_owned()),
+        };
+        Some(Doubt { number, offset_bytes, sort, what, is_whole })
     }
 }
 
@@ -215,8 +253,11 @@ fn place(record: &[u8], run: u64) -> Place {
     if record.iter().all(|it| *it == 0) {
         return Place::Empty;
     }
-    let is_whole = record.starts_with(&MAGIC) && word(record, 1) == run && checksum_holds(record);
-    if is_whole { Place::Whole { number: word(record, 2) } } else { Place::Torn }
+    if !record.starts_with(&MAGIC) || !checksum_holds(record) {
+        return Place::Torn;
+    }
+    let number = word(record, 2);
+    if word(record, 1) == run { Place::Whole { number } } else { Place::Foreign { number } }
 }
 
 fn checksum_holds(record: &[u8]) -> bool {
@@ -311,6 +352,38 @@ mod tests {
         assert_eq!(place.checked(torn, Some(17)).defects.torn, 1);
         assert_eq!(place.checked(cut, Some(27)).defects.missing, 11);
         assert!(!place.checked(cut, Some(u64::MAX)).is_sound());
+    }
+
+    #[test]
+    fn who_knows_the_run_takes_no_records_of_another_and_none_that_begin_later() {
+        let place = Place::new("runs");
+        let path = place.0.join("records");
+        let write = |run: u64, numbers: &[u64]| {
+            let _ = std::fs::remove_file(&path);
+            Records::create(&path, run, 64).unwrap().append(numbers).unwrap();
+        };
+        let found = |last: u64| {
+            let Defects { missing, torn, out_of_order, .. } =
+                verify_run(&path, 77, 64, Some(last)).unwrap().defects;
+            (missing, torn, out_of_order)
+        };
+        write(77, &[0, 1, 2]);
+        assert_eq!(found(2), (0, 0, 0));
+        assert_eq!(found(3), (1, 0, 0));
+        // An older state of the disk, which has the same numbers.
+        write(76, &[0, 1, 2]);
+        assert!(verify(&path, Some(2)).unwrap().is_sound());
+        assert_eq!(found(2), (0, 0, 3));
+        write(77, &[1, 2]);
+        assert_eq!(found(2), (1, 0, 2));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(found(2), (3, 0, 0));
+        std::fs::write(
+            &path,
+            "nothing of the kind, and yet as long as one of the records would be!",
+        )
+        .unwrap();
+        assert_eq!(found(1), (1, 1, 0));
     }
 
     #[test]
