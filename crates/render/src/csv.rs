@@ -354,7 +354,8 @@ fn cpu_total(classes: &[sterna_report::ClassCpu]) -> String {
 }
 
 fn longest_outage(report: &Report) -> Option<f64> {
-    let outages = report.probes.iter().flat_map(|it| &it.outages);
+    let network = report.probes.iter().filter(|it| it.is_of_network());
+    let outages = network.flat_map(|it| &it.outages);
     outages.map(|it| it.length_seconds).max_by(f64::total_cmp)
 }
 

@@ -108,7 +108,7 @@ fn warnings(out: &mut String, run: &Named<'_>, with_name: bool) {
 }
 
 fn sign(report: &Report) -> &'static str {
-    crate::html::ending(report.summary.verdict, report.summary.integrity).sign
+    crate::html::ending(&report.summary).sign
 }
 
 fn lost_work(report: &Report) -> String {

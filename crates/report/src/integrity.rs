@@ -1,4 +1,4 @@
-//! Whether the guest's memory survived.
+//! Whether the guest's memory survived, and what was written to its disk.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Side;
 
-/// Whether the guest's memory was found as it must be after the run.
+/// Whether the guest's memory was found as it must be after the run, and the records on its disk where some were
+/// written.
 #[derive(
     Clone,
     Copy,
@@ -26,7 +27,8 @@ use crate::Side;
 pub enum Integrity {
     /// Every page that the workload stamped was checked and was right.
     Verified,
-    /// At least one page was wrong. This ranks worst of all results.
+    /// At least one page was wrong, or a record that a disk had acknowledged was not there. This ranks worst of all
+    /// results.
     Corrupt,
     /// No check was made, or it did not finish.
     #[default]
@@ -75,6 +77,51 @@ pub struct CorruptPage {
     pub expected: Word,
     /// The word that was read, in hexadecimal.
     pub found: Word,
+}
+
+/// What became of the records that the agent in the guest wrote to a disk during the migration: each was made safe
+/// (`fdatasync`) when it was due, and all were read again from the disk at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskIntegrity {
+    /// The side that read them: where the guest was when the run ended.
+    pub side: Side,
+    /// Bytes of each record.
+    pub record_bytes: u64,
+    /// Records that the disk had acknowledged as safe, each of which must be there.
+    pub records_checked: u64,
+    /// Records of those that were not there: their place was empty, or the file ended before it.
+    pub missing_records: u64,
+    /// Records of those of which only a part was what had been written.
+    pub torn_records: u64,
+    /// Places of those that held another record, of this time or of an earlier one.
+    pub misplaced_records: u64,
+    /// The first of all of them; a short list even when many are wrong.
+    #[serde(default)]
+    pub first: Vec<DiskDefect>,
+}
+
+/// One record that is not what it must be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskDefect {
+    /// Number of the record that should be there, counted from 0.
+    pub record: u64,
+    /// Where in the file, in bytes.
+    pub offset_bytes: u64,
+    /// What is wrong, in words.
+    pub what: String,
+}
+
+impl DiskIntegrity {
+    /// Whether every acknowledged record was there, whole and in its place.
+    pub fn is_sound(&self) -> bool {
+        self.wrong_records() == 0
+    }
+
+    /// How many were not.
+    pub fn wrong_records(&self) -> u64 {
+        let all = [self.missing_records, self.torn_records, self.misplaced_records];
+        all.into_iter().fold(0, u64::saturating_add)
+    }
 }
 
 /// Eight bytes of guest memory.

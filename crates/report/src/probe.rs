@@ -29,6 +29,17 @@ pub struct Probe {
     pub outages: Vec<Outage>,
 }
 
+impl Probe {
+    /// The kind of a probe whose messages are records on a disk of the guest: sent when they were due, arrived when they
+    /// were safe.
+    pub const DISK: &str = "disk";
+
+    /// Whether its outages are those of a network. What a disk holds up no client of the guest need ever notice.
+    pub fn is_of_network(&self) -> bool {
+        self.kind != Probe::DISK
+    }
+}
+
 /// Distribution of the time from the sending of a message to its return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundTrip {

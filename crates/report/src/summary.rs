@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Integrity, IntegrityDetail, Latency, Verdict};
+use crate::{DiskIntegrity, Integrity, IntegrityDetail, Latency, Verdict};
 
 /// The headline numbers of a run.
 ///
-/// Every field is always present in the JSON; null means that the value is not known, and a 0 was
-/// measured. `Summary::default()` knows nothing, so that a partial report starts from it and fills
+/// Every field is always present in the JSON, unless it says that it may be absent; null means that the value is not
+/// known, and a 0 was measured. `Summary::default()` knows nothing, so that a partial report starts from it and fills
 /// in what was seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
@@ -17,10 +17,15 @@ pub struct Summary {
     /// Why it ended so, in one sentence, where possible in the engine's own words; null when there
     /// is nothing to explain.
     pub verdict_reason: Option<String>,
-    /// Whether guest memory was found intact after the run. `corrupt` outranks every verdict.
+    /// Whether guest memory was found intact after the run, and the records on a disk where some were written.
+    /// `corrupt` outranks every verdict.
     pub integrity: Integrity,
     /// What the check of guest memory looked at; null when there was none.
     pub integrity_detail: Option<IntegrityDetail>,
+    /// What became of records that were written to a disk of the guest during the migration; absent where none were, or
+    /// where they could not be read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_integrity: Option<DiskIntegrity>,
 
     /// Total time in seconds: from the acceptance of the migrate command to the terminal state of
     /// the migration, a post-copy phase included. Excludes warm-up, cool-down and verification.
@@ -124,6 +129,25 @@ pub struct Summary {
     pub cpu: CpuBySide,
     /// Highest resident memory of each side's process.
     pub resident_peak_bytes: ResidentPeak,
+}
+
+impl Summary {
+    /// What is known of the memory alone, also where `integrity` is `corrupt` because of a disk.
+    pub fn memory_integrity(&self) -> Integrity {
+        if self.integrity != Integrity::Corrupt || !self.disk_is_corrupt() {
+            return self.integrity;
+        }
+        match &self.integrity_detail {
+            None => Integrity::Unchecked,
+            Some(it) if it.corrupt_pages == 0 => Integrity::Verified,
+            Some(_) => Integrity::Corrupt,
+        }
+    }
+
+    /// Whether a disk has lost what it had acknowledged.
+    pub fn disk_is_corrupt(&self) -> bool {
+        self.disk_integrity.as_ref().is_some_and(|it| !it.is_sound())
+    }
 }
 
 /// How the guest came back after switchover.

@@ -47,8 +47,8 @@ pub enum Verdict {
 impl Verdict {
     /// The process exit code for this end of a run. This is the only place that decides it.
     ///
-    /// Corrupt memory outranks every verdict: a migration that completed with a wrong page is the
-    /// worst result there is, and a script must never take it for a success or a mere failure.
+    /// What is corrupt outranks every verdict: a migration that completed with a wrong page, or without a record that was
+    /// safe, is the worst result there is, and a script must never take it for a success or a mere failure.
     pub fn exit_code(self, integrity: Integrity) -> u8 {
         if integrity == Integrity::Corrupt {
             return 4;

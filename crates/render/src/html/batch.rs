@@ -247,7 +247,7 @@ fn cell(run: &BatchRun, most_lost: f64) -> Markup {
 
 fn of_run(run: &BatchRun) -> Ending {
     match &run.report {
-        Some(report) => ending(report.summary.verdict, report.summary.integrity),
+        Some(report) => ending(&report.summary),
         None => Ending { class: "missing", sign: "?", word: "no report" },
     }
 }

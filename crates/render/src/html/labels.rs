@@ -1,7 +1,7 @@
 //! Names for people: what a run is called, and how it ended.
 
 use maud::{Markup, html};
-use sterna_report::{Integrity, Report, Verdict};
+use sterna_report::{Integrity, Report, Summary, Verdict};
 
 /// How a run ended, as a page shows it: never by colour alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,13 @@ pub struct Ending {
     pub word: &'static str,
 }
 
-/// How a run ended; corrupt memory outranks every verdict.
-pub fn ending(verdict: Verdict, integrity: Integrity) -> Ending {
-    let (class, sign, word) = match (verdict, integrity) {
-        (_, Integrity::Corrupt) => ("corrupt", "☠", "memory corrupt"),
+/// How a run ended; what is corrupt outranks every verdict.
+pub fn ending(summary: &Summary) -> Ending {
+    let (class, sign, word) = match (summary.verdict, summary.integrity) {
+        (_, Integrity::Corrupt) if summary.memory_integrity() == Integrity::Corrupt => {
+            ("corrupt", "☠", "memory corrupt")
+        }
+        (_, Integrity::Corrupt) => ("corrupt", "☠", "disk corrupt"),
         (Verdict::Completed, _) => ("completed", "✓", "completed"),
         (Verdict::CompletedForced, _) => ("forced", "»", "completed, but forced"),
         (Verdict::Cancelled, _) => ("cancelled", "■", "cancelled"),

@@ -99,7 +99,7 @@ pub fn runs(runs: &[Named<'_>], pages: &[String]) -> Table {
     for (index, run) in runs.iter().enumerate() {
         let name = Cell::words(run.name);
         let summary = &run.report.summary;
-        let ending = ending(summary.verdict, summary.integrity);
+        let ending = ending(summary);
         let verdict =
             Cell::words(format!("{} {}", ending.sign, ending.word)).toned(tone(ending.class));
         table.rows.push(vec![

@@ -88,7 +88,7 @@ fn charts(report: &Report, detail: Detail) -> Vec<Chart> {
 }
 
 fn head(report: &Report, title: &str) -> Markup {
-    let ending = ending(report.summary.verdict, report.summary.integrity);
+    let ending = ending(&report.summary);
     html! {
         div class={ "head " (ending.class) } {
             (ending.badge())

@@ -16,7 +16,7 @@ struct Tile {
 
 /// The headline numbers of a run.
 pub fn tiles(report: &Report) -> Markup {
-    let tiles = [
+    let mut tiles = vec![
         integrity(report),
         total(report),
         downtime(report),
@@ -26,6 +26,7 @@ pub fn tiles(report: &Report) -> Markup {
         wire(report),
         dirty(report),
     ];
+    tiles.extend(disk(report));
     html! {
         dl.tiles {
             @for tile in &tiles {
@@ -61,12 +62,28 @@ fn integrity(report: &Report) -> Tile {
         Some(it) => format!("{} compared", count(it.pages_checked, "page", "pages")),
         None => String::new(),
     };
-    let class = match summary.integrity {
+    let integrity = summary.memory_integrity();
+    let class = match integrity {
         Integrity::Verified => "good",
         Integrity::Corrupt => "bad",
         Integrity::Unchecked => "doubtful",
     };
-    Tile { class, ..tile("Memory", summary.integrity.as_str().to_owned(), below) }
+    Tile { class, ..tile("Memory", integrity.as_str().to_owned(), below) }
+}
+
+fn disk(report: &Report) -> Option<Tile> {
+    let disk = report.summary.disk_integrity.as_ref()?;
+    let (class, word, below) = match disk.wrong_records() {
+        0 => (
+            "good",
+            "sound",
+            format!("{} read again", count(disk.records_checked, "record", "records")),
+        ),
+        wrong => {
+            ("bad", "corrupt", format!("{wrong} of {} records are wrong", disk.records_checked))
+        }
+    };
+    Some(Tile { class, ..tile("Disk", word.to_owned(), below) })
 }
 
 fn total(report: &Report) -> Tile {

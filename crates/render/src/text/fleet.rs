@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sterna_report::{Fleet, FleetGuest, Report, Spread, Verdict};
 use sterna_units::human_bits_per_second;
 
-use super::headline::{doubt, memory_word};
+use super::headline::{doubt, memory_words};
 use crate::{
     number::{DASH, count, or_dash, or_unknown, seconds},
     page::Page,
@@ -25,7 +25,7 @@ pub fn one_line(report: &Report, fleet: &Fleet) -> String {
     format!(
         "Fleet of {all} guests, {}: {}, total time of all {}, worst downtime {}{}",
         endings.join(", "),
-        memory_word(summary.integrity),
+        memory_words(summary),
         or_unknown(summary.total_time_seconds, seconds),
         or_unknown(summary.downtime_seconds, seconds),
         doubt(report),

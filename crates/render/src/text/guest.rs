@@ -27,7 +27,11 @@ pub fn section(report: &Report, page: &mut Page) {
     let during = rate(summary.touch_rate_pages_per_second, summary.touch_rate_bytes_per_second);
     page.row("during", &format!("{during}{}", dip(report)));
     page.row("blackout", &blackout(report));
-    report.probes.iter().for_each(|it| page.row("network", &network(it)));
+    for probe in &report.probes {
+        let (name, messages) =
+            if probe.is_of_network() { ("network", "messages") } else { ("disk", "records") };
+        page.row(name, &outages(probe, messages));
+    }
     page.row("lost work", &lost_work(report));
     page.row("back after", &back_after(report));
     latency(report, page);
@@ -65,14 +69,14 @@ fn blackout(report: &Report) -> String {
     }
 }
 
-fn network(probe: &Probe) -> String {
+fn outages(probe: &Probe, messages: &str) -> String {
     let after_start = probe.outages.iter().filter(|it| it.start_seconds + it.length_seconds > 0.0);
     let longest = after_start.map(|it| it.length_seconds).max_by(f64::total_cmp);
     let longest =
         longest.map_or("no outage".to_owned(), |it| format!("longest outage {}", seconds(it)));
     let lost = match (probe.sent, probe.received) {
         (Some(sent), Some(received)) => {
-            format!(", {} of {sent} messages lost", sent.saturating_sub(received))
+            format!(", {} of {sent} {messages} lost", sent.saturating_sub(received))
         }
         _ => String::new(),
     };

@@ -1,6 +1,6 @@
 //! The verdict and the headline numbers.
 
-use sterna_report::{Integrity, Report, Tracker, Verdict};
+use sterna_report::{DiskDefect, Integrity, Report, Summary, Tracker, Verdict};
 use sterna_units::{Bytes, human_bits_per_second, human_bytes_per_second};
 
 use super::fleet;
@@ -30,7 +30,7 @@ pub fn one_line(report: &Report) -> String {
         Verdict::Interrupted => "Interrupted",
     };
     let total = or_unknown(summary.total_time_seconds, seconds);
-    let memory = memory_word(summary.integrity);
+    let memory = memory_words(summary);
     let line = format!("{ending}: {memory}, total time {total}, {}", downtime_words(report));
     line + doubt(report)
 }
@@ -145,11 +145,17 @@ fn tone(report: &Report) -> Tone {
     }
 }
 
-pub(super) fn memory_word(integrity: Integrity) -> &'static str {
-    match integrity {
+/// What became of the memory, and of the disk if there was one.
+pub(super) fn memory_words(summary: &Summary) -> String {
+    let memory = match summary.memory_integrity() {
         Integrity::Verified => "memory verified",
         Integrity::Corrupt => "MEMORY CORRUPT",
         Integrity::Unchecked => "memory unchecked",
+    };
+    match &summary.disk_integrity {
+        None => memory.to_owned(),
+        Some(it) if it.is_sound() => format!("{memory}, disk sound"),
+        Some(_) => format!("{memory}, DISK CORRUPT"),
     }
 }
 
@@ -214,17 +220,33 @@ fn pages(report: &Report) -> String {
 
 fn integrity(report: &Report, page: &mut Page) {
     let summary = &report.summary;
+    memory_integrity(summary, page);
+    let Some(disk) = &summary.disk_integrity else { return };
+    let word = if disk.is_sound() { "sound" } else { "corrupt" };
+    let side = crate::text::guest::side_word(disk.side);
+    let checked = count(disk.records_checked, "record", "records");
+    page.row(
+        "disk",
+        &format!(
+            "{word}: {checked} checked on the {side}, {} missing, {} torn, {} in the place of others",
+            disk.missing_records, disk.torn_records, disk.misplaced_records
+        ),
+    );
+    for DiskDefect { record, offset_bytes, what } in &disk.first {
+        page.row("", &format!("record {record} at byte {offset_bytes}: {what}"));
+    }
+}
+
+fn memory_integrity(summary: &Summary, page: &mut Page) {
+    let integrity = summary.memory_integrity();
     let Some(detail) = &summary.integrity_detail else {
-        return page.row("integrity", summary.integrity.as_str());
+        return page.row("integrity", integrity.as_str());
     };
     let side = crate::text::guest::side_word(detail.side);
     let checked = count(detail.pages_checked, "page", "pages");
     page.row(
         "integrity",
-        &format!(
-            "{}: {checked} checked on the {side}, {} corrupt",
-            summary.integrity, detail.corrupt_pages
-        ),
+        &format!("{integrity}: {checked} checked on the {side}, {} corrupt", detail.corrupt_pages),
     );
     for wrong in &detail.first {
         page.row(

@@ -152,7 +152,7 @@ impl Metric {
 fn longest_outage(report: &Report) -> Option<f64> {
     let outages =
         |probe: &crate::Probe| probe.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max);
-    report.probes.iter().map(outages).max_by(f64::total_cmp)
+    report.probes.iter().filter(|it| it.is_of_network()).map(outages).max_by(f64::total_cmp)
 }
 
 fn migration_cpu(report: &Report) -> Option<f64> {
