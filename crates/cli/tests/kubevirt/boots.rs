@@ -1,20 +1,24 @@
-//! The user data in a guest: its files are written, its commands are run, and the agent works.
+//! The user data in a guest: its disk is mounted, its files are written, its commands are run, and the agent works.
 //!
-//! No cloud image is to be had without a network, so the guest is a kernel with a shell that does the two steps of
-//! cloud-init: `write_files`, decoding what is encoded, and `runcmd`, with a `systemctl` that starts what a unit says.
+//! No cloud image is to be had without a network, so the guest is a kernel with a shell that does the steps of
+//! cloud-init: `mounts`, of a disk that was formatted before, `write_files`, decoding what is encoded, and `runcmd`, with
+//! a `systemctl` that starts what a unit says.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sterna_kubevirt::stress::{ECHO_PORT, METRICS_PORT, Parameters, user_data};
+use sterna_kubevirt::stress::{
+    DATA_DISK_SERIAL, DataDisk, ECHO_PORT, METRICS_PORT, Parameters, user_data,
+};
 use sterna_units::{Bytes, Rate};
+use sterna_wire::guest_disk::{DiskEnded, DiskPage};
 
 use crate::ground::free_port;
 
@@ -36,6 +40,10 @@ ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
+mkdir -p /dev/disk/by-id
+for disk in /sys/block/vd*; do
+  ln -s /dev/${disk##*/} /dev/disk/by-id/virtio-$(cat $disk/serial)
+done
 ";
 
 struct Guest(Child);
@@ -48,7 +56,7 @@ impl Drop for Guest {
 }
 
 #[test]
-fn the_agent_of_the_secret_starts_dirties_at_the_asked_rate_and_answers_probes() {
+fn the_agent_of_the_secret_dirties_at_the_asked_rate_answers_probes_and_proves_its_disk() {
     let tools = match tools() {
         Ok(tools) => tools,
         Err(reason) => return eprintln!("skipped: {reason}"),
@@ -59,11 +67,13 @@ fn the_agent_of_the_secret_starts_dirties_at_the_asked_rate_and_answers_probes()
     parameters.vm_workers = 1;
     let asked = 4 << 20;
     parameters.dirty_rate_target = Some(Rate::from_bytes_per_second(asked));
+    parameters.data_disk = Some(DataDisk { size: Bytes(64 << 20), storage_class: None });
     let directory = tempfile::tempdir().unwrap();
+    let disk = formatted_disk(directory.path());
     let initramfs = initramfs(directory.path(), &tools, &user_data(&parameters).unwrap());
     let (metrics, echo) = (free_port(), free_port());
     let log = directory.path().join("console");
-    let _guest = boot(&tools, &initramfs, metrics, echo, &log);
+    let _guest = boot(&tools, &initramfs, &disk, [metrics, echo], &log);
 
     let first = first_metrics(metrics, &log);
     std::thread::sleep(Duration::from_secs(5));
@@ -83,6 +93,47 @@ fn the_agent_of_the_secret_starts_dirties_at_the_asked_rate_and_answers_probes()
         socket.recv(&mut buffer).is_ok_and(|length| &buffer[..length] == b"are you there")
     });
     assert!(answered, "probes are echoed");
+
+    let ended = records_on_the_disk(metrics, |_| ());
+    assert!(ended.due >= 100 && ended.acknowledged == ended.due, "{ended:?}");
+    assert_eq!((ended.proof, ended.error), (Ok(Default::default()), None));
+    // What the guest's memory remembers is not asked: a record is changed where only the disk is.
+    let ended = records_on_the_disk(metrics, |run| damage(&disk, run));
+    let proof = ended.proof.unwrap();
+    assert_eq!((proof.missing, proof.torn, proof.out_of_order), (0, 1, 0), "{proof:?}");
+}
+
+/// Has records written for a while.
+fn records_on_the_disk(metrics: u16, meanwhile: impl FnOnce(u64)) -> DiskEnded {
+    let page = |path: &str| get(metrics, path).unwrap().parse().unwrap();
+    let run = match page("disk/begin") {
+        DiskPage::Begun { run } => run,
+        other => panic!("{other:?}"),
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    meanwhile(run);
+    match page("disk/end") {
+        DiskPage::Ended(ended) => *ended,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An empty file system.
+fn formatted_disk(directory: &Path) -> PathBuf {
+    let disk = directory.join("disk");
+    fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").arg("-q").arg(&disk).status();
+    assert!(made.unwrap().success());
+    disk
+}
+
+/// Changes a byte of the first record of a run, wherever the guest's file system has put it.
+fn damage(disk: &Path, run: u64) {
+    let bytes = fs::read(disk).unwrap();
+    let head = [&b"StrnRec1"[..], &run.to_be_bytes(), &0_u64.to_be_bytes()].concat();
+    let at = bytes.windows(head.len()).position(|it| it == head).expect("the first record");
+    let file = fs::OpenOptions::new().write(true).open(disk).unwrap();
+    file.write_all_at(&[!bytes[at + 300]], at as u64 + 300).unwrap();
 }
 
 struct Tools {
@@ -94,15 +145,18 @@ fn tools() -> Result<Tools, String> {
     if sterna_agent::program().is_none() {
         return Err("the agent could not be built statically here".to_owned());
     }
-    for (program, flag) in
-        [("qemu-system-x86_64", "--version"), ("cpio", "--version"), ("ldd", "--version")]
-    {
+    for (program, flag) in [
+        ("qemu-system-x86_64", "--version"),
+        ("cpio", "--version"),
+        ("ldd", "--version"),
+        ("mkfs.ext4", "-V"),
+    ] {
         let ran =
             Command::new(program).arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status();
         ran.map_err(|_| format!("there is no {program}"))?;
     }
     if !Path::new("/usr/bin/busybox").exists() {
-        return Err("there is no /usr/bin/busybox".to_owned());
+        return Err("there is no /usr/bin/busybox; Debian's package is busybox-static".to_owned());
     }
     let boot = fs::read_dir("/boot").map_err(|_| "there is no /boot")?;
     let mut kernels: Vec<PathBuf> = boot.flatten().map(|it| it.path()).collect();
@@ -111,7 +165,7 @@ fn tools() -> Result<Tools, String> {
         let name = kernel.file_name().unwrap().to_string_lossy().into_owned();
         let Some(release) = name.strip_prefix("vmlinuz-") else { continue };
         let mut modules = Vec::new();
-        for driver in ["virtio_pci", "virtio_net"] {
+        for driver in ["virtio_pci", "virtio_net", "virtio_blk", "ext4"] {
             let needs = Command::new("/usr/sbin/modprobe")
                 .args(["-S", release, "--show-depends", driver])
                 .output()
@@ -153,10 +207,17 @@ fn initramfs(directory: &Path, tools: &Tools, user_data: &str) -> PathBuf {
     archive
 }
 
-/// `write_files` and `runcmd` as a shell does them; the content of each file travels as it stands in the user data.
+/// `mounts`, `write_files` and `runcmd` as a shell does them; the content of each file travels as it stands in the user data.
 fn steps(tree: &Path, user_data: &str) -> String {
     let document: Value = serde_saphyr::from_str(user_data).unwrap();
     let mut script = String::new();
+    for mount in document["mounts"].as_array().unwrap() {
+        let [device, directory, kind, options, ..] = &mount.as_array().unwrap()[..] else {
+            panic!("{mount}")
+        };
+        writeln!(script, "mkdir -p {directory}; mount -t {kind} -o {options} {device} {directory}")
+            .unwrap();
+    }
     for (number, file) in document["write_files"].as_array().unwrap().iter().enumerate() {
         let text = |key: &str| file[key].as_str().unwrap_or_default().to_owned();
         fs::write(tree.join(format!("steps/{number}")), text("content")).unwrap();
@@ -194,7 +255,8 @@ fn executable(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn boot(tools: &Tools, initramfs: &Path, metrics: u16, echo: u16, log: &Path) -> Guest {
+fn boot(tools: &Tools, initramfs: &Path, disk: &Path, ports: [u16; 2], log: &Path) -> Guest {
+    let [metrics, echo] = ports;
     let forward = format!(
         "user,id=net,hostfwd=tcp:127.0.0.1:{metrics}-:{METRICS_PORT},hostfwd=udp:127.0.0.1:{echo}-:{ECHO_PORT}"
     );
@@ -217,7 +279,9 @@ fn boot(tools: &Tools, initramfs: &Path, metrics: u16, echo: u16, log: &Path) ->
         .arg("-initrd")
         .arg(initramfs)
         .args(["-append", "console=ttyS0 panic=-1 no_timer_check", "-netdev", &forward])
-        .args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        .args(["-device", "virtio-net-pci,netdev=net,romfile="])
+        .args(["-drive", &format!("id=data,if=none,format=raw,file={}", disk.display())])
+        .args(["-device", &format!("virtio-blk-pci,drive=data,serial={DATA_DISK_SERIAL}")]);
     let console = fs::File::create(log).unwrap();
     command.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console);
     sterna_sys::process::die_with_parent(&mut command);
@@ -237,12 +301,16 @@ fn first_metrics(port: u16, log: &Path) -> String {
 }
 
 fn read_metrics(port: u16) -> Option<String> {
+    get(port, "metrics").filter(|it| it.contains("sterna_guest_monotonic_seconds"))
+}
+
+fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: guest\r\n\r\n").ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: guest\r\n\r\n").as_bytes()).ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
-    text.contains("sterna_guest_monotonic_seconds").then_some(text)
+    Some(text)
 }
 
 fn value(text: &str, name: &str) -> f64 {

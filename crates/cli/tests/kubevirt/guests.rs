@@ -62,14 +62,18 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     let of = |side: &str| samples.iter().filter(|it| it["side"] == side).count();
     assert!(of("source") > 3 && of("destination") > 0, "{samples:#?}");
 
-    let [probe] = &report["probes"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    let [probe, disk] = &report["probes"].as_array().unwrap()[..] else { panic!("{report:#}") };
     assert_eq!((&probe["kind"], &probe["interval_seconds"]), (&json!("udp"), &json!(0.01)));
     let outages = probe["outages"].as_array().unwrap();
     let lengths = outages.iter().map(|it| it["length_seconds"].as_f64().unwrap());
     let longest = lengths.fold(0.0, f64::max);
     assert!(longest >= STANDSTILL.as_secs_f64() && longest < 20.0, "{outages:#?}");
+    is_followed(disk, summary);
     let table = ground.sterna("admin", &["report", "well"]).ok();
     assert!(table.out.contains("BLACKOUT") && table.out.contains("verified"), "{}", table.out);
+    assert!(table.out.contains("DISK STALL") && !table.out.contains("corrupt"), "{}", table.out);
+
+    disk_that_loses(&ground);
 
     // One word of the memory that nobody writes to is changed behind the agent's back.
     if let Err(error) = corrupt(&agent) {
@@ -89,6 +93,50 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     assert_eq!(report["guest"], json!([]));
     let warnings = report["warnings"].to_string();
     assert!(warnings.contains("no-guest-samples"), "{warnings}");
+    let kinds = report["probes"].as_array().unwrap().iter().map(|it| &it["kind"]);
+    assert!(kinds.eq([&json!("udp")]), "{report:#}");
+}
+
+/// Records were written, stood still with the guest, and are all there.
+fn is_followed(disk: &Value, summary: &Value) {
+    assert_eq!((&disk["kind"], &disk["interval_seconds"]), (&json!("disk"), &json!(0.01)));
+    let count = |name: &str| disk[name].as_u64().unwrap();
+    assert!(count("sent") > 100 && count("sent") == count("received"), "{disk:#}");
+    let stalls = disk["outages"].as_array().unwrap();
+    let length = |it: &Value| it["length_seconds"].as_f64().unwrap();
+    let longest = stalls.iter().max_by(|a, b| length(a).total_cmp(&length(b))).unwrap();
+    assert!(length(longest) >= STANDSTILL.as_secs_f64() && length(longest) < 20.0, "{disk:#}");
+    // The agent was stopped after the migration had begun, and before it was over.
+    let start = longest["start_seconds"].as_f64().unwrap();
+    let total = summary["total_time_seconds"].as_f64().unwrap();
+    assert!(start > 0.0 && start < total, "{start} of {total}: {disk:#}");
+    let found = &summary["disk_integrity"];
+    assert_eq!(found["records_checked"], disk["received"], "{summary:#}");
+    for wrong in ["missing_records", "torn_records", "misplaced_records"] {
+        assert_eq!(found[wrong], 0, "{summary:#}");
+    }
+    assert_eq!(found["side"], "destination");
+}
+
+/// What a disk had acknowledged is damaged, or is gone, while the guest is migrated.
+fn disk_that_loses(ground: &Ground) {
+    let records = || {
+        let file = ground.path("disk/sterna-migration.records");
+        fs::OpenOptions::new().write(true).open(file).unwrap()
+    };
+    let lost = |directory: &str, sort: &str, meanwhile: &dyn Fn()| {
+        let report = migrate(ground, directory, meanwhile);
+        let summary = &report["summary"];
+        assert_eq!(summary["integrity"], "corrupt", "{summary:#}");
+        assert!(summary["disk_integrity"][sort].as_u64().unwrap() > 0, "{summary:#}");
+        assert_eq!(summary["integrity_detail"]["corrupt_pages"], 0, "{summary:#}");
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains("disk-lost-records"), "{warnings}");
+        let shown = ground.sterna("admin", &["report", directory]).fails(4, "").out;
+        assert!(shown.contains("disk corrupt"), "{shown}");
+    };
+    lost("torn", "torn_records", &|| records().write_all_at(b"damaged", 512 * 3 + 99).unwrap());
+    lost("cut", "missing_records", &|| records().set_len(512 * 2).unwrap());
 }
 
 /// Migrates once, does something while memory moves, and returns the report.
@@ -111,8 +159,10 @@ fn migrate(ground: &Ground, directory: &str, meanwhile: impl FnOnce()) -> Value 
     }
     meanwhile();
     let ran = Ran::of(running.wait_with_output().unwrap());
-    assert!([0, 4].contains(&ran.code), "{}", ran.err);
-    records(ground, directory).remove(0)
+    let report = records(ground, directory).remove(0);
+    let is_corrupt = report["summary"]["integrity"] == "corrupt";
+    assert_eq!(ran.code, if is_corrupt { 4 } else { 0 }, "{}", ran.err);
+    report
 }
 
 struct Running(Child);
@@ -151,6 +201,8 @@ fn agent(ground: &Ground, program: &[u8], metrics: u16, echo: u16) -> Running {
     config.ballast_bytes = BALLAST_BYTES;
     config.echo_port = Some(echo);
     config.metrics_port = Some(metrics);
+    fs::create_dir(ground.path("disk")).unwrap();
+    config.disk = Some(ground.path("disk").display().to_string());
     fs::write(ground.path("guest.conf"), config.to_string()).unwrap();
     let mut command = Command::new(file);
     command.arg("--config").arg(ground.path("guest.conf"));

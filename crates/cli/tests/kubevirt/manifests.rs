@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use sterna_kubevirt::stress::{BUDGET_BYTES, Parameters, Tool, manifests, user_data};
+use sterna_kubevirt::stress::{BUDGET_BYTES, DataDisk, Parameters, Tool, manifests, user_data};
+use sterna_units::Bytes;
 
 fn sterna(arguments: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_sterna"))
@@ -65,7 +66,7 @@ fn the_user_data_keeps_to_the_budget_and_a_secret_holds_it() {
         eprintln!("skipped: the agent could not be built statically here");
         return;
     }
-    let text = user_data(&Parameters::new("a", "b")).unwrap();
+    let text = user_data(&with_tool(Tool::Agent)).unwrap();
     assert!(text.len() <= BUDGET_BYTES, "{}", text.len());
     assert!(text.starts_with("#cloud-config\n"));
     let objects = manifests(&Parameters::new("a", "b")).unwrap();
@@ -75,7 +76,37 @@ fn the_user_data_keeps_to_the_budget_and_a_secret_holds_it() {
 fn with_tool(tool: Tool) -> Parameters {
     let mut parameters = Parameters::new("a", "b");
     parameters.tool = tool;
+    parameters.data_disk = Some(DataDisk { size: Bytes(1 << 30), storage_class: None });
     parameters
+}
+
+#[test]
+fn a_data_disk_is_mounted_and_the_agent_is_told_where() {
+    if sterna_agent::program().is_none() {
+        eprintln!("skipped: the agent could not be built statically here");
+        return;
+    }
+    let device = "/dev/disk/by-id/virtio-sterna-data";
+    let document = |parameters: &Parameters| -> (Value, String) {
+        let text = user_data(parameters).unwrap();
+        (serde_saphyr::from_str(&text).unwrap(), written(&text, "/etc/sterna-guest"))
+    };
+    let (with, config) = document(&with_tool(Tool::Agent));
+    let mount = &with["mounts"][0];
+    assert_eq!((&mount[0], &mount[1]), (&device.into(), &"/var/lib/sterna-data".into()));
+    assert!(mount[3].as_str().unwrap().contains("nofail"), "a guest boots without it: {mount}");
+    let made = &with["fs_setup"][0];
+    assert_eq!((&made["device"], &made["overwrite"]), (&device.into(), &false.into()));
+    assert!(config.contains("\ndisk=/var/lib/sterna-data\ndisk-is-mount=true\n"), "{config}");
+    let (without, config) = document(&Parameters::new("a", "b"));
+    assert_eq!((&without["mounts"], &without["fs_setup"]), (&Value::Null, &Value::Null));
+    assert!(config.contains("\ndisk=none\n"), "{config}");
+    let disks = |parameters: &Parameters| {
+        let objects = manifests(parameters).unwrap();
+        let machine = objects.iter().find(|it| it["kind"] == "VirtualMachine").unwrap().clone();
+        machine["spec"]["template"]["spec"]["domain"]["devices"]["disks"].to_string()
+    };
+    assert!(disks(&with_tool(Tool::Agent)).contains(r#""serial":"sterna-data""#));
 }
 
 /// The text of a file that the user data writes.
@@ -158,7 +189,14 @@ fn cloud_init_takes_the_user_data() {
         let text = user_data(&parameters).unwrap();
         let (is_well, words) = check(&text);
         assert!(is_well && words.contains("Valid cloud-config"), "{words}");
-        let (is_well, words) = check(&text.replace("permissions", "permisions"));
-        assert!(!is_well || words.contains("permisions"), "a mistake is seen: {words}");
+        let mistakes: &[(&str, &str)] = match tool {
+            Tool::Agent => &[("permissions", "permisions"), ("filesystem:", "filesytem:")],
+            Tool::StressNg => &[("permissions", "permisions")],
+        };
+        for (right, wrong) in mistakes {
+            let (is_well, words) = check(&text.replace(right, wrong));
+            let is_seen = !is_well || words.contains(wrong.trim_end_matches(':'));
+            assert!(is_seen, "a mistake is seen: {words}");
+        }
     }
 }

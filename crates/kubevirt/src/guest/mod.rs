@@ -1,19 +1,23 @@
 //! What the agent in a guest tells, by way of the API server: how far its workers are, and whether its memory is right.
 //!
 //! ```text
-//!   we ──► API server ──► virt-launcher Pod ──► guest:  /metrics every quarter of a second,  /verify at the end
+//!   we ──► API server ──► virt-launcher Pod ──► guest:  /metrics every quarter of a second,  /verify at the end,
+//!                                                       /disk/begin before the first,  /disk/end after the last
 //! ```
 //!
 //! The API server's proxy to Pods is the one way that works from wherever an API server is reached. Before a migration
 //! the Pod of the source answers, after it that of the target; in between there is nobody, and what the workers did
 //! meanwhile is known from their counters at the next answer.
 
+mod agent;
+mod disk;
 mod page;
 mod watch;
 
 use sterna_report::{CorruptPage, GuestSample, IntegrityDetail, Side, Word};
+use sterna_wire::guest_disk::DiskEnded;
 
-pub use watch::GuestWatch;
+pub use watch::{Asking, Finish, GuestWatch};
 
 /// What a guest told during a migration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +28,9 @@ pub struct GuestSeen {
     pub misses: u64,
     /// The check of its memory after the migration; None where none was wanted.
     pub check: Option<Result<Check, String>>,
+    /// The records that were written to its data disk meanwhile, or why none could be followed; None for a guest without
+    /// such a disk.
+    pub disk: Option<Result<DiskEnded, String>>,
 }
 
 /// The counters at a moment.
@@ -35,6 +42,8 @@ pub struct Reading {
     pub pod: String,
     /// Page writes of each worker since the agent began.
     pub counts: Vec<u64>,
+    /// The guest's own monotonic clock when it answered; None where the agent does not tell.
+    pub guest_ns: Option<u64>,
 }
 
 /// A check of a guest's memory.
@@ -109,7 +118,8 @@ mod tests {
     use super::*;
 
     fn reading(at_ms: u64, pod: &str, counts: &[u64]) -> Reading {
-        Reading { at_ns: at_ms * 1_000_000, pod: pod.to_owned(), counts: counts.to_vec() }
+        let at_ns = at_ms * 1_000_000;
+        Reading { at_ns, pod: pod.to_owned(), counts: counts.to_vec(), guest_ns: None }
     }
 
     #[test]

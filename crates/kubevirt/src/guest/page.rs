@@ -12,6 +12,15 @@ pub fn counts(page: &str) -> Option<Vec<u64>> {
     (!counts.is_empty()).then(|| counts.into_iter().map(|it| it.1).collect())
 }
 
+/// The guest's monotonic clock, in nanoseconds.
+pub fn clock_ns(page: &str) -> Option<u64> {
+    let value =
+        page.lines().find_map(|it| it.strip_prefix("sterna_guest_monotonic_seconds "))?.trim();
+    let (seconds, rest) = value.split_once('.')?;
+    let rest: u64 = (rest.len() == 9).then(|| rest.parse().ok())??;
+    seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(rest)
+}
+
 /// What a check found; None where the page is none of a check, as with an older agent.
 pub fn check(page: &str) -> Option<Check> {
     let one = |name: &str| lines(page, name).next().map(|it| it.1);
@@ -54,6 +63,17 @@ mod tests {
         for other in ["", "<html>", "sterna_guest_page_writes_total 5", "other{worker=\"0\"} 5"] {
             assert_eq!(counts(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn the_clock_is_read_to_the_nanosecond() {
+        let read =
+            |value: &str| clock_ns(&format!("a 1\nsterna_guest_monotonic_seconds {value}\n"));
+        assert_eq!(read("12.000000345"), Some(12_000_000_345));
+        for wrong in ["12", "12.5", "-1.000000000", "x.000000000", "99999999999.000000000"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(clock_ns(""), None);
     }
 
     #[test]

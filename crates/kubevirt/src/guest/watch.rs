@@ -2,27 +2,43 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::Api;
 use tokio::sync::oneshot::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::{Check, GuestSeen, Reading, page};
+use super::GuestSeen;
+use super::agent::Agent;
 use crate::cluster::Cluster;
 use crate::error::KubevirtError;
 use crate::labels;
 use crate::views::Vmi;
 
-/// How long an answer may take; while a guest stands still there is none.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a check may take: a guest reads some GB a second.
-const CHECK_PATIENCE: Duration = Duration::from_secs(120);
+/// How a guest is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// The zero of the readings' clock.
+    pub start: Instant,
+    /// Time between two questions.
+    pub interval: Duration,
+    /// Whether records are written to its data disk, if it has one.
+    pub follow_disk: bool,
+}
+
+/// How to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// As soon as may be: nobody waits for the last word.
+    Hurried,
+    /// With the counters.
+    Plain,
+    /// With a check of the guest's memory.
+    Checked,
+}
 
 /// Asks a guest for its counters until told to finish; ends with it.
 pub struct GuestWatch {
-    finish: Option<Sender<bool>>,
+    finish: Option<Sender<Finish>>,
     task: JoinHandle<GuestSeen>,
 }
 
@@ -32,32 +48,34 @@ impl GuestWatch {
         port(guest).is_some()
     }
 
-    /// Begins, if the guest answers a first time. `start` is the zero of the readings' clock.
+    /// Begins, if the guest answers a first time.
     pub async fn begin(
         cluster: &Cluster,
         guest: &Vmi,
-        start: Instant,
-        interval: Duration,
+        asking: Asking,
     ) -> Result<GuestWatch, KubevirtError> {
-        let mut agent = Agent {
-            cluster: cluster.clone(),
-            namespace: guest.namespace().unwrap_or_default(),
-            guest: guest.name_any(),
-            port: port(guest).unwrap_or_default(),
-            pod: None,
-            start,
-        };
+        let namespace = guest.namespace().unwrap_or_default();
+        let port = port(guest).unwrap_or_default();
+        let mut agent =
+            Agent::new(cluster.clone(), namespace, guest.name_any(), port, asking.start);
         let mut seen = GuestSeen::default();
         seen.readings.push(agent.read().await?);
+        let mut disk = None;
+        if asking.follow_disk {
+            match agent.begin_disk().await {
+                Ok(begun) => disk = begun,
+                Err(reason) => seen.disk = Some(Err(reason)),
+            }
+        }
         let (finish, is_finished) = oneshot::channel();
-        let task = tokio::spawn(watch(agent, seen, interval, is_finished));
+        let task = tokio::spawn(watch(agent, seen, asking.interval, disk, is_finished));
         Ok(GuestWatch { finish: Some(finish), task })
     }
 
-    /// Asks it to end, perhaps with a check of the guest's memory.
-    pub fn finish(&mut self, check: bool) {
+    /// Asks it to end; the first word holds.
+    pub fn finish(&mut self, how: Finish) {
         if let Some(finish) = self.finish.take() {
-            let _ = finish.send(check);
+            let _ = finish.send(how);
         }
     }
 
@@ -68,7 +86,7 @@ impl GuestWatch {
 
     /// What was seen, when it has ended.
     pub async fn take(mut self) -> GuestSeen {
-        self.finish(false);
+        self.finish(Finish::Hurried);
         (&mut self.task).await.unwrap_or_default()
     }
 }
@@ -83,17 +101,19 @@ fn port(guest: &Vmi) -> Option<u16> {
     guest.annotations().get(labels::METRICS_PORT)?.parse().ok()
 }
 
+/// `disk` is the run of the records that are being written.
 async fn watch(
     mut agent: Agent,
     mut seen: GuestSeen,
     interval: Duration,
-    mut is_finished: Receiver<bool>,
+    disk: Option<u64>,
+    mut is_finished: Receiver<Finish>,
 ) -> GuestSeen {
     let mut tick = tokio::time::interval(interval);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let check = loop {
+    let how = loop {
         tokio::select! {
-            check = &mut is_finished => break check.unwrap_or(false),
+            how = &mut is_finished => break how.unwrap_or(Finish::Hurried),
             _ = tick.tick() => {}
         }
         match agent.read().await {
@@ -101,90 +121,12 @@ async fn watch(
             Err(_) => seen.misses += 1,
         }
     };
-    if check {
+    // Before the check of the memory, which takes all the guest's processors.
+    if let Some(run) = disk {
+        seen.disk = Some(agent.end_disk(run, how == Finish::Hurried).await);
+    }
+    if how == Finish::Checked {
         seen.check = Some(agent.check().await.map_err(|error| error.to_string()));
     }
     seen
-}
-
-/// The agent of one guest, wherever the guest is.
-struct Agent {
-    cluster: Cluster,
-    namespace: String,
-    guest: String,
-    port: u16,
-    /// The Pod that answered last.
-    pod: Option<String>,
-    start: Instant,
-}
-
-impl Agent {
-    async fn read(&mut self) -> Result<Reading, KubevirtError> {
-        let now_ns = |start: Instant| u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let asked_ns = now_ns(self.start);
-        let (pod, page) = self.ask("metrics", PATIENCE).await?;
-        let at_ns = u64::midpoint(asked_ns, now_ns(self.start));
-        match page::counts(&page) {
-            Some(counts) => Ok(Reading { at_ns, pod, counts }),
-            None => Err(self.strange("it tells no counters")),
-        }
-    }
-
-    async fn check(&mut self) -> Result<Check, KubevirtError> {
-        let (_, page) = self.ask("verify", CHECK_PATIENCE).await?;
-        page::check(&page).ok_or_else(|| self.strange("it tells no result of a check"))
-    }
-
-    fn strange(&self, reason: &str) -> KubevirtError {
-        let what = format!("ask the agent in {}", self.guest);
-        KubevirtError::Answer { what, reason: reason.to_owned() }
-    }
-
-    /// Asks the Pod that answered last, or else each of the guest's.
-    async fn ask(
-        &mut self,
-        page: &str,
-        patience: Duration,
-    ) -> Result<(String, String), KubevirtError> {
-        if let Some(pod) = self.pod.take()
-            && let Ok(text) = self.get(&pod, page, patience).await
-        {
-            self.pod = Some(pod.clone());
-            return Ok((pod, text));
-        }
-        let mut reason = KubevirtError::NotReady(format!("{} has no Pod", self.guest));
-        for pod in self.pods().await? {
-            match self.get(&pod, page, patience).await {
-                Ok(text) => {
-                    self.pod = Some(pod.clone());
-                    return Ok((pod, text));
-                }
-                Err(error) => reason = error,
-            }
-        }
-        Err(reason)
-    }
-
-    async fn get(
-        &self,
-        pod: &str,
-        page: &str,
-        patience: Duration,
-    ) -> Result<String, KubevirtError> {
-        let (namespace, port) = (&self.namespace, self.port);
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{page}");
-        self.cluster.get_once(&path, patience).await
-    }
-
-    async fn pods(&self) -> Result<Vec<String>, KubevirtError> {
-        let api: Api<Pod> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let selector = format!("kubevirt.io=virt-launcher,vm.kubevirt.io/name={}", self.guest);
-        let brief = self.cluster.with_patience(PATIENCE);
-        let all = brief.list("Pods", &api, Some(&selector)).await?;
-        let runs = |pod: &&Pod| {
-            let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
-            !matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        Ok(all.iter().filter(runs).map(ResourceExt::name_any).collect())
-    }
 }

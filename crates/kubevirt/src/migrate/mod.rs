@@ -76,6 +76,8 @@ pub struct GuestsTell {
     pub cool_down: Duration,
     /// Whether its memory is checked at the end.
     pub check_memory: bool,
+    /// Whether records are written to its data disk meanwhile, if it has one.
+    pub follow_disk: bool,
 }
 
 /// Migrates; every record goes to `tell` as soon as it is whole. Returns how many there were.

@@ -14,7 +14,7 @@ use crate::apply::LOOK;
 use crate::cluster::Cluster;
 use crate::error::KubevirtError;
 use crate::follow::{Follower, Step};
-use crate::guest::GuestWatch;
+use crate::guest::{Asking, Finish, GuestWatch};
 use crate::probe_pod::Wait;
 use crate::record::{Cancel, MigrationRecord, Origin};
 use crate::views::{self, Vmim};
@@ -119,7 +119,12 @@ impl Run<'_> {
     /// Aborts what is under way and waits for its end.
     pub async fn land(&mut self, tell: Tell<'_>) -> Result<(), KubevirtError> {
         self.waiting.clear();
-        self.warming.clear();
+        for warm in std::mem::take(&mut self.warming) {
+            if let Some(watch) = warm.watch {
+                // What was begun in the guest is ended there.
+                watch.take().await;
+            }
+        }
         let uids: Vec<String> = self.flying.keys().cloned().collect();
         for uid in uids {
             self.abort(&uid, Cancel::User, tell).await?;
@@ -138,8 +143,12 @@ impl Run<'_> {
         {
             let at_once = u32::try_from(self.options.at_once.max(1)).unwrap_or(u32::MAX);
             let together = self.cluster.pace() * 4 * at_once;
-            let (interval, start) = (ASK_EVERY.max(together), self.follower.start());
-            match GuestWatch::begin(self.cluster, &vmi, start, interval).await {
+            let asking = Asking {
+                start: self.follower.start(),
+                interval: ASK_EVERY.max(together),
+                follow_disk: how.follow_disk,
+            };
+            match GuestWatch::begin(self.cluster, &vmi, asking).await {
                 Ok(begun) => (watch, until) = (Some(begun), Instant::now() + how.warm_up),
                 Err(error) => silent = Some(error),
             }
@@ -275,9 +284,10 @@ impl Run<'_> {
         let mut over = Vec::new();
         for mut it in std::mem::take(&mut self.cooling) {
             // Who pressed Ctrl-C does not want to wait for a check of all memory.
-            let is_hurried = it.record.cancel == Some(Cancel::User);
-            if is_hurried || it.ended.elapsed() >= how.cool_down {
-                it.watch.finish(how.check_memory && !is_hurried);
+            if it.record.cancel == Some(Cancel::User) {
+                it.watch.finish(Finish::Hurried);
+            } else if it.ended.elapsed() >= how.cool_down {
+                it.watch.finish(if how.check_memory { Finish::Checked } else { Finish::Plain });
             }
             if it.watch.is_over() { over.push(it) } else { self.cooling.push(it) }
         }

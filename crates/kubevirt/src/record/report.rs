@@ -22,6 +22,7 @@ impl MigrationRecord {
         report.timeline = self.timeline();
         report.events = self.report_events();
         report.probes = self.probe.iter().cloned().collect();
+        report.probes.extend(self.guest.as_ref().and_then(|it| it.disk_probe(self.began_ns)));
         report.guest = self.samples();
         report.warnings.clone_from(&self.warnings);
         report.warnings.extend(self.guest_warnings());
@@ -68,7 +69,7 @@ impl MigrationRecord {
         self.guest.as_ref().map(|it| it.samples(self.began_ns, target)).unwrap_or_default()
     }
 
-    /// What the guest's own counters and the check of its memory tell.
+    /// What the guest's own counters and the checks of its memory and its disk tell.
     fn add_guest(&self, summary: &mut Summary) {
         let Some(guest) = &self.guest else { return };
         let samples = self.samples();
@@ -81,11 +82,15 @@ impl MigrationRecord {
             summary.lost_work_seconds = Some(lost.seconds);
             summary.lost_work_lower_bound = Some(lost.lower_bound);
         }
+        let side = if self.has_succeeded() { Side::Destination } else { Side::Source };
         if let Some(Ok(check)) = &guest.check {
             let is_well = check.corrupt_pages == 0;
             summary.integrity = if is_well { Integrity::Verified } else { Integrity::Corrupt };
-            let side = if self.has_succeeded() { Side::Destination } else { Side::Source };
             summary.integrity_detail = Some(check.detail(side));
+        }
+        summary.disk_integrity = guest.disk_integrity(side);
+        if summary.disk_integrity.as_ref().is_some_and(|it| !it.is_sound()) {
+            summary.integrity = Integrity::Corrupt;
         }
     }
 
@@ -113,6 +118,7 @@ impl MigrationRecord {
             let text = format!("The guest's memory could not be checked: {reason}");
             warn("no-memory-check", text, None);
         }
+        found.extend(guest.disk_warnings());
         found
     }
 

@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 use sterna_wire::guest_config::GuestConfig;
 
-use super::{ECHO_PORT, METRICS_PORT, Parameters, ParametersError, Tool, units};
+use super::{DATA_DISK_SERIAL, ECHO_PORT, METRICS_PORT, Parameters, ParametersError, Tool, units};
 use crate::encode::base64;
 use crate::yaml;
 
 /// A Secret holds 1 MiB; this leaves room for what else is in it.
 pub const BUDGET_BYTES: usize = 900 << 10;
+
+/// Where the data disk is mounted for the agent.
+pub const DATA_DIRECTORY: &str = "/var/lib/sterna-data";
 
 /// The whole `#cloud-config` document.
 pub fn user_data(parameters: &Parameters) -> Result<String, ParametersError> {
@@ -22,7 +25,12 @@ pub fn user_data(parameters: &Parameters) -> Result<String, ParametersError> {
         "runcmd": [["systemctl", "daemon-reload"], ["systemctl", "enable", "--now", unit]],
     });
     match parameters.tool {
-        Tool::Agent => files.extend(agent(parameters)?),
+        Tool::Agent => {
+            files.extend(agent(parameters)?);
+            if parameters.data_disk.is_some() {
+                mount_data_disk(&mut document);
+            }
+        }
         Tool::StressNg => {
             document["package_update"] = true.into();
             document["packages"] = json!(["stress-ng"]);
@@ -39,6 +47,21 @@ pub fn user_data(parameters: &Parameters) -> Result<String, ParametersError> {
     Ok(text)
 }
 
+/// A file system at the first boot, unless there is one, and a mount at each: cloud-init does both before it runs any
+/// command, so before the agent is started. A disk that is missing or broken keeps no guest from booting.
+fn mount_data_disk(document: &mut Value) {
+    let device = format!("/dev/disk/by-id/virtio-{DATA_DISK_SERIAL}");
+    document["fs_setup"] = json!([{
+        "label": DATA_DISK_SERIAL,
+        "filesystem": "ext4",
+        "device": device,
+        // The whole disk; one that has this label and file system already keeps them.
+        "partition": "auto",
+        "overwrite": false,
+    }]);
+    document["mounts"] = json!([[device, DATA_DIRECTORY, "ext4", "defaults,nofail", "0", "2"]]);
+}
+
 /// The program and its configuration.
 fn agent(parameters: &Parameters) -> Result<[Value; 2], ParametersError> {
     let program = sterna_agent::gzipped().ok_or(ParametersError::NoAgent)?;
@@ -48,6 +71,8 @@ fn agent(parameters: &Parameters) -> Result<[Value; 2], ParametersError> {
     config.serial = None;
     config.echo_port = Some(ECHO_PORT);
     config.metrics_port = Some(METRICS_PORT);
+    config.disk = parameters.data_disk.as_ref().map(|_| DATA_DIRECTORY.to_owned());
+    config.disk_is_mount = config.disk.is_some();
     Ok([
         json!({
             "path": "/etc/sterna-guest",

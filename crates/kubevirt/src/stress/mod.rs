@@ -8,7 +8,7 @@ mod objects;
 mod parameters;
 mod units;
 
-pub use cloud_init::{BUDGET_BYTES, user_data};
+pub use cloud_init::{BUDGET_BYTES, DATA_DIRECTORY, user_data};
 pub use objects::{cloud_init_secret_name, manifests};
 pub use parameters::{DataDisk, Parameters, ParametersError, STRESS_NG_METHODS, Tool};
 
@@ -17,3 +17,6 @@ pub const ECHO_PORT: u16 = 7007;
 
 /// The port on which the agent tells its counters.
 pub const METRICS_PORT: u16 = 9107;
+
+/// The serial number of the data disk, by which the guest finds it.
+pub const DATA_DISK_SERIAL: &str = "sterna-data";

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ECHO_PORT, METRICS_PORT, Parameters, ParametersError, Tool, cloud_init};
+use super::{
+    DATA_DISK_SERIAL, ECHO_PORT, METRICS_PORT, Parameters, ParametersError, Tool, cloud_init,
+};
 use crate::encode::base64;
 use crate::{labels, probe_pod};
 
@@ -125,7 +127,7 @@ fn instance(parameters: &Parameters, name: &str) -> Value {
         json!({"name": "cloudinit", "cloudInitNoCloud": {"secretRef": {"name": secret}}}),
     ];
     if parameters.data_disk.is_some() {
-        disks.push(json!({"name": "data", "disk": {"bus": "virtio"}, "serial": "sterna-data"}));
+        disks.push(json!({"name": "data", "disk": {"bus": "virtio"}, "serial": DATA_DISK_SERIAL}));
         volumes.push(json!({"name": "data", "dataVolume": {"name": format!("{name}-data")}}));
     }
     let port = if parameters.tool == Tool::Agent { ECHO_PORT } else { 22 };

@@ -181,7 +181,7 @@ pub struct MigrateArgs {
 /// What guests are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum GuestTells {
-    /// Its progress, and a check of its memory after the migration.
+    /// Its progress, a check of its memory after the migration, and records on its data disk if it has one.
     #[default]
     All,
     /// Its progress.

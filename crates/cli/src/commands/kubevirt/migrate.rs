@@ -63,7 +63,8 @@ pub fn run(args: &MigrateArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
 fn guests_tell(args: &MigrateArgs, preflight: &Preflight) -> Option<GuestsTell> {
     let is_wanted = args.guest != GuestTells::None;
     let (warm_up, cool_down) = (duration(args.warmup), duration(args.warmup));
-    let how = GuestsTell { warm_up, cool_down, check_memory: args.guest == GuestTells::All };
+    let is_all = args.guest == GuestTells::All;
+    let how = GuestsTell { warm_up, cool_down, check_memory: is_all, follow_disk: is_all };
     (is_wanted && preflight.may_ask_guests()).then_some(how)
 }
 

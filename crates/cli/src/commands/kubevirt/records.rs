@@ -117,14 +117,21 @@ fn detail<'a>(report: &'a Report, name: &str) -> &'a str {
     report.engine.details.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
-/// The longest outage that a probe saw, in seconds; None without a probe.
+/// The longest outage that a probe of the network saw, in seconds; None without one.
 fn blackout(report: &Report) -> Option<f64> {
-    let lengths =
-        |probe: &Probe| probe.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max);
-    report.probes.iter().map(lengths).reduce(f64::max)
+    report.probes.iter().filter(|it| it.is_of_network()).map(longest).reduce(f64::max)
 }
 
-const HEADINGS: [&str; 10] = [
+/// The longest stall of the data disk, in seconds; None where it was not followed.
+fn disk_stall(report: &Report) -> Option<f64> {
+    report.probes.iter().filter(|it| !it.is_of_network()).map(longest).reduce(f64::max)
+}
+
+fn longest(probe: &Probe) -> f64 {
+    probe.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max)
+}
+
+const HEADINGS: [&str; 11] = [
     "GUEST",
     "SOURCE",
     "TARGET",
@@ -133,6 +140,7 @@ const HEADINGS: [&str; 10] = [
     "QUEUED",
     "ITERATIONS",
     "BLACKOUT",
+    "DISK STALL",
     "INTEGRITY",
     "POLICY",
 ];
@@ -151,12 +159,9 @@ fn table(reports: &[(PathBuf, Report)]) -> String {
             seconds(report.summary.total_time_seconds),
             seconds(queued),
             report.summary.passes.to_string(),
-            match blackout(report) {
-                None => "-".to_owned(),
-                Some(0.0) => "none".to_owned(),
-                Some(length) => format!("{length:.3} s"),
-            },
-            report.summary.integrity.to_string(),
+            outage(blackout(report)),
+            outage(disk_stall(report)),
+            integrity(report),
             detail(report, "policy").to_owned(),
         ]);
     }
@@ -175,8 +180,31 @@ fn table(reports: &[(PathBuf, Report)]) -> String {
             let _ = writeln!(text, "{}: {reason}", detail(report, "vmi"));
         }
     }
+    for (_, report) in reports.iter().filter(|it| it.1.summary.disk_is_corrupt()) {
+        let lost = report.warnings.iter().filter(|it| it.code == "disk-lost-records");
+        lost.for_each(|it| {
+            let _ = writeln!(text, "{}: {}", detail(report, "vmi"), it.text);
+        });
+    }
     let _ = writeln!(text, "\n{}", sentence(reports));
     text
+}
+
+fn outage(longest: Option<f64>) -> String {
+    match longest {
+        None => "-".to_owned(),
+        Some(0.0) => "none".to_owned(),
+        Some(length) => format!("{length:.3} s"),
+    }
+}
+
+/// Of the memory, unless it is the disk that is corrupt.
+fn integrity(report: &Report) -> String {
+    let summary = &report.summary;
+    match summary.disk_is_corrupt() && summary.memory_integrity() != Integrity::Corrupt {
+        true => "disk corrupt".to_owned(),
+        false => summary.integrity.to_string(),
+    }
 }
 
 fn sentence(reports: &[(PathBuf, Report)]) -> String {
@@ -218,6 +246,8 @@ fn summary(reports: &[(PathBuf, Report)]) -> Value {
                 "queue_seconds": report.engine.details.get("queue_seconds"),
                 "iterations": report.summary.passes,
                 "network_blackout_seconds": blackout(report),
+                "disk_stall_seconds": disk_stall(report),
+                "disk_integrity": report.summary.disk_integrity,
                 "lost_work_seconds": report.summary.lost_work_seconds,
                 "integrity": report.summary.integrity,
             })

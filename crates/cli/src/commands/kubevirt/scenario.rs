@@ -110,8 +110,12 @@ fn fly(
     session.apply(parameters, &mut tell)?;
     session.wait_ready(run_id, 1, PATIENCE, interrupt, &mut tell)?;
     let timing = &scenario.timing;
-    let guests_tell =
-        GuestsTell { warm_up: timing.warmup.0, cool_down: timing.cooldown.0, check_memory: true };
+    let guests_tell = GuestsTell {
+        warm_up: timing.warmup.0,
+        cool_down: timing.cooldown.0,
+        check_memory: true,
+        follow_disk: true,
+    };
     let guests_tell = preflight.may_ask_guests().then_some(guests_tell);
     if guests_tell.is_none() {
         rest(timing.warmup.0, interrupt)?;
