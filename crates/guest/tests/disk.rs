@@ -120,7 +120,8 @@ fn a_standstill_is_a_stall_and_a_dead_agent_leaves_nothing_for_the_next() {
     assert!(longest.has_ended && longest.length_ns == told.longest_stall_ns, "{told:?}");
     // All that came due meanwhile is made up for.
     assert!(told.due >= 110 && told.due == told.acknowledged, "{told:?}");
-    assert!(told.late_ns >= 500_000_000 && told.times.unwrap().max_ns >= 500_000_000, "{told:?}");
+    // Whether the agent was late itself depends on whether it was stopped while the disk had it.
+    assert!(told.times.unwrap().max_ns >= 500_000_000, "{told:?}");
     assert!(told.proof.unwrap().is_sound());
     let counters = first.get("metrics").unwrap();
     assert!(counters.contains("page_writes_total") && !counters.contains("disk"), "{counters}");
