@@ -134,7 +134,8 @@ const APPLY: &[Rule] = &[
     COUNT_NODES,
 ];
 
-const NO_GUEST: &str = "the guest's own progress and the checks of its memory and its disk are not recorded";
+const NO_GUEST: &str =
+    "the guest's own progress and the checks of its memory and its disk are not recorded";
 
 const MIGRATE: &[Rule] = &[
     needed(KUBEVIRT, VMIS, &["list", "watch"]),
