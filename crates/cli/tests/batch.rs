@@ -110,6 +110,16 @@ fn a_filter_and_a_first_failure_make_it_shorter() {
 }
 
 #[test]
+fn an_engine_that_is_named_twice_makes_its_runs_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let twice = ["--engine", "emulator", "--engine", "emulator", "--filter", "ends*"];
+    let output = batch(directory.path(), &[&twice[..], &["--concurrent", "2"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output.stderr));
+    let names: Vec<(String, u64)> = listed(directory.path());
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
 fn arguments_behind_two_dashes_reach_each_run() {
     let directory = tempfile::tempdir().unwrap();
     let more = ["--filter", "ends,vcpus=1", "--", "--x-break", "source:lose-page"];

@@ -35,22 +35,16 @@ use sterna_workload::Crew;
 use super::breakage::Defect;
 use super::bucket::TokenBucket;
 use super::connections::Connections;
-use super::decision::Decision;
 use super::faults::FaultPlan;
 use super::gate::Gate;
 use super::multifd::PoolError;
 use super::pacer::{Cancelled, Pacer};
-use super::page_set::PageSet;
 use super::progress::Progress;
-use super::ram::{BatchCount, RamSender};
-use super::trouble::Troubles;
 use crate::host::guest::Guest;
 use crate::transport::Target;
 use connection::{Connection, Dialer, STALL_TIMEOUT};
 use run::Run;
-use slowdown::Slowdown;
 use standstill::{Standstill, Watched};
-use turns::Turns;
 
 /// Everything the source needs for one migration.
 pub struct Source {
@@ -115,64 +109,28 @@ impl From<io::Error> for Stop {
 impl Source {
     /// Migrates, and leaves the outcome in the progress.
     pub fn run(self) {
-        let Source { guest, progress, gate, config, target, session, defects, connections, wire } =
-            self;
+        let Source { guest, progress, .. } = &self;
         let Some(crew) = guest.crew() else {
             progress
                 .update(|it| fail(it, Phase::Failed, "There is no guest to migrate".to_owned()));
             return;
         };
-        let faults = match FaultPlan::new(&config.faults, Side::Source, monotonic_ns()) {
+        let faults = match FaultPlan::new(&self.config.faults, Side::Source, monotonic_ns()) {
             Ok(faults) => faults,
             Err(error) => {
                 let stop = Stop::Failed(error.to_string());
-                return restore(&guest, crew, &progress, None, stop);
+                return restore(guest, crew, progress, None, stop);
             }
         };
-        let dialer = Dialer { target: &target, config: &config, connections: &connections };
-        let connection = Connection::open(&dialer);
-        let mut connection = match connection {
+        let dialer = self.dialer();
+        let mut connection = match Connection::open(&dialer) {
             Ok(connection) => connection,
-            Err(error) => return restore(&guest, crew, &progress, None, error),
+            Err(error) => return restore(guest, crew, progress, None, error),
         };
-        let pacer = Arc::new(Pacer::new(Arc::clone(&gate), wire));
+        let pacer = Arc::new(Pacer::new(Arc::clone(&self.gate), self.wire.clone()));
         progress.watch(&pacer);
-        let mut run = Run {
-            ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
-            pacer,
-            decision: Decision::new(
-                config.techniques.switchover_rule,
-                gate.downtime_limit_ns(),
-                monotonic_ns(),
-            ),
-            slowdown: Slowdown::new(&config.techniques, &guest.spec, guest.region.pages()),
-            connection: &mut connection,
-            dialer: &dialer,
-            pool: None,
-            discarded: PageSet::new(guest.region.pages()),
-            backlog: None,
-            urgent: None,
-            turns: Arc::new(Turns::new(config.link_bytes_per_second)),
-            booked: BatchCount::default(),
-            guest: &guest,
-            crew,
-            progress: &progress,
-            gate: &gate,
-            config: &config,
-            session,
-            defects,
-            faults,
-            troubles: Troubles::default(),
-            is_damaging: false,
-        };
-        run.prepare_xbzrle();
-        let watched = Watched {
-            gate: Arc::clone(&gate),
-            progress: Arc::clone(&progress),
-            pacer: Arc::clone(&run.pacer),
-            connections: connections.clone(),
-            config: Arc::clone(&config),
-        };
+        let watched = self.watched(&pacer);
+        let mut run = Run::new(&self, crew, faults, pacer, &mut connection, &dialer);
         let outcome = match Standstill::watch(watched) {
             Ok(_standstill) => run.phases(),
             Err(error) => Err(Stop::Failed(format!("No thread can be had: {error}"))),
@@ -180,6 +138,29 @@ impl Source {
         run.end_slowdown();
         // Its threads end behind the outcome, since a guest that runs on shall not wait for them.
         let pool = run.pool.take();
+        self.conclude(outcome, crew, &mut connection);
+        drop(pool);
+        connection.close();
+    }
+
+    fn dialer(&self) -> Dialer<'_> {
+        let Source { target, config, connections, .. } = self;
+        Dialer { target, config, connections }
+    }
+
+    fn watched(&self, pacer: &Arc<Pacer>) -> Watched {
+        Watched {
+            gate: Arc::clone(&self.gate),
+            progress: Arc::clone(&self.progress),
+            pacer: Arc::clone(pacer),
+            connections: self.connections.clone(),
+            config: Arc::clone(&self.config),
+        }
+    }
+
+    /// Tells how it ended; before the commit point an error lets the guest run on.
+    fn conclude(&self, outcome: Result<(), Stop>, crew: &Crew, connection: &mut Connection) {
+        let Source { guest, progress, gate, .. } = self;
         match outcome {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
             Err(stop) if gate.is_committed() => {
@@ -188,13 +169,11 @@ impl Source {
             // A cancel ends a stuck write by cutting the connection; the error it then meets is not the reason.
             Err(_) if gate.is_cancelled() => {
                 let stop = gate.given_up().map_or(Stop::Cancelled, Stop::Failed);
-                restore(&guest, crew, &progress, Some(&mut connection), stop);
+                restore(guest, crew, progress, Some(connection), stop);
             }
-            Err(stop) => restore(&guest, crew, &progress, Some(&mut connection), stop),
+            Err(stop) => restore(guest, crew, progress, Some(connection), stop),
         }
         progress.stamp(|it, now_ns| it.ended_ns = it.ended_ns.or(Some(now_ns)));
-        drop(pool);
-        connection.close();
     }
 }
 

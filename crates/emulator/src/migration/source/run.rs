@@ -10,10 +10,10 @@ use sterna_wire::control::{HostConfig, Phase};
 use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
 use sterna_workload::Crew;
 
-use super::Stop;
 use super::connection::{Connection, Dialer, SLICE};
 use super::slowdown::Slowdown;
 use super::turns::Turns;
+use super::{Source, Stop};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::channels::Further;
@@ -62,9 +62,50 @@ pub(super) struct Run<'a> {
     pub(super) is_damaging: bool,
 }
 
+impl<'a> Run<'a> {
+    /// One that has done nothing yet.
+    pub(super) fn new(
+        source: &'a Source,
+        crew: &'a Crew,
+        faults: FaultPlan,
+        pacer: Arc<Pacer>,
+        connection: &'a mut Connection,
+        dialer: &'a Dialer<'a>,
+    ) -> Run<'a> {
+        let Source { guest, progress, gate, config, session, defects, .. } = source;
+        let rule = config.techniques.switchover_rule;
+        let mut run = Run {
+            ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
+            pacer,
+            decision: Decision::new(rule, gate.downtime_limit_ns(), monotonic_ns()),
+            slowdown: Slowdown::new(&config.techniques, &guest.spec, guest.region.pages()),
+            connection,
+            dialer,
+            pool: None,
+            discarded: PageSet::new(guest.region.pages()),
+            backlog: None,
+            urgent: None,
+            turns: Arc::new(Turns::new(config.link_bytes_per_second)),
+            booked: BatchCount::default(),
+            guest,
+            crew,
+            progress,
+            gate,
+            config,
+            session: *session,
+            defects: defects.clone(),
+            faults,
+            troubles: Troubles::default(),
+            is_damaging: false,
+        };
+        run.prepare_xbzrle();
+        run
+    }
+}
+
 impl Run<'_> {
     /// Sends differences where the scenario asks for it.
-    pub(super) fn prepare_xbzrle(&mut self) {
+    fn prepare_xbzrle(&mut self) {
         let Some(cache_bytes) = self.config.techniques.xbzrle_cache_bytes else { return };
         let mut xbzrle = Xbzrle::new(cache_bytes);
         if self.defects.contains(&Defect::LoseDifference) {
