@@ -5,7 +5,8 @@
 //! still for a while is what a switchover would do to it.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sterna_kubevirt::simulate::{SimulateOptions, StandIn};
 use sterna_wire::guest_config::GuestConfig;
+use sterna_wire::guest_disk::DiskPage;
 
 use crate::ground::{Ground, Kind, Ran, api, free_port, ground, records};
 
@@ -40,6 +42,8 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     ground.sterna("admin", &["apply", "--run-id", "a", "--probe-image", "sterna"]).ok();
     tell_port(&ground, metrics);
     let _probe = probe(&ground, echo);
+    // As somebody leaves it who was killed in the middle: the records of theirs are ended, and ours begin.
+    assert!(matches!(disk_page(metrics, "begin"), DiskPage::Begun { .. }));
 
     let report = migrate(&ground, "well", || {
         signal(&agent, Signal::STOP);
@@ -74,6 +78,15 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     assert!(table.out.contains("DISK STALL") && !table.out.contains("corrupt"), "{}", table.out);
 
     disk_that_loses(&ground);
+    // Records of somebody else are no proof of ours, and nothing is claimed.
+    let report = migrate(&ground, "anew", || {
+        assert!(matches!(disk_page(metrics, "end"), DiskPage::Ended(_)));
+        assert!(matches!(disk_page(metrics, "begin"), DiskPage::Begun { .. }));
+    });
+    assert_eq!(report["summary"]["integrity"], "verified", "{:#}", report["summary"]);
+    assert_eq!(report["summary"].get("disk_integrity"), None, "{:#}", report["summary"]);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("disk-not-followed"), "{warnings}");
 
     // One word of the memory that nobody writes to is changed behind the agent's back.
     if let Err(error) = corrupt(&agent) {
@@ -95,6 +108,16 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     assert!(warnings.contains("no-guest-samples"), "{warnings}");
     let kinds = report["probes"].as_array().unwrap().iter().map(|it| &it["kind"]);
     assert!(kinds.eq([&json!("udp")]), "{report:#}");
+}
+
+/// What the agent answers to somebody beside us.
+fn disk_page(metrics: u16, what: &str) -> DiskPage {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, metrics)).unwrap();
+    let request = format!("GET /disk/{what} HTTP/1.1\r\nHost: guest\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.parse().unwrap()
 }
 
 /// Records were written, stood still with the guest, and are all there.

@@ -1,6 +1,6 @@
 use sterna_report::{
-    CorruptPage, Engine, Fleet, FleetGuest, Host, Integrity, Report, Side, Summary, Tool, Tracker,
-    Verdict, Word,
+    CorruptPage, DiskDefect, DiskIntegrity, Engine, Fleet, FleetGuest, Host, Integrity, Report,
+    Side, Summary, Tool, Tracker, Verdict, Word,
 };
 
 use super::*;
@@ -183,6 +183,37 @@ fn an_unsupported_scenario_shows_the_reason_and_no_empty_sections() {
       host              unknown
       started           2026-03-01T12:00:00Z by sterna 0.1.0
     ");
+}
+
+#[test]
+fn a_disk_that_lost_a_record_is_told_apart_from_memory_that_is_well() {
+    let mut report = completed();
+    let sound = DiskIntegrity {
+        side: Side::Destination,
+        record_bytes: 512,
+        records_checked: 900,
+        missing_records: 0,
+        torn_records: 0,
+        misplaced_records: 0,
+        first: Vec::new(),
+    };
+    report.summary.disk_integrity = Some(sound.clone());
+    assert!(one_line(&report).contains("memory verified, disk sound,"), "{}", one_line(&report));
+    let what = "its checksum is wrong".to_owned();
+    let first = vec![DiskDefect { record: 7, offset_bytes: 3584, what }];
+    report.summary.disk_integrity = Some(DiskIntegrity { torn_records: 1, first, ..sound });
+    report.summary.integrity = Integrity::Corrupt;
+    let text = text(&report, PLAIN);
+    assert!(text.starts_with("Completed: memory verified, DISK CORRUPT, total time"), "{text}");
+    for line in [
+        "verified: 65536 pages checked on the destination, 0 corrupt\n",
+        "corrupt: 900 records checked on the destination, 0 missing, 1 torn, 0 in the place of others\n",
+        "record 7 at byte 3584: its checksum is wrong\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    report.summary.integrity_detail = None;
+    assert!(one_line(&report).contains("memory unchecked, DISK CORRUPT"), "{}", one_line(&report));
 }
 
 #[test]
