@@ -41,7 +41,7 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
         ground.simulate(SimulateOptions { speed: 3.0, stand_in, ..SimulateOptions::default() });
     ground.sterna("admin", &["apply", "--run-id", "a", "--probe-image", "sterna"]).ok();
     tell_port(&ground, metrics);
-    let _probe = probe(&ground, echo);
+    let probe_pod = probe(&ground, echo);
     // As somebody leaves it who was killed in the middle: the records of theirs are ended, and ours begin.
     assert!(matches!(disk_page(metrics, "begin"), DiskPage::Begun { .. }));
 
@@ -99,7 +99,8 @@ fn a_report_has_the_guests_progress_the_check_of_its_memory_and_the_blackout_of_
     assert_eq!(first["found"], format!("{WRONG:#018x}"), "{first:#}");
     ground.sterna("admin", &["report", "corrupt"]).fails(4, "");
 
-    // A guest that does not answer costs a warning, and nothing else.
+    // A guest that does not answer costs a warning, and nothing else. The end of its outage would be waited for.
+    drop(probe_pod);
     drop(agent);
     let report = migrate(&ground, "silent", || ());
     assert_eq!(report["summary"]["integrity"], "unchecked");
