@@ -19,6 +19,12 @@ const GO: &str = "1.19";
 const PACKAGES: [&str; 3] =
     ["golang-1.19-go", "golang-1.19-src", "golang-github-modern-go-reflect2-dev"];
 
+/// The libraries of clouds, which are a large part of what would be compiled and have nothing to do here.
+const LEFT_OUT: &str = "-tags=providerless";
+
+/// What its main Makefile tells the one that generates code.
+const LAYOUT: &str = "META_DIR=.make OUT_DIR=_output BIN_DIR=_output/bin PRJ_SRC_PATH=k8s.io/kubernetes GENERATED_FILE_PREFIX=zz_generated. KUBE_VERBOSE=1";
+
 /// Its build copies its results with rsync, which is more than it takes to copy them.
 const RSYNC: &str = "#!/bin/sh\nshift\nexec cp -p \"$@\"\n";
 
@@ -41,12 +47,17 @@ pub fn build(work: &Path, result: &Path) -> Result<()> {
     let workspace = source.join(".go/src/k8s.io");
     fs::create_dir_all(&workspace)?;
     symlink("../../..", workspace.join("kubernetes"))?;
-    // The build tells from its folder's name, links not followed, where in the Go workspace it is.
-    let script = "cd \"$1\" && exec nice make WHAT=cmd/kube-apiserver GOLDFLAGS='-s -w'";
+    // The build tells from its folder's name, links not followed, where in the Go workspace it is. `make` alone would
+    // generate all code anew first, of which the source package lacks only this.
+    let script = format!(
+        "cd \"$1\" && mkdir -p .make _output \
+        && nice make -f Makefile.generated_files gen_openapi CALLED_FROM_MAIN_MAKEFILE=1 {LAYOUT} \
+        && exec nice hack/make-rules/build.sh cmd/kube-apiserver"
+    );
     let mut command = Command::new("bash");
-    command.args(["-c", script, "bash"]).arg(workspace.join("kubernetes"));
+    command.args(["-c", &script, "bash"]).arg(workspace.join("kubernetes"));
     with_go(&mut command, &root, GO, work)?;
-    command.env("GOPATH", source.join(".go"));
+    command.env("GOPATH", source.join(".go")).env("GOFLAGS", LEFT_OUT).env("GOLDFLAGS", "-s -w");
     quietly(&mut command, &work.join("log"))?;
     fs::rename(source.join("_output/local/go/bin/kube-apiserver"), result)?;
     Ok(())

@@ -247,6 +247,8 @@ fn code(report: &ProbeReport, ending: ProbeEnding, failures: &[Option<Failure>])
     let is_unsupported = |it: &Failure| matches!(it, Failure::Unsupported(_));
     match ending {
         ProbeEnding::Interrupted => INTERRUPTED,
+        // Whoever left did not wait for an answer either.
+        ProbeEnding::Unread if report.is_within_limit != Some(false) => 0,
         _ if failures.iter().flatten().any(is_unsupported) => UNSUPPORTED,
         _ if failures.iter().any(Option::is_some) => 1,
         _ if report.is_within_limit == Some(false) => TOO_LONG,
