@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         heading(began, &shown(&step));
         succeed(&mut step)?;
     }
-    heading(began, "cargo build --workspace");
+    heading(began, "cargo build --workspace --all-targets");
     for mut step in claims()? {
         heading(began, &shown(&step));
         succeed(&mut step)?;

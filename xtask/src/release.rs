@@ -17,9 +17,10 @@ pub fn xtask() -> Result<PathBuf> {
     executable(&mut build("xtask", "xtask"))
 }
 
-/// `sterna` as the tests run it, by the build that they need anyway.
+/// `sterna` as the tests run it, by the build that they need anyway: with all targets, since tests ask for more of some
+/// libraries, and those would be compiled once more without.
 pub fn sterna_of_tests() -> Result<PathBuf> {
-    let mut build = cargo(&["build", "--quiet", "--workspace"]);
+    let mut build = cargo(&["build", "--quiet", "--workspace", "--all-targets"]);
     let all = made(build.args(["--message-format", "json-render-diagnostics"]))?;
     let ours = all.into_iter().find(|it| it.file_stem().is_some_and(|it| it == "sterna"));
     ours.context("The workspace makes no sterna")
