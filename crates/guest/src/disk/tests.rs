@@ -94,7 +94,7 @@ fn what_is_done_to_acknowledged_records_is_found() {
     assert_eq!((found.0, found.1, found.2), (0, 0, 0));
     let found = defects(|it| {
         let file = OpenOptions::new().write(true).open(it.file()).unwrap();
-        file.write_all_at(b"XXXX", 5 * 512 + 100).unwrap();
+        file.write_all_at(b"torn", 5 * 512 + 100).unwrap();
     });
     assert_eq!((found.0, found.1, found.2), (0, 1, 0));
     // The writer goes on behind the hole.

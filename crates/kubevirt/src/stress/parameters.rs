@@ -100,6 +100,9 @@ pub enum ParametersError {
     },
 }
 
+/// Room for an ext4 and for records.
+const SMALLEST_DATA_DISK: u64 = 64 << 20;
+
 /// The methods of stress-ng's `--vm-method`.
 pub const STRESS_NG_METHODS: &[&str] = &[
     "all",
@@ -206,6 +209,11 @@ impl Parameters {
         range("vm-bytes-percent", self.vm_bytes_percent, 1..=95)?;
         if self.memory.0 < 64 << 20 {
             return Err(value("memory", &self.memory.to_string(), "give at least 64MiB"));
+        }
+        if let Some(disk) = self.data_disk.as_ref().filter(|it| it.size.0 < SMALLEST_DATA_DISK) {
+            let way_out =
+                "give at least 64MiB: a file system and some minutes of records take that";
+            return Err(value("data-disk", &disk.size.to_string(), way_out));
         }
         let strategies = ["LiveMigrate", "LiveMigrateIfPossible", "External", "None"];
         one_of("eviction-strategy", &self.eviction_strategy, &strategies)?;
