@@ -129,6 +129,7 @@ fn parse(log: &str, began: Timestamp, length: Duration) -> Option<Probe> {
         round_trip: None,
         late_seconds: total.map(|it| it.late_seconds),
         outages: outages.iter().filter(is_in_it).map(|it| outage(it, offset)).collect(),
+        outage_resolution_seconds: Some(INTERVAL.as_secs_f64()),
     })
 }
 
@@ -144,6 +145,7 @@ fn outage(seen: &ProbeOutage, offset: f64) -> Outage {
             ProbeDirection::Both => Direction::Both,
             ProbeDirection::Unknown => Direction::RoundTrip,
         },
+        resolution_seconds: Some(INTERVAL.as_secs_f64()),
     }
 }
 

@@ -172,7 +172,7 @@ pub(crate) fn cells(metric: &MetricComparison) -> Vec<String> {
         sample(&metric.unit, &metric.reference),
         sample(&metric.unit, &metric.candidate),
         relative.or(absolute).unwrap_or_else(|| DASH.to_owned()),
-        or_dash(metric.adjusted_p_value, |it| match it < 0.0001 {
+        or_dash(least_p_value(metric), |it| match it < 0.0001 {
             true => "<0.0001".to_owned(),
             false => format!("{it:.4}"),
         }),
@@ -180,11 +180,20 @@ pub(crate) fn cells(metric: &MetricComparison) -> Vec<String> {
     ]
 }
 
+/// Of the two tests the p-value of the one that says more; that of the runs that are worse than all
+/// others says nothing of a difference for the better.
+fn least_p_value(metric: &MetricComparison) -> Option<f64> {
+    let worst = metric.adjusted_worse_p_value.unwrap_or(1.0);
+    metric.adjusted_p_value.map(|it| it.min(worst))
+}
+
 fn sample(unit: &str, sample: &Sample) -> String {
     let Some(median) = sample.median else { return DASH.to_owned() };
+    let at_least = if sample.lower_bounds > 0 { "≥ " } else { "" };
+    let median = format!("{at_least}{}", amount(unit, median));
     match sample.low.zip(sample.high) {
-        None => amount(unit, median),
-        Some(_) => format!("{} ({})", amount(unit, median), range(unit, sample.low, sample.high)),
+        None => median,
+        Some(_) => format!("{median} ({})", range(unit, sample.low, sample.high)),
     }
 }
 
@@ -212,6 +221,7 @@ pub(crate) fn title(metric: &str) -> String {
 /// What was left out, and how many repeats would let more be said.
 pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
     let mut notes = comparison.notes.clone();
+    notes.extend(comparison.scenarios.iter().flat_map(slow_parts));
     let metrics = || comparison.scenarios.iter().flat_map(|it| &it.metrics);
     if let Some(needed) = metrics().filter_map(|it| it.repeats_needed).max() {
         notes.push(format!(
@@ -219,6 +229,24 @@ pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Where a part of the runs is worse than all of the reference's, which a median does not show.
+fn slow_parts(scenario: &ScenarioComparison) -> Vec<String> {
+    let is_shown = |it: &&MetricComparison| {
+        let is_real = it.adjusted_worse_p_value.is_some_and(|p| p <= 0.05);
+        it.change == Change::Regressed && is_real
+    };
+    let one = |it: &MetricComparison| {
+        let ScenarioComparison { scenario: name, .. } = scenario;
+        format!(
+            "{name}: {} of {} runs of the candidate have a worse {} than every run of the reference",
+            it.worse_than_all.unwrap_or(0),
+            it.candidate.count,
+            title(&it.metric)
+        )
+    };
+    scenario.metrics.iter().filter(is_shown).map(one).collect()
 }
 
 /// Text that Markdown shows as it is: names come from files of others.
@@ -281,7 +309,7 @@ pub(crate) mod tests {
         assert_eq!(lines[3], "  integrity         no change: verified in both");
         let total = lines.iter().find(|it| it.contains("total time")).unwrap();
         assert!(total.contains("1.00 s (1.00 s to 1.00 s)"), "{text}");
-        assert!(total.contains("+19.9 %  0.0012  regressed"), "{text}");
+        assert!(total.contains("+19.9 %  0.0003  regressed"), "{text}");
         let wire = lines.iter().find(|it| it.contains("on the wire")).unwrap();
         assert!(wire.ends_with("+0.0 %  1.0000  no change"), "{text}");
     }
@@ -290,7 +318,7 @@ pub(crate) mod tests {
     fn too_few_runs_are_said_to_be_so() {
         let text = comparison_text(&comparison("small", 2), STYLE);
         assert!(text.contains("too few repeats to say"), "{text}");
-        assert!(text.contains("6 on each side would do"), "{text}");
+        assert!(text.contains("7 on each side would do"), "{text}");
     }
 
     #[test]

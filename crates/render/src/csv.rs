@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use sterna_report::{Latency, Report, Side};
+use sterna_report::{Latency, Probe, Report, Side};
 
 use crate::html::Named;
 
@@ -108,6 +108,7 @@ impl CsvTable {
                 "has_ended",
                 "lost",
                 "direction",
+                "resolution_seconds",
             ],
         };
         std::iter::once("run").chain(own.iter().copied()).collect()
@@ -288,6 +289,7 @@ fn outages(out: &mut String, run: Named<'_>) {
                 it.has_ended.to_string(),
                 whole(it.lost),
                 word(&it.direction),
+                maybe(it.resolution_seconds),
             ];
             line(out, named(run, fields));
         }
@@ -354,9 +356,12 @@ fn cpu_total(classes: &[sterna_report::ClassCpu]) -> String {
 }
 
 fn longest_outage(report: &Report) -> Option<f64> {
-    let network = report.probes.iter().filter(|it| it.is_of_network());
-    let outages = network.flat_map(|it| &it.outages);
-    outages.map(|it| it.length_seconds).max_by(f64::total_cmp)
+    report
+        .probes
+        .iter()
+        .filter(|it| it.is_of_network())
+        .filter_map(Probe::longest_outage_seconds)
+        .max_by(f64::total_cmp)
 }
 
 #[cfg(test)]

@@ -27,12 +27,34 @@ pub struct Probe {
     /// Every stretch in which the probe heard nothing although it should have.
     #[serde(default)]
     pub outages: Vec<Outage>,
+    /// An outage at least this long would be in `outages`, in seconds. Null when it is not known what
+    /// could have been seen; an empty `outages` then says nothing. Older reports lack it, and in those of
+    /// `sterna run` it is `interval_seconds`.
+    #[serde(default)]
+    pub outage_resolution_seconds: Option<f64>,
 }
 
 impl Probe {
     /// The kind of a probe whose messages are records on a disk of the guest: sent when they were due, arrived when they
     /// were safe.
     pub const DISK: &str = "disk";
+
+    /// With no outage in `outages`: the length from which on one would have been seen. `None` when
+    /// that is unknown, or nothing ever arrived, so that nothing can be said of outages.
+    pub fn unseen_seconds(&self) -> Option<f64> {
+        if self.received == Some(0) {
+            return None;
+        }
+        // Reports of ours that are older than the field know how late each message was sent.
+        let of_older = self.interval_seconds.filter(|_| self.late_seconds.is_some());
+        self.outage_resolution_seconds.or(of_older)
+    }
+
+    /// The longest outage, in seconds; 0 where one would have been seen, and none was.
+    pub fn longest_outage_seconds(&self) -> Option<f64> {
+        let longest = self.outages.iter().map(|it| it.length_seconds).max_by(f64::total_cmp);
+        longest.or_else(|| self.unseen_seconds().map(|_| 0.0))
+    }
 
     /// Whether its outages are those of a network. What a disk holds up no client of the guest need ever notice.
     pub fn is_of_network(&self) -> bool {
@@ -67,6 +89,10 @@ pub struct Outage {
     pub lost: Option<u64>,
     /// The way on which the messages went missing.
     pub direction: Direction,
+    /// The true length may lie this far above `length_seconds`, in seconds: what the observer could
+    /// not see for the coarseness of its own record. Null when that is unknown.
+    #[serde(default)]
+    pub resolution_seconds: Option<f64>,
 }
 
 /// The way of a message as seen from the guest.

@@ -77,16 +77,16 @@ fn change(comparison: &Comparison, metric: &str) -> Change {
 }
 
 #[test]
-fn equal_sides_raise_at_most_two_false_alarms_in_a_hundred() {
+fn equal_sides_raise_at_most_one_false_alarm_in_a_hundred() {
     let mut random = Random(42);
-    let alarms = (0..1_000).filter(|_| {
+    let alarms = (0..300).filter(|_| {
         let sides = [side("a", runs(&mut random, 10, 1.0)), side("b", runs(&mut random, 10, 1.0))];
         let comparison = of(&sides);
         assert_eq!(comparison.scenarios[0].metrics.len(), 5);
         comparison.changes().any(|it| matches!(it, Change::Regressed | Change::Improved))
     });
     let alarms = alarms.count();
-    assert!(alarms <= 20, "{alarms} of 1000");
+    assert!(alarms <= 3, "{alarms} of 300");
 }
 
 #[test]
@@ -109,7 +109,8 @@ fn three_runs_a_side_never_claim_anything() {
         let comparison = of(&sides);
         let metrics = &comparison.scenarios[0].metrics;
         assert!(metrics.iter().all(|it| it.change == Change::TooFew), "{metrics:?}");
-        assert!(metrics.iter().all(|it| it.repeats_needed == Some(7)), "{metrics:?}");
+        let is_enough = |it: &Option<u64>| it.is_some_and(|it| (6..=8).contains(&it));
+        assert!(metrics.iter().all(|it| is_enough(&it.repeats_needed)), "{metrics:?}");
     }
 }
 
@@ -139,6 +140,63 @@ fn corrupt_memory_and_a_lost_guest_need_one_case() {
     }
     let none = of(&[side("a", good()), side("b", vec![report(Some("s"), failed); 2])]);
     assert_eq!(none.scenarios[0].outcome.change, Change::Regressed);
+}
+
+fn with_times(verdict: Verdict, total: f64, count: u32) -> Vec<Report> {
+    let scattered = |it: u32| total * (1.0 + 0.001 * f64::from(it * 7 % count));
+    let run = |it| Summary { verdict, total_time_seconds: Some(scattered(it)), ..completed() };
+    (0..count).map(|it| report(Some("s"), run(it))).collect()
+}
+
+#[test]
+fn times_are_compared_among_runs_of_the_same_outcome_only() {
+    let completed = || with_times(Verdict::Completed, 10.0, 10);
+    let cancelled = || with_times(Verdict::Cancelled, 3.0, 10);
+    let comparison = of(&[side("a", completed()), side("b", cancelled())]);
+    assert_eq!(change(&comparison, "total-time"), Change::NotMeasured);
+    assert_eq!(comparison.scenarios[0].outcome.change, Change::Regressed);
+    assert_eq!(comparison.scenarios[0].compared_outcome, None);
+    assert!(comparison.notes[0].contains("no number is compared"), "{:?}", comparison.notes);
+
+    // Where a part of the runs was cancelled, the others are compared with their like.
+    let mut mixed = with_times(Verdict::Completed, 10.001, 10);
+    mixed.extend(cancelled());
+    let comparison = of(&[side("a", completed()), side("b", mixed)]);
+    let row = &comparison.scenarios[0];
+    let total = row.metrics.iter().find(|it| it.metric == "total-time").unwrap();
+    assert_eq!((total.candidate.count, total.change), (10, Change::NoChange));
+    assert_eq!(row.compared_outcome, Some(Verdict::Completed));
+    assert!(comparison.notes[0].contains("10 of 20 in the candidate"), "{:?}", comparison.notes);
+}
+
+#[test]
+fn a_shift_to_forced_ends_is_a_worse_outcome() {
+    let runs = |forced: u32| {
+        let mut runs = with_times(Verdict::Completed, 10.0, 20 - forced);
+        runs.extend(with_times(Verdict::CompletedForced, 10.0, forced.max(1)));
+        runs.truncate(20);
+        runs
+    };
+    let outcome = |a, b| of(&[side("a", runs(a)), side("b", runs(b))]).scenarios[0].outcome.clone();
+    let worse = outcome(0, 15);
+    assert_eq!(worse.change, Change::Regressed, "{worse:?}");
+    assert!(worse.text.contains("0 and 15 of them forced"), "{worse:?}");
+    assert_eq!(outcome(15, 0).change, Change::Improved);
+    assert_eq!(outcome(5, 6).change, Change::TooNoisy);
+    assert_eq!(outcome(5, 5).change, Change::NoChange);
+}
+
+#[test]
+fn a_part_of_the_runs_ten_times_slower_regresses_whole_reports() {
+    let mut random = Random(5);
+    let good = runs(&mut random, 20, 1.0);
+    let mut bad = runs(&mut random, 12, 1.0);
+    bad.extend(runs(&mut random, 8, 10.0));
+    let comparison = of(&[side("a", good), side("b", bad)]);
+    assert_eq!(change(&comparison, "total-time"), Change::Regressed);
+    let row = &comparison.scenarios[0].metrics[0];
+    assert_eq!(row.worse_than_all, Some(8));
+    assert!(row.adjusted_worse_p_value.unwrap() <= 0.01, "{row:?}");
 }
 
 #[test]

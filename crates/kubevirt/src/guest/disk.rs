@@ -23,6 +23,7 @@ impl GuestSeen {
                 disk.due - disk.acknowledged.min(disk.due)
             }),
             direction: Direction::RoundTrip,
+            resolution_seconds: Some(seconds(disk.interval_ns)),
         };
         Some(Probe {
             kind: Probe::DISK.to_owned(),
@@ -37,6 +38,7 @@ impl GuestSeen {
             }),
             late_seconds: Some(seconds(disk.late_ns)),
             outages: disk.stalls.iter().map(outage).collect(),
+            outage_resolution_seconds: Some(seconds(disk.interval_ns)),
         })
     }
 

@@ -223,6 +223,7 @@ fn probe(probe: &ProbeSeen, time: Time) -> Probe {
         has_ended: it.has_ended,
         lost: Some(it.lost),
         direction: direction(it.direction),
+        resolution_seconds: Some(probe.interval_ns as f64 / 1e9),
     });
     Probe {
         kind: probe.kind.clone(),
@@ -237,6 +238,7 @@ fn probe(probe: &ProbeSeen, time: Time) -> Probe {
         }),
         late_seconds: Some(probe.latest_ns as f64 / 1e9),
         outages: outages.collect(),
+        outage_resolution_seconds: Some(probe.interval_ns as f64 / 1e9),
     }
 }
 

@@ -335,7 +335,10 @@ fn numbers(runs: &[Vec<&Report>; 2], names: &[String; 2], caption: &str) -> Tabl
 fn glossary(found: &Comparison) -> Markup {
     let alpha = found.alpha;
     let words: [(&str, String); 6] = [
-        ("improved, regressed", "The difference is not chance, and larger than noise.".to_owned()),
+        (
+            "improved, regressed",
+            "The difference is not chance, and larger than noise; \"regressed\" also where only a part of the runs became worse.".to_owned(),
+        ),
         ("no change", "The difference is shown to lie within the noise threshold.".to_owned()),
         (
             "too noisy to say",
@@ -348,7 +351,7 @@ fn glossary(found: &Comparison) -> Markup {
         (
             "p",
             format!(
-                "How likely so large a difference is by chance, adjusted for the number of metrics; at most {alpha} counts."
+                "How likely so large a difference is by chance, by the test that says more, adjusted for the number of tests; at most {alpha} counts."
             ),
         ),
         ("in brackets", "The 95 % interval of the median, by resampling the runs.".to_owned()),

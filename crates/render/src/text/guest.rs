@@ -72,8 +72,11 @@ fn blackout(report: &Report) -> String {
 fn outages(probe: &Probe, messages: &str) -> String {
     let after_start = probe.outages.iter().filter(|it| it.start_seconds + it.length_seconds > 0.0);
     let longest = after_start.map(|it| it.length_seconds).max_by(f64::total_cmp);
-    let longest =
-        longest.map_or("no outage".to_owned(), |it| format!("longest outage {}", seconds(it)));
+    let longest = match (longest, probe.unseen_seconds()) {
+        (Some(it), _) => format!("longest outage {}", seconds(it)),
+        (None, Some(_)) => "no outage".to_owned(),
+        (None, None) => "outages unknown".to_owned(),
+    };
     let lost = match (probe.sent, probe.received) {
         (Some(sent), Some(received)) => {
             format!(", {} of {sent} {messages} lost", sent.saturating_sub(received))

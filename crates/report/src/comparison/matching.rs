@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Metric, Side, types::SettingDifference};
+use super::{Metric, Side, Span, types::SettingDifference};
 use crate::{Report, Verdict};
 
 /// Runs of one scenario on one engine.
@@ -21,8 +21,15 @@ impl Group<'_> {
         name.map_or_else(|| "scenario without a name".to_owned(), str::to_owned)
     }
 
-    pub(super) fn values(&self, metric: &Metric) -> Vec<f64> {
-        self.reports.iter().filter_map(|it| metric.value(it)).collect()
+    /// The values of the runs that ended so; of all where no outcome is given.
+    pub(super) fn values(&self, metric: &Metric, outcome: Option<Verdict>) -> Vec<Span> {
+        let same = |it: &&&Report| outcome.is_none_or(|outcome| it.summary.verdict == outcome);
+        self.reports.iter().filter(same).filter_map(|it| metric.span(it)).collect()
+    }
+
+    /// How many runs ended so.
+    pub(super) fn ended(&self, outcome: Verdict) -> usize {
+        self.reports.iter().filter(|it| it.summary.verdict == outcome).count()
     }
 }
 

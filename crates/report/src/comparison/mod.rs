@@ -4,16 +4,20 @@
 //! the rules. Integrity and outcome need no statistics where one case is enough: corrupt memory,
 //! or a lost guest, is a regression when it happens once.
 
+mod evidence;
 mod judge;
 mod matching;
 mod metric;
+mod outcome;
 mod repeats;
+#[cfg(test)]
+mod simulations;
 mod types;
 
-use crate::{Integrity, Report, Tool, Verdict, statistics};
+use crate::{Integrity, Report, Tool, Verdict};
 
 pub use judge::{Change, Rules};
-pub use metric::{Metric, NOISE_SHARE, Unit};
+pub use metric::{Metric, NOISE_SHARE, Span, Unit};
 pub use repeats::{
     MetricRepeats, REPEATS_SCHEMA_NAME, REPEATS_SCHEMA_VERSION, Repeats, VerdictCount,
 };
@@ -22,7 +26,8 @@ pub use types::{
     MetricComparison, Ruling, Sample, ScenarioComparison, SettingDifference,
 };
 
-use judge::{Pair, judge};
+use evidence::Pair;
+use judge::judge;
 use matching::{Group, groups, matches};
 
 /// Runs that belong together: those of a version, of a day, of a setting.
@@ -46,7 +51,10 @@ pub fn compare(sides: &[Side], rules: &Rules, tool: Tool) -> Comparison {
         let of_candidate = groups(candidate, &mut comparison.notes);
         let (pairs, unmatched) = matches(&of_reference, &of_candidate);
         for (a, b) in pairs {
-            comparison.scenarios.push(scenario(&reference.label, a, &candidate.label, b, rules));
+            let outcome = outcome::in_common(a, b);
+            comparison.notes.extend(outcome::note(a, b, outcome));
+            let labels = [&reference.label[..], &candidate.label[..]];
+            comparison.scenarios.push(scenario(labels, a, b, outcome, rules));
         }
         for (is_reference, name) in unmatched {
             let (has, lacks) = match is_reference {
@@ -77,20 +85,21 @@ pub fn reports_behind(sides: &[Side]) -> Vec<[Vec<&Report>; 2]> {
 }
 
 fn scenario(
-    reference: &str,
+    [reference, candidate]: [&str; 2],
     a: &Group,
-    candidate: &str,
     b: &Group,
+    compared: Option<Verdict>,
     rules: &Rules,
 ) -> ScenarioComparison {
-    let values: Vec<(&Metric, Vec<f64>, Vec<f64>)> = Metric::ALL
+    let values: Vec<(&Metric, Vec<Span>, Vec<Span>)> = Metric::ALL
         .iter()
-        .map(|metric| (metric, a.values(metric), b.values(metric)))
+        .map(|metric| (metric, a.values(metric, compared), b.values(metric, compared)))
         .filter(|(_, a, b)| !a.is_empty() || !b.is_empty())
         .collect();
     let pairs: Vec<Pair> =
-        values.iter().map(|(metric, a, b)| Pair { metric, reference: a, candidate: b }).collect();
-    let findings = judge(&pairs, rules);
+        values.iter().map(|(metric, a, b)| Pair::new(metric, a, b, compared.is_some())).collect();
+    let outcomes = [outcome::ranks(a), outcome::ranks(b)];
+    let (findings, of_outcomes) = judge(&pairs, &outcomes, rules);
     let metrics = pairs.iter().zip(findings).map(|(pair, found)| {
         let reference = Sample::of(pair.reference, rules.seed);
         let candidate = Sample::of(pair.candidate, rules.seed);
@@ -105,8 +114,12 @@ fn scenario(
             difference: found.difference,
             difference_low: found.low,
             difference_high: found.high,
-            p_value: found.p_value,
-            adjusted_p_value: found.adjusted_p_value,
+            p_value: found.ranks.map(|it| it.p_value),
+            adjusted_p_value: found.ranks.map(|it| it.adjusted),
+            worse_than_all: found.worse_than_all.map(|it| it as u64),
+            worse_p_value: found.worst.map(|it| it.p_value),
+            adjusted_worse_p_value: found.worst.map(|it| it.adjusted),
+            probability_worse: found.probability_worse,
             threshold: rules.threshold(pair.metric.name),
             change: found.change,
             repeats_needed: found.needed.map(|it| it as u64),
@@ -124,7 +137,8 @@ fn scenario(
         candidate_runs: b.reports.len() as u64,
         differences: matching::differences(a, b),
         integrity: integrity(a, b),
-        outcome: outcome(a, b, rules),
+        outcome: outcome::outcome(a, b, of_outcomes, rules),
+        compared_outcome: compared,
         metrics: metrics.collect(),
     }
 }
@@ -154,41 +168,5 @@ fn integrity(a: &Group, b: &Group) -> Ruling {
         true => format!("{to} in both"),
         false => format!("{from} in the reference, {to} in the candidate"),
     };
-    Ruling { change, text }
-}
-
-/// A lost guest is a regression at once, and so it is when all had completed and none does; for
-/// everything between, the shares of completed runs are tested.
-fn outcome(a: &Group, b: &Group, rules: &Rules) -> Ruling {
-    let is_done = |report: &&&Report| {
-        matches!(report.summary.verdict, Verdict::Completed | Verdict::CompletedForced)
-    };
-    let done = |group: &Group| group.reports.iter().filter(is_done).count();
-    let lost = |group: &Group| {
-        group.reports.iter().filter(|it| it.summary.verdict == Verdict::Lost).count()
-    };
-    let (of_a, of_b) = (a.reports.len(), b.reports.len());
-    let (done_a, done_b) = (done(a), done(b));
-    let shares = |done: usize, of: usize| -> Vec<f64> {
-        (0..of).map(|it| f64::from(u8::from(it < done))).collect()
-    };
-    let p = statistics::permutation_test(&shares(done_a, of_a), &shares(done_b, of_b), rules.seed);
-    let is_real = p.is_some_and(|it| it <= rules.alpha);
-    let rises = done_b * of_a > done_a * of_b;
-    let change = match () {
-        () if lost(b) > 0 && lost(a) == 0 => Change::Regressed,
-        () if done_a == of_a && done_b == 0 => Change::Regressed,
-        () if done_a == 0 && done_b == of_b => Change::Improved,
-        () if done_b * of_a == done_a * of_b => Change::NoChange,
-        () if is_real && rises => Change::Improved,
-        () if is_real => Change::Regressed,
-        () => Change::TooNoisy,
-    };
-    let mut text = format!(
-        "{done_a} of {of_a} completed in the reference, {done_b} of {of_b} in the candidate"
-    );
-    if lost(b) > 0 {
-        text.push_str(&format!(", where {} lost the guest", lost(b)));
-    }
     Ruling { change, text }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Metric, Sample};
+use super::{Metric, Sample, Span};
 use crate::{Integrity, Report, Verdict};
 
 /// What stands in the field `schema` of every such document.
@@ -68,7 +68,7 @@ impl Repeats {
             }
         }
         let metric = |metric: &Metric| {
-            let values: Vec<f64> = reports.iter().filter_map(|it| metric.value(it)).collect();
+            let values: Vec<Span> = reports.iter().filter_map(|it| metric.span(it)).collect();
             (!values.is_empty()).then(|| MetricRepeats {
                 metric: metric.name.to_owned(),
                 unit: metric.unit.as_str().to_owned(),

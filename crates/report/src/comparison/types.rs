@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Rules, Side};
-use crate::{Tool, statistics};
+use super::{Change, Rules, Side, Span};
+use crate::{Tool, Verdict, statistics};
 
 /// What stands in the field `schema` of every comparison.
 pub const COMPARISON_SCHEMA_NAME: &str = "sterna-comparison";
@@ -65,8 +65,12 @@ pub struct ScenarioComparison {
     pub differences: Vec<SettingDifference>,
     /// Whether the guest's memory fared as before.
     pub integrity: Ruling,
-    /// Whether as many migrations completed as before.
+    /// Whether migrations ended as well as before.
     pub outcome: Ruling,
+    /// The outcome whose runs the metrics compare, since a run that was cancelled has other times than
+    /// one that completed; null where the two sides have no outcome in common, and in older documents.
+    #[serde(default)]
+    pub compared_outcome: Option<Verdict>,
     /// The metrics that at least one of the two knows.
     pub metrics: Vec<MetricComparison>,
 }
@@ -115,9 +119,23 @@ pub struct MetricComparison {
     pub difference_high: Option<f64>,
     /// The two-sided p-value of the permutation test of rank sums.
     pub p_value: Option<f64>,
-    /// The same, adjusted after Holm for the number of metrics that could be tested here. It is
+    /// The same, adjusted after Holm for all tests of all metrics that could be tested here. It is
     /// this one that is compared with `alpha`.
     pub adjusted_p_value: Option<f64>,
+    /// Runs of the candidate that are worse than every run of the reference by more than the
+    /// threshold.
+    #[serde(default)]
+    pub worse_than_all: Option<u64>,
+    /// The one-sided p-value of the test on ranks that so many of them come by chance.
+    #[serde(default)]
+    pub worse_p_value: Option<f64>,
+    /// The same, adjusted as `adjusted_p_value` is, and compared with `alpha` as well.
+    #[serde(default)]
+    pub adjusted_worse_p_value: Option<f64>,
+    /// The share of all pairs of a candidate's and a reference's run in which the candidate's is worse
+    /// by more than the threshold; pairs within it count half. From 0.6 on it is an effect.
+    #[serde(default)]
+    pub probability_worse: Option<f64>,
     /// A difference below this share of the reference's median is noise.
     pub threshold: f64,
     /// What may be said.
@@ -140,21 +158,26 @@ pub struct Sample {
     pub low: Option<f64>,
     /// Upper end of the same interval.
     pub high: Option<f64>,
-    /// The values themselves, in the order of the runs.
+    /// The values themselves, in the order of the runs; of a lower bound the least that it says.
     pub values: Vec<f64>,
+    /// How many of them are lower bounds.
+    #[serde(default)]
+    pub lower_bounds: u64,
 }
 
 impl Sample {
     /// What these values say; `seed` is that of the resamples.
-    pub fn of(values: &[f64], seed: u64) -> Sample {
-        let interval = statistics::median_interval(values, seed);
+    pub fn of(spans: &[Span], seed: u64) -> Sample {
+        let values: Vec<f64> = spans.iter().map(|it| it.least).collect();
+        let interval = statistics::median_interval(&values, seed);
         Sample {
             count: values.len() as u64,
-            median: statistics::median(values),
-            mad: statistics::mad(values),
+            median: statistics::median(&values),
+            mad: statistics::mad(&values),
             low: interval.map(|it| it.low),
             high: interval.map(|it| it.high),
-            values: values.to_vec(),
+            lower_bounds: spans.iter().filter(|it| it.is_lower_bound()).count() as u64,
+            values,
         }
     }
 }

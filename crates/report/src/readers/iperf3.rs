@@ -124,6 +124,8 @@ fn probes(file: &File, sums: &[Sum]) -> Vec<Probe> {
                 has_ended: false,
                 lost: None,
                 direction: Direction::RoundTrip,
+                // It may have begun and ended within the intervals beside it, which had bytes too.
+                resolution_seconds: Some(2.0 * length),
             }),
             (false, true, Some(last)) => last.has_ended = true,
             (false, _, _) => {}
@@ -144,6 +146,8 @@ fn probes(file: &File, sums: &[Sum]) -> Vec<Probe> {
         round_trip: None,
         late_seconds: None,
         outages,
+        // An outage shorter than two intervals may leave none of them without a byte.
+        outage_resolution_seconds: None,
     }]
 }
 

@@ -95,6 +95,7 @@ pub(super) fn read_spikes(text: &str) -> Result<Report, String> {
             has_ended: true,
             lost: None,
             direction: Direction::RoundTrip,
+            resolution_seconds: Some(0.001),
         }
     };
     report.probes.push(Probe {
@@ -107,6 +108,8 @@ pub(super) fn read_spikes(text: &str) -> Result<Report, String> {
         late_seconds: None,
         // The first line has no delay: it says when the log began.
         outages: spikes.iter().filter(|it| it.1 > 0).map(outage).collect(),
+        // From which length on a delay is a spike, its user decides; the log does not say.
+        outage_resolution_seconds: None,
     });
     report.engine.details.insert("read_from".to_owned(), json!("mig_mon spike log"));
     end(

@@ -46,21 +46,28 @@ pub fn least_p_value(count_a: usize, count_b: usize) -> Option<f64> {
     Some(f64::min(1.0, 2.0 / ways))
 }
 
-/// The values on each side with which a p-value of `alpha` can be reached.
-pub fn least_repeats(alpha: f64) -> usize {
-    (1..1_000).find(|n| least_p_value(*n, *n).is_some_and(|it| it <= alpha)).unwrap_or(1_000)
+/// A p-value among others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighted {
+    /// The p-value.
+    pub p_value: f64,
+    /// Which part of the allowed error it may spend, compared with the weights of the others.
+    pub weight: f64,
 }
 
 /// The p-values adjusted for their number after Holm: each may be compared with the error that is
-/// allowed for all of them together.
-pub fn holm(p_values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|a, b| p_values[*a].total_cmp(&p_values[*b]));
-    let mut adjusted = vec![0.0; p_values.len()];
+/// allowed for all of them together, of which each gets a part by its weight.
+pub fn holm(tests: &[Weighted]) -> Vec<f64> {
+    let strength = |it: &usize| tests[*it].p_value / tests[*it].weight;
+    let mut order: Vec<usize> = (0..tests.len()).collect();
+    order.sort_by(|a, b| strength(a).total_cmp(&strength(b)));
+    let mut left: f64 = tests.iter().map(|it| it.weight).sum();
+    let mut adjusted = vec![0.0; tests.len()];
     let mut most: f64 = 0.0;
-    for (rank, index) in order.into_iter().enumerate() {
-        most = most.max((p_values[index] * (p_values.len() - rank) as f64).min(1.0));
+    for index in order {
+        most = most.max((strength(&index) * left).min(1.0));
         adjusted[index] = most;
+        left -= tests[index].weight;
     }
     adjusted
 }
@@ -78,16 +85,22 @@ fn doubled_ranks(a: &[f64], b: &[f64]) -> Vec<usize> {
 
 /// The shares of ways with a sum at most, and at least, as large as seen.
 fn exact_tails(ranks: &[usize], count: usize, seen: usize) -> (f64, f64) {
-    let most: usize = ranks.iter().sum();
+    // Where no values are equal all doubled ranks are even, and half the sums are enough.
+    let step = if ranks.iter().all(|it| it % 2 == 0) { 2 } else { 1 };
+    let seen = seen / step;
+    let most: usize = ranks.iter().sum::<usize>() / step;
     // ways[k][s]: ways to choose k of the ranks so far with the sum s. Counts beyond 2^53 are
     // rounded, which costs less than 1e-14 of a share.
     let mut ways = vec![vec![0.0_f64; most + 1]; count + 1];
     ways[0][0] = 1.0;
-    for (index, rank) in ranks.iter().enumerate() {
+    let mut reached = 0;
+    for (index, rank) in ranks.iter().map(|it| it / step).enumerate() {
+        // No sum of the ranks so far is larger than all of them together.
+        reached += rank;
         for k in (1..=count.min(index + 1)).rev() {
             let (fewer, here) = ways.split_at_mut(k);
-            for sum in *rank..=most {
-                here[0][sum] += fewer[k - 1][sum - rank];
+            for (to, from) in here[0][rank..=reached].iter_mut().zip(&fewer[k - 1]) {
+                *to += from;
             }
         }
     }
@@ -169,7 +182,6 @@ mod tests {
         assert_eq!(least_p_value(3, 3), Some(0.1));
         assert_eq!(least_p_value(1, 1), Some(1.0));
         assert_eq!(least_p_value(0, 9), None);
-        assert_eq!((least_repeats(0.01), least_repeats(0.01 / 8.0)), (5, 7));
         let p = permutation_test(&[1.0, 2.0, 3.0], &[7.0, 8.0, 9.0], 1).unwrap();
         assert!((p - 0.1).abs() < 1e-12, "the most different that three can be");
     }
@@ -182,10 +194,26 @@ mod tests {
 
     #[test]
     fn holm_multiplies_and_never_falls() {
+        let holm = |p_values: &[f64]| {
+            let weight = 1.0;
+            let tests: Vec<Weighted> =
+                p_values.iter().map(|it| Weighted { p_value: *it, weight }).collect();
+            super::holm(&tests)
+        };
         let found = holm(&[0.01, 0.04, 0.03, 0.005]);
         let expected = [0.03, 0.06, 0.06, 0.02];
         assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
         assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
         assert_eq!(holm(&[]), [0.0; 0]);
+    }
+
+    #[test]
+    fn a_weight_of_three_is_three_parts_of_the_error() {
+        let tests = [(0.006, 3.0), (0.006, 1.0), (0.5, 1.0)];
+        let tests = tests.map(|(p_value, weight)| Weighted { p_value, weight });
+        let found = holm(&tests);
+        // 0.006 x 5 / 3, then 0.006 x 2, then 0.5.
+        let expected = [0.01, 0.012, 0.5];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?}");
     }
 }

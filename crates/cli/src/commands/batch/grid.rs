@@ -123,7 +123,7 @@ fn outcome(runs: usize, reports: &[&Report]) -> String {
 /// The longest freeze of a video that a probe plays.
 fn frozen_video(report: &Report) -> Option<f64> {
     let playout = report.probes.iter().find(|it| it.kind == "playout")?;
-    Some(playout.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max))
+    playout.longest_outage_seconds()
 }
 
 fn bandwidth(reports: &[&Report]) -> String {

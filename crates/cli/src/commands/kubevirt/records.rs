@@ -119,16 +119,16 @@ fn detail<'a>(report: &'a Report, name: &str) -> &'a str {
 
 /// The longest outage that a probe of the network saw, in seconds; None without one.
 fn blackout(report: &Report) -> Option<f64> {
-    report.probes.iter().filter(|it| it.is_of_network()).map(longest).reduce(f64::max)
+    report.probes.iter().filter(|it| it.is_of_network()).filter_map(longest).reduce(f64::max)
 }
 
 /// The longest stall of the data disk, in seconds; None where it was not followed.
 fn disk_stall(report: &Report) -> Option<f64> {
-    report.probes.iter().filter(|it| !it.is_of_network()).map(longest).reduce(f64::max)
+    report.probes.iter().filter(|it| !it.is_of_network()).filter_map(longest).reduce(f64::max)
 }
 
-fn longest(probe: &Probe) -> f64 {
-    probe.outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max)
+fn longest(probe: &Probe) -> Option<f64> {
+    probe.longest_outage_seconds()
 }
 
 const HEADINGS: [&str; 11] = [

@@ -58,7 +58,10 @@ fn caption(report: &Report) -> String {
         Some(it) => {
             format!("Times without an answer; the longest took {}.", seconds(it.length_seconds))
         }
-        None => "Every message was answered in time.".to_owned(),
+        None if report.probes.iter().all(|it| it.unseen_seconds().is_some()) => {
+            "Every message was answered in time.".to_owned()
+        }
+        None => "Whether there were outages is unknown.".to_owned(),
     }
 }
 
@@ -73,7 +76,10 @@ fn table(report: &Report) -> Table {
             let received =
                 probe.received.map_or(DASH.to_owned(), |it| count(it, "answer", "answers"));
             table.rows.push(vec![
-                Cell::words(format!("{name}: no outage, {received}")),
+                Cell::words(match probe.unseen_seconds() {
+                    Some(_) => format!("{name}: no outage, {received}"),
+                    None => format!("{name}: outages unknown, {received}"),
+                }),
                 Cell::number(None, |_| String::new()),
                 Cell::number(None, |_| String::new()),
                 Cell::words(DASH),
