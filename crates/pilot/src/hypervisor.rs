@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use sterna_converge::Action;
 use sterna_probe::Seen;
 use sterna_report::{Engine, IntegrityDetail, Latency, Side, Warning};
 use sterna_scenario::Scenario;
@@ -46,6 +47,16 @@ pub trait Hypervisor {
 
     /// Where the migration stands.
     fn status(&mut self) -> Result<Status, EngineError>;
+
+    /// When something about the migration changes next by itself, where time is simulated and that is known; the pilot then sleeps until that moment instead of polling.
+    fn next_change_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether there is no guest at all, only a model of one; then no memory is verified.
+    fn is_simulated(&self) -> bool {
+        false
+    }
 
     /// Changes something about the running migration. [`EngineError::Failed`] is a refusal, and the migration goes on as if nobody had asked.
     fn act(&mut self, action: Action) -> Result<(), EngineError>;
@@ -107,21 +118,6 @@ pub enum EngineError {
     /// Anything else, in the engine's own words.
     #[error("{0}")]
     Failed(String),
-}
-
-/// A change to a running migration.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Action {
-    /// Give up; the guest runs on at the source.
-    Cancel,
-    /// Stop the guest now and finish.
-    Pause,
-    /// Change the downtime limit, in nanoseconds.
-    SetDowntimeLimit(u64),
-    /// Let the guest go on at the destination, which fetches what it lacks.
-    StartPostcopy,
-    /// Make anew a link that was lost in post-copy. Asked again a little later when it is refused.
-    Recover,
 }
 
 /// Where a migration stands.

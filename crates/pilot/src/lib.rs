@@ -13,7 +13,6 @@ mod flight;
 mod hypervisor;
 mod interrupt;
 mod observer;
-mod policy;
 mod probe;
 mod record;
 mod warnings;
@@ -23,10 +22,11 @@ pub use clock::{Clock, RealClock, SimulatedClock};
 pub use fleet::{Seat, fly_fleet};
 pub use flight::Pilot;
 pub use hypervisor::{
-    Action, ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair,
-    Moments, PassRow, ProbeSeen, Progress, Samples, Settled, State, Status, Unsupported,
+    ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair, Moments,
+    PassRow, ProbeSeen, Progress, Samples, Settled, State, Status, Unsupported,
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};
 pub use probe::{Availability, Finding, Shortfall};
 pub use record::{Record, RecordedEvent};
+pub use sterna_converge::Action;

@@ -59,6 +59,8 @@ pub struct Record {
     pub clocks: Vec<ClockOffset>,
     /// What the engine wants the user to know.
     pub warnings: Vec<Warning>,
+    /// Whether there was no guest at all, only a model of one.
+    pub is_simulated: bool,
     /// Set from the terminal state on.
     pub(crate) is_migration_over: bool,
 }

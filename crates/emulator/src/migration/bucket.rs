@@ -2,16 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::shared_link::SharedWire;
+use sterna_converge::bucket;
 
-/// Longest time worth of tokens that may gather: the size of a burst.
-///
-/// QEMU hands out the budget of 100 ms at once and overshoots by a tenth of a second's rate; 10 ms keep a limit honest over short times too.
-const QUANTUM_NS: u64 = 10_000_000;
+use crate::shared_link::SharedWire;
 
 /// A token bucket: bytes may leave when time has paid for them.
 ///
-/// Time is passed in, so that the bucket can be tested without waiting, and so that a simulation can use it.
+/// Time is passed in, so that the bucket can be tested without waiting; its arithmetic is in [`sterna_converge::bucket`].
 #[derive(Debug, Clone)]
 pub struct TokenBucket {
     bytes_per_second: Option<u64>,
@@ -49,8 +46,7 @@ impl TokenBucket {
             Paid::Own(_) => 1,
             Paid::Shared(wire) => wire.sharers(),
         };
-        (u128::from(rate) * u128::from(QUANTUM_NS / sharers) / 1_000_000_000)
-            .clamp(u128::from(least), u128::from(most)) as u64
+        bucket::quantum_bytes(rate, sharers, least, most)
     }
 
     /// How long to wait before the next bytes may leave.
@@ -64,9 +60,7 @@ impl TokenBucket {
     /// Takes bytes that leave now. Unused time counts for at most one quantum.
     pub fn take(&mut self, bytes: u64, now_ns: u64) {
         let Some(rate) = self.bytes_per_second else { return };
-        let cost_ns = cost_ns(bytes, rate);
-        let pay =
-            |until_ns: u64| until_ns.max(now_ns.saturating_sub(QUANTUM_NS)).saturating_add(cost_ns);
+        let pay = |until_ns: u64| bucket::pay(until_ns, bytes, rate, now_ns);
         match &mut self.paid {
             Paid::Own(until_ns) => *until_ns = pay(*until_ns),
             Paid::Shared(wire) => {
@@ -82,10 +76,6 @@ impl TokenBucket {
             Paid::Shared(wire) => wire.paid_until().load(Ordering::Acquire),
         }
     }
-}
-
-fn cost_ns(bytes: u64, bytes_per_second: u64) -> u64 {
-    (u128::from(bytes) * 1_000_000_000 / u128::from(bytes_per_second.max(1))) as u64
 }
 
 #[cfg(test)]

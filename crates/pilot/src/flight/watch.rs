@@ -1,7 +1,8 @@
 //! From the migrate command to a terminal state: poll, decide, act.
 
+use sterna_converge::{Policy, Ruling, Situation};
+
 use super::{FETCH_INTERVAL_NS, Flight, Stop, seconds_between};
-use crate::policy::{Decision, Policy, Situation};
 use crate::{Action, EngineError, Notice, Phase, State, Status};
 
 /// Time between two status polls while a migration runs: 40 Hz, so that 20 Hz are kept on a machine that is late.
@@ -65,10 +66,22 @@ impl Flight<'_> {
                 watch.next_fetch_ns = self.now_ns() + FETCH_INTERVAL_NS;
                 self.fetch()?;
             }
-            // Polls are due at fixed moments, so that the time they take does not make them fewer; missed ones are not made up for.
-            watch.next_poll_ns = (watch.next_poll_ns + POLL_INTERVAL_NS).max(self.now_ns());
+            watch.next_poll_ns = self.next_poll_ns(&watch);
             self.pilot.clock.sleep_until_ns(watch.next_poll_ns);
         }
+    }
+
+    /// Polls are due at fixed moments, so that the time they take does not make them fewer; missed ones are not made up for.
+    ///
+    /// Where the engine knows when something changes next, that is the moment, or the policy's own before it.
+    fn next_poll_ns(&self, watch: &Watch) -> u64 {
+        let now_ns = self.now_ns();
+        let Some(change_ns) = self.pilot.hypervisor.next_change_ns() else {
+            return (watch.next_poll_ns + POLL_INTERVAL_NS).max(now_ns);
+        };
+        let moment_ns = watch.policy.next_moment_ns(now_ns.saturating_sub(watch.accepted_ns));
+        let moment_ns = moment_ns.map(|it| watch.accepted_ns.saturating_add(it));
+        moment_ns.map_or(change_ns, |it| it.min(change_ns)).max(now_ns)
     }
 
     /// The last samples that belong to the migration. If they cannot be had, the cool-down will meet the reason.
@@ -181,7 +194,7 @@ impl Flight<'_> {
         if self.pilot.interrupt.requested() && self.interrupted_in.is_none() {
             self.interrupted_in = Some(Phase::Migrate);
             let text = "Interrupted by the user".to_owned();
-            return self.act(Decision { action: Action::Cancel, kind: "interrupt", text });
+            return self.act(Ruling { action: Action::Cancel, kind: "interrupt", text });
         }
         if matches!(state, State::Committed | State::Postcopy) {
             return Ok(());
@@ -195,8 +208,8 @@ impl Flight<'_> {
     }
 
     /// Does what was decided. The engine may refuse, above all a cancel past the commit point; then the migration goes on.
-    fn act(&mut self, decision: Decision) -> Result<(), Stop> {
-        let Decision { action, kind, text } = decision;
+    fn act(&mut self, decision: Ruling) -> Result<(), Stop> {
+        let Ruling { action, kind, text } = decision;
         let now_ns = self.now_ns();
         match self.pilot.hypervisor.act(action) {
             Ok(()) => {}
@@ -205,7 +218,7 @@ impl Flight<'_> {
                 if action == Action::StartPostcopy && kind == "limit" =>
             {
                 let text = format!("{text}; post-copy was refused: {refusal}");
-                return self.act(Decision { action: Action::Cancel, kind, text });
+                return self.act(Ruling { action: Action::Cancel, kind, text });
             }
             Err(EngineError::Failed(refusal)) => {
                 self.note(now_ns, kind, format!("{text}, but the migration goes on: {refusal}"));

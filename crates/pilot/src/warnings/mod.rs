@@ -77,6 +77,9 @@ struct Of<'a> {
 
 impl Of<'_> {
     fn unverified(&self) -> Option<Warning> {
+        if self.record.is_simulated {
+            return None;
+        }
         let summary = &self.report.summary;
         let is_expected = !matches!(summary.verdict, Verdict::Interrupted | Verdict::Lost);
         let is_unchecked = is_expected && summary.integrity == Integrity::Unchecked;
@@ -102,7 +105,11 @@ impl Of<'_> {
         })
     }
 
+    /// Simulated time is looked at only when something happens in it.
     fn polls_late(&self) -> Option<Warning> {
+        if self.record.is_simulated {
+            return None;
+        }
         let polls = &self.report.timeline;
         let (first, last) = polls.first().zip(polls.last())?;
         let length = last.t_seconds - first.t_seconds;
@@ -120,6 +127,9 @@ impl Of<'_> {
     }
 
     fn samples_late(&self) -> Option<Warning> {
+        if self.record.is_simulated {
+            return None;
+        }
         let asked = self.record.scenario.timing.sample_interval.seconds();
         let intervals = || self.report.guest.iter().map(|it| it.interval_seconds);
         let late = intervals().filter(|it| *it > LATE_FACTOR * asked).count();

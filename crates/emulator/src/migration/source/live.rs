@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sterna_converge::{Decision, SYNC_SPACING_NS};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Phase;
 use sterna_wire::stream::{
@@ -10,13 +11,10 @@ use sterna_wire::stream::{
 
 use super::Stop;
 use super::connection::{ANSWER_TIMEOUT, unexpected};
+use super::rules::rule;
 use super::run::Run;
 use crate::migration::breakage::Moment;
-use crate::migration::decision::Decision;
 use crate::migration::pass::{Opening, PassMeter};
-
-/// Shortest time between two synchronisations while pages are pending (QEMU sends for up to 50 ms, `MAX_WAIT`, before it looks again).
-const SYNC_SPACING_NS: u64 = 50_000_000;
 
 /// How long a migration that is held sleeps when nothing is pending.
 const HELD_SLICE: Duration = Duration::from_millis(5);
@@ -77,7 +75,7 @@ impl Run<'_> {
             run.guest.tracker().arm(run.crew).map_err(|error| Stop::Failed(error.to_string()))?;
             Ok(run.guest.region.pages() as u64)
         })?;
-        let rule = self.config.techniques.switchover_rule;
+        let rule = rule(self.config.techniques.switchover_rule);
         self.decision = Decision::new(rule, self.gate.downtime_limit_ns(), monotonic_ns());
         self.progress.stamp(|it, now_ns| it.setup_done_ns = Some(now_ns));
         self.progress.update(|it| {

@@ -18,6 +18,7 @@ mod live;
 mod parallel;
 mod postcopy;
 mod recovery;
+mod rules;
 mod run;
 mod slowdown;
 mod standstill;

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sterna_converge::Decision;
 use sterna_scenario::{FaultAction, FaultChannel};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostConfig, Phase};
@@ -11,13 +12,13 @@ use sterna_wire::stream::{Kind, MAX_PAGES, PAGE_BYTES};
 use sterna_workload::Crew;
 
 use super::connection::{Connection, Dialer, SLICE};
+use super::rules::{self, rule};
 use super::slowdown::Slowdown;
 use super::turns::Turns;
 use super::{Source, Stop};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::channels::Further;
-use crate::migration::decision::Decision;
 use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
 use crate::migration::multifd::Pool;
@@ -73,7 +74,7 @@ impl<'a> Run<'a> {
         dialer: &'a Dialer<'a>,
     ) -> Run<'a> {
         let Source { guest, progress, gate, config, session, defects, .. } = source;
-        let rule = config.techniques.switchover_rule;
+        let rule = rule(config.techniques.switchover_rule);
         let mut run = Run {
             ram: RamSender::new(Arc::clone(&guest.region), config.zero_page),
             pacer,
@@ -230,7 +231,7 @@ impl Run<'_> {
         let remaining = self.pending_bytes();
         let sent_bytes = self.pacer.sent_bytes();
         self.decision.observe(sent_bytes, remaining == 0, monotonic_ns());
-        let switchover = self.decision.to_status(remaining);
+        let switchover = rules::to_status(&self.decision, remaining);
         let xbzrle = self.ram.xbzrle().map(|it| it.counters().clone());
         self.progress.update(|it| {
             self.slowdown.tell(&mut it.techniques);

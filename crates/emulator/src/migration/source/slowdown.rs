@@ -6,9 +6,11 @@
 //!                                with each step
 //! ```
 
+use sterna_converge::{AutoConverge, DirtyLimit, Strikes, SyncTimer};
+use sterna_scenario::AutoConverge as Steps;
 use sterna_sys::PAGE_BYTES;
 use sterna_sys::clock::monotonic_ns;
-use sterna_wire::control::{LimitedWorker, TechniqueStatus, Techniques};
+use sterna_wire::control::{AutoConvergeConfig, LimitedWorker, TechniqueStatus, Techniques};
 use sterna_workload::Spec;
 use sterna_workload::partition::partition;
 
@@ -16,7 +18,6 @@ use super::Stop;
 use super::run::Run;
 use crate::migration::breakage::Defect;
 use crate::migration::page_set::PageSet;
-use crate::migration::throttle::{AutoConverge, DirtyLimit, Strikes, SyncTimer};
 
 /// What holds the guest back, if anything does.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Slowdown {
     pub(super) fn new(techniques: &Techniques, spec: &Spec, pages: usize) -> Slowdown {
         let now_ns = monotonic_ns();
         let way = match (techniques.auto_converge, techniques.dirty_limit_bytes_per_second) {
-            (Some(config), _) => Way::Converge(AutoConverge::new(config)),
+            (Some(config), _) => Way::Converge(AutoConverge::new(steps(config))),
             (None, Some(limit)) => {
                 let pages = (0..spec.workers).map(|worker| partition(spec, worker));
                 Way::Limit(DirtyLimit::new(limit, pages))
@@ -103,6 +104,11 @@ impl Slowdown {
         }
         (pages > 0).then_some(pages)
     }
+}
+
+fn steps(config: AutoConvergeConfig) -> Steps {
+    let AutoConvergeConfig { initial, increment, max, tail_slow } = config;
+    Steps { initial, increment, max, tail_slow }
 }
 
 impl Run<'_> {

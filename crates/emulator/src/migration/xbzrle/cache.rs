@@ -1,9 +1,7 @@
 //! What the destination holds of some pages.
 
+use sterna_converge::keeps_its_place;
 use sterna_wire::stream::{PAGE_BYTES, PageContent};
-
-/// A page that was used within so many generations keeps its place (QEMU: `CACHED_PAGE_LIFETIME`).
-const LIFETIME: u64 = 2;
 
 /// A cache in which each page has one possible place, as QEMU's.
 ///
@@ -54,7 +52,7 @@ impl PageCache {
         let at = page % self.places.len();
         let place = &mut self.places[at];
         let is_taken = place.page != FREE && place.page != page;
-        if is_taken && place.generation + LIFETIME > generation {
+        if is_taken && keeps_its_place(place.generation, generation) {
             return false;
         }
         *place = Place { page, generation };

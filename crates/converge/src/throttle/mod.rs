@@ -1,9 +1,9 @@
 //! Slowing the guest down, so that a migration can end.
 
-mod converge;
+mod auto_converge;
 mod dirty_limit;
 mod strikes;
 
-pub use converge::AutoConverge;
+pub use auto_converge::AutoConverge;
 pub use dirty_limit::{DirtyLimit, WorkerLimit};
 pub use strikes::{Period, Strikes, SyncTimer};

@@ -1,6 +1,6 @@
 //! How many bytes pending pages will take on the wire.
 
-use sterna_wire::stream::PAGE_BYTES;
+use sterna_sys::PAGE_BYTES;
 
 /// A pass in which fewer pages were taken teaches nothing.
 const LEAST_PAGES: u64 = 64;

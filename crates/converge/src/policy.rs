@@ -1,13 +1,18 @@
 //! What to do about a migration under way: limits, pauses, a downtime that is stretched step by step.
 
-use sterna_scenario::{Downtime, LimitAction, Scenario, Trigger};
+use std::time::Duration;
+
+use sterna_scenario::{Downtime, LimitAction, Limits, Pause, Postcopy, Scenario, Trigger};
 
 use crate::Action;
 
 /// The decisions of one flight; pure, so that a table can test it and every engine gets the same.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    scenario: Scenario,
+    limits: Limits,
+    pause: Option<Pause>,
+    postcopy: Option<Postcopy>,
+    downtime: Downtime,
     steps_taken: u32,
     ending: Option<Ending>,
 }
@@ -23,7 +28,7 @@ enum Ending {
 
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
+pub struct Ruling {
     /// What to do.
     pub action: Action,
     /// One stable word for the event.
@@ -46,16 +51,24 @@ pub struct Situation {
 impl Policy {
     /// The policy of a scenario.
     pub fn new(scenario: &Scenario) -> Policy {
-        Policy { scenario: scenario.clone(), steps_taken: 0, ending: None }
+        let migration = &scenario.migration;
+        Policy {
+            limits: scenario.limits.clone(),
+            pause: migration.pause.clone(),
+            postcopy: migration.postcopy.clone(),
+            downtime: migration.downtime.clone(),
+            steps_taken: 0,
+            ending: None,
+        }
     }
 
     /// What to do now; each thing is decided once.
-    pub fn decide(&mut self, now: Situation) -> Option<Decision> {
+    pub fn decide(&mut self, now: Situation) -> Option<Ruling> {
         if self.ending == Some(Ending::Limit) {
             return None;
         }
         let may_pause = now.guest_runs && self.ending.is_none();
-        let is_allowed = |it: &Decision| may_pause || it.action == Action::Cancel;
+        let is_allowed = |it: &Ruling| may_pause || it.action == Action::Cancel;
         if let Some(limit) = self.limit(now).filter(is_allowed) {
             self.ending = Some(Ending::Limit);
             return Some(limit);
@@ -70,8 +83,25 @@ impl Policy {
         self.next_downtime_step(now)
     }
 
-    fn limit(&self, now: Situation) -> Option<Decision> {
-        let limits = &self.scenario.limits;
+    /// The next moment after the migrate command, later than `elapsed_ns`, at which time alone makes something due; for simulated time, which jumps from event to event.
+    pub fn next_moment_ns(&self, elapsed_ns: u64) -> Option<u64> {
+        let time = |it: Option<Trigger>| it.as_ref().and_then(Trigger::after).copied();
+        let fixed = [
+            self.limits.max_time,
+            time(self.pause.as_ref().map(|it| it.trigger)),
+            time(self.postcopy.as_ref().and_then(|it| it.trigger)),
+        ];
+        let step = self.downtime.steps().and_then(|it| {
+            let every_ns = ns(it.every.0).max(1);
+            let next = elapsed_ns / every_ns + 1;
+            (next < u64::from(it.steps)).then(|| next.saturating_mul(every_ns))
+        });
+        let fixed = fixed.into_iter().flatten().map(|it| ns(it.0));
+        fixed.chain(step).filter(|it| *it > elapsed_ns).min()
+    }
+
+    fn limit(&self, now: Situation) -> Option<Ruling> {
+        let limits = &self.limits;
         let text = if let Some(most) = limits.max_passes.filter(|it| now.passes >= u64::from(*it)) {
             format!("Limit reached: {} passes (limits.max-passes = {most})", now.passes)
         } else if let Some(most) = limits.max_time.filter(|it| is_over(now, it.0)) {
@@ -88,36 +118,36 @@ impl Policy {
             LimitAction::Pause => Action::Pause,
             LimitAction::Postcopy => Action::StartPostcopy,
         };
-        Some(Decision { action, kind: "limit", text })
+        Some(Ruling { action, kind: "limit", text })
     }
 
-    fn pause(&self, now: Situation) -> Option<Decision> {
-        let trigger = self.scenario.migration.pause.as_ref()?.trigger;
+    fn pause(&self, now: Situation) -> Option<Ruling> {
+        let trigger = self.pause.as_ref()?.trigger;
         is_due(trigger, now).then(|| {
             let text = match trigger {
                 Trigger::AfterPasses(passes) => format!("Paused after {passes} passes"),
                 Trigger::After(time) => format!("Paused after {time}"),
             };
             let text = format!("{text} as the scenario asks (migration.pause)");
-            Decision { action: Action::Pause, kind: "pause", text }
+            Ruling { action: Action::Pause, kind: "pause", text }
         })
     }
 
-    fn postcopy(&self, now: Situation) -> Option<Decision> {
-        let trigger = self.scenario.migration.postcopy.as_ref()?.trigger?;
+    fn postcopy(&self, now: Situation) -> Option<Ruling> {
+        let trigger = self.postcopy.as_ref()?.trigger?;
         is_due(trigger, now).then(|| {
             let text = match trigger {
                 Trigger::AfterPasses(passes) => format!("Post-copy after {passes} passes"),
                 Trigger::After(time) => format!("Post-copy after {time}"),
             };
             let text = format!("{text} as the scenario asks (migration.postcopy)");
-            Decision { action: Action::StartPostcopy, kind: "postcopy", text }
+            Ruling { action: Action::StartPostcopy, kind: "postcopy", text }
         })
     }
 
-    fn next_downtime_step(&mut self, now: Situation) -> Option<Decision> {
-        let Downtime::Steps(steps) = &self.scenario.migration.downtime else { return None };
-        let every_ns = u64::try_from(steps.every.0.as_nanos()).unwrap_or(u64::MAX).max(1);
+    fn next_downtime_step(&mut self, now: Situation) -> Option<Ruling> {
+        let Downtime::Steps(steps) = &self.downtime else { return None };
+        let every_ns = ns(steps.every.0).max(1);
         let due = u32::try_from(now.elapsed_ns / every_ns).unwrap_or(u32::MAX);
         let due = due.min(steps.steps.saturating_sub(1));
         if due <= self.steps_taken {
@@ -125,7 +155,7 @@ impl Policy {
         }
         self.steps_taken = due;
         let limit = steps.limit(due);
-        Some(Decision {
+        Some(Ruling {
             action: Action::SetDowntimeLimit(limit.0.as_nanos() as u64),
             kind: "downtime-limit",
             text: format!("Downtime limit raised to {limit} (step {} of {})", due + 1, steps.steps),
@@ -140,7 +170,11 @@ fn is_due(trigger: Trigger, now: Situation) -> bool {
     }
 }
 
-fn is_over(now: Situation, time: std::time::Duration) -> bool {
+fn ns(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn is_over(now: Situation, time: Duration) -> bool {
     u128::from(now.elapsed_ns) >= time.as_nanos()
 }
 
@@ -202,6 +236,17 @@ mod tests {
             ],
         );
     }
+
+    #[test]
+    fn the_next_moment_is_the_earliest_of_limit_trigger_and_downtime_step() {
+        let policy = Policy::new(&scenario(
+            "[migration.pause]\nafter = \"4500ms\"\n[limits]\nmax-time = \"9s\"\n[migration.downtime]\nfrom = \"100ms\"\nto = \"300ms\"\nsteps = 3\nevery = \"2s\"",
+        ));
+        let next = |ms: u64| policy.next_moment_ns(ms * 1_000_000).map(|it| it / 1_000_000);
+        let found: Vec<_> = [0, 2000, 4000, 4500, 9000].into_iter().map(next).collect();
+        assert_eq!(found, [Some(2000), Some(4000), Some(4500), Some(9000), None]);
+    }
+
     #[test]
     fn once_the_guest_stands_still_only_giving_up_is_left() {
         let pause = "[migration.pause]\nafter = \"3s\"";

@@ -1,6 +1,6 @@
 //! Auto-converge: all processors of the guest are slowed down alike, step by step.
 
-use sterna_wire::control::AutoConvergeConfig;
+use sterna_scenario::AutoConverge as Steps;
 
 use super::Period;
 
@@ -9,14 +9,14 @@ use super::Period;
 /// The share only ever grows while the migration lasts, and nobody is held back afterwards.
 #[derive(Clone, Debug)]
 pub struct AutoConverge {
-    config: AutoConvergeConfig,
+    steps: Steps,
     percent: u8,
 }
 
 impl AutoConverge {
     /// Nobody is held back yet.
-    pub fn new(config: AutoConvergeConfig) -> AutoConverge {
-        AutoConverge { config, percent: 0 }
+    pub fn new(steps: Steps) -> AutoConverge {
+        AutoConverge { steps, percent: 0 }
     }
 
     /// The share of time, in percent.
@@ -26,7 +26,7 @@ impl AutoConverge {
 
     /// Takes a step and returns the new share.
     pub fn step(&mut self, period: Period) -> u8 {
-        let AutoConvergeConfig { initial, max, .. } = self.config;
+        let Steps { initial, max, .. } = self.steps;
         self.percent = match self.percent {
             0 => initial,
             percent => percent.saturating_add(self.increment(period)).min(max),
@@ -36,7 +36,7 @@ impl AutoConverge {
 
     /// With tail-slow no more than what, if the dirty rate follows the processors' time, makes it tolerable.
     fn increment(&self, period: Period) -> u8 {
-        let AutoConvergeConfig { increment, tail_slow, .. } = self.config;
+        let Steps { increment, tail_slow, .. } = self.steps;
         if !tail_slow {
             return increment;
         }
@@ -54,7 +54,7 @@ mod tests {
 
     fn percents(initial: u8, increment: u8, max: u8, periods: &[(u64, u64)]) -> Vec<u8> {
         let tail_slow = periods.iter().any(|it| it.1 > 0);
-        let mut it = AutoConverge::new(AutoConvergeConfig { initial, increment, max, tail_slow });
+        let mut it = AutoConverge::new(Steps { initial, increment, max, tail_slow });
         assert_eq!(it.percent(), 0);
         let periods = periods.iter();
         periods

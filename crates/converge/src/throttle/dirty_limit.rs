@@ -78,6 +78,18 @@ impl DirtyLimit {
         self.is_limiting && now_ns >= self.measured_ns + MEASURE_NS
     }
 
+    /// When it is time to look next; `None` before limits apply.
+    pub fn next_measure_ns(&self) -> Option<u64> {
+        self.is_limiting.then_some(self.measured_ns + MEASURE_NS)
+    }
+
+    /// Counts pages of one worker, where it is known whose they are.
+    pub fn found_by(&mut self, worker: usize, pages: u64) {
+        if let Some(it) = self.workers.get_mut(worker).filter(|_| self.is_limiting) {
+            it.dirty_pages += pages;
+        }
+    }
+
     /// Counts pages that a look or a synchronisation has found.
     pub fn found(&mut self, first: usize, count: usize) {
         for worker in self.workers.iter_mut().filter(|_| self.is_limiting) {

@@ -82,6 +82,11 @@ impl SyncTimer {
         SyncTimer { next_ns: now_ns + FORCED_SYNC_NS, syncs_seen: 0 }
     }
 
+    /// When it looks next.
+    pub fn next_look_ns(&self) -> u64 {
+        self.next_ns
+    }
+
     /// Whether to synchronise now, after `syncs` synchronisations, the first one included.
     pub fn is_due(&mut self, now_ns: u64, syncs: u64) -> bool {
         if now_ns < self.next_ns {
