@@ -1,0 +1,221 @@
+//! Passes while the guest runs.
+
+use super::{Flight, Plan, ns, seconds};
+use crate::dirty::PAGE;
+use crate::memory::Ahead;
+use crate::outcome::Pass;
+
+/// The estimate counts as steady when it is within this part of the present rate.
+const STEADY: f64 = 0.001;
+
+impl Flight {
+    /// Goes on to the next event, at most to `to_ns`.
+    pub(super) fn step_active(&mut self, to_ns: u64) {
+        if self.slowdown.must_sync(self.now_ns) {
+            return self.next_pass();
+        }
+        let (memory, ran) = (&self.memory, self.ran);
+        if self.slowdown.measure(self.now_ns, ran, |length| memory.distinct(length)) {
+            self.note_throttle();
+        }
+        let is_held = self.is_held();
+        let is_through = self.memory.pending() < 0.5;
+        if is_through {
+            self.observe(true);
+        }
+        let is_due = (is_through && !is_held) || self.now_ns >= self.next_sync_ns;
+        if is_due && self.is_check() && self.decision.may_stop(self.pending_bytes()) {
+            return self.next_pass();
+        }
+        match self.memory.ahead().filter(|_| !is_through) {
+            Some(ahead) => self.send(ahead, to_ns),
+            None => self.wait(to_ns),
+        }
+    }
+
+    /// Nothing is pending, and no synchronisation is due yet.
+    fn wait(&mut self, to_ns: u64) {
+        let until_ns = self.next_sync_ns.max(self.now_ns + 1);
+        self.run_guest(self.before_others(until_ns).min(to_ns));
+        self.observe(true);
+        self.enter_phase();
+    }
+
+    /// Sends up to the next event.
+    fn send(&mut self, ahead: Ahead, to_ns: u64) {
+        let cost = self.cost(ahead.region, ahead.is_first_round);
+        let page_seconds = cost.seconds_at(self.limited_rate());
+        if ahead.pending * ahead.pages < 1e-9 {
+            self.memory.pass(ahead.pages, self.ran);
+            return;
+        }
+        let rate = cost.wire_bytes / page_seconds.max(1e-12);
+        let position_seconds = ahead.pending * page_seconds;
+        let end_ns = self.now_ns + ns(ahead.pages * position_seconds).max(1);
+        let mut until_ns = end_ns.min(to_ns);
+        if !self.is_steady(rate) {
+            until_ns = until_ns.min(self.decision.next_window_ns().max(self.now_ns + 1));
+        }
+        if let Some(check_ns) = self.next_check_ns(page_seconds) {
+            until_ns = until_ns.min(check_ns.max(self.now_ns + 1));
+        }
+        until_ns = self.before_others(until_ns);
+        let positions = match until_ns == end_ns {
+            true => ahead.pages,
+            false => (seconds(until_ns - self.now_ns) / position_seconds).min(ahead.pages),
+        };
+        self.run_guest(until_ns);
+        let pages = self.memory.pass(positions, self.ran);
+        self.count_pages(cost, pages, !ahead.is_first_round);
+        self.decision.learn(pages.round() as u64, (pages * cost.wire_bytes).round() as u64);
+        self.keep_copies(ahead, pages);
+        self.follow_windows(rate);
+        self.enter_phase();
+    }
+
+    /// The next moment at which a check can find a synchronisation due, at this speed.
+    fn next_check_ns(&self, page_seconds: f64) -> Option<u64> {
+        let threshold = self.decision.threshold_bytes()? as f64 / PAGE;
+        let left = (self.memory.pending() - threshold).max(0.0);
+        let crossed_ns = self.now_ns + ns(left * page_seconds);
+        Some(self.on_grid(crossed_ns.max(self.next_sync_ns)))
+    }
+
+    /// Checks are made on a grid, which begins with the migration.
+    fn on_grid(&self, at_ns: u64) -> u64 {
+        let grid_ns = self.plan.rules.check_ns.max(1);
+        let origin_ns = self.plan.host.setup_ns;
+        at_ns.saturating_sub(origin_ns).div_ceil(grid_ns) * grid_ns + origin_ns
+    }
+
+    fn is_check(&self) -> bool {
+        self.memory.pending() < 0.5 || self.on_grid(self.now_ns) == self.now_ns
+    }
+
+    /// `at_ns`, or what comes by the clock before it.
+    fn before_others(&self, at_ns: u64) -> u64 {
+        let others = [self.slowdown.next_moment_ns(), self.next_phase_ns()];
+        let others = others.into_iter().flatten().filter(|it| *it > self.now_ns);
+        others.fold(at_ns, u64::min)
+    }
+
+    fn is_steady(&self, rate: f64) -> bool {
+        self.steady.is_some_and(|it| (it - rate).abs() <= STEADY * rate)
+    }
+
+    /// Looks at the window of the bandwidth estimate after bytes have left at `rate`.
+    fn follow_windows(&mut self, rate: f64) {
+        if self.is_steady(rate) {
+            self.decision.observe_steady(self.sent_bytes as u64, rate as u64, self.now_ns);
+            return;
+        }
+        self.steady = None;
+        if self.now_ns >= self.decision.next_window_ns() {
+            self.observe(false);
+            let estimate = self.decision.measured_bytes_per_second().unwrap_or(0) as f64;
+            self.steady = Some(rate).filter(|it| (it - estimate).abs() <= STEADY * it);
+        }
+    }
+
+    fn observe(&mut self, nothing_left: bool) {
+        self.decision.observe(self.sent_bytes as u64, nothing_left, self.now_ns);
+    }
+
+    /// Ends a pass by a synchronisation and begins the next; or stops the guest, if what is pending then fits.
+    fn next_pass(&mut self) {
+        let started_ns = self.now_ns;
+        let before = self.memory.pending();
+        self.close_pass(started_ns);
+        self.run_guest(started_ns + self.sync_ns());
+        let found = self.memory.sync(self.ran);
+        self.outcome.syncs += 1;
+        let number = self.pass.number;
+        self.pass = Pass {
+            number: number + 1,
+            started_ns,
+            sync_ns: self.now_ns - started_ns,
+            dirty_pages: found.written,
+            new_pages: found.new,
+            pending_pages: self.memory.pending(),
+            ..Pass::default()
+        };
+        let pending_bytes = self.pending_bytes();
+        self.decision.synced(number, pending_bytes, self.now_ns);
+        let new_bytes = ((self.memory.pending() - before).max(0.0) * PAGE) as u64;
+        if self.slowdown.synced(self.now_ns, self.ran, new_bytes, self.sent_bytes as u64) {
+            self.note_throttle();
+        }
+        self.enter_phase();
+        if !self.is_held() && self.decision.may_stop(pending_bytes) {
+            return self.stop();
+        }
+        self.next_sync_ns = self.now_ns + self.plan.rules.sync_spacing_ns;
+    }
+
+    fn note_throttle(&mut self) {
+        let percent = self.slowdown.percent().unwrap_or(0.0);
+        if self.outcome.throttle.last().is_none_or(|it| it.1 != percent) {
+            self.outcome.throttle.push((self.now_ns, percent));
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.pass.number <= self.plan.settings.hold_passes
+    }
+
+    pub(super) fn sync_ns(&self) -> u64 {
+        let gib = self.plan.guest.memory_bytes() as f64 / f64::from(1 << 30);
+        (self.plan.host.sync_ns_per_gib as f64 * gib) as u64
+    }
+
+    /// What bytes may leave at while the limit holds.
+    pub(super) fn limited_rate(&self) -> Option<f64> {
+        let Plan { settings, rules, link, .. } = &*self.plan;
+        let channels = settings.multifd.map_or(0.0, |it| f64::from(it.channels));
+        let overshoot = channels * rules.channel_overshoot_bytes_per_second;
+        let limit = settings.max_bytes_per_second.map(|it| it as f64 + overshoot);
+        let wire = link.bytes_per_second.map(|it| it as f64);
+        limit.into_iter().chain(wire).reduce(f64::min)
+    }
+
+    /// Pages that were sent again are in the cache of former contents as far as that has room.
+    fn keep_copies(&mut self, ahead: Ahead, pages: f64) {
+        let Some(bytes) = self.plan.settings.xbzrle_cache_bytes else { return };
+        if ahead.is_first_round {
+            return;
+        }
+        let regions = &self.plan.guest.dirty.regions;
+        let is_written = |region: usize| {
+            let it = &regions[region].activity;
+            it.sweep.is_some() || it.rates.iter().any(|it| *it > 0.0)
+        };
+        let written = (0..regions.len()).filter(|it| is_written(*it));
+        let written: f64 = written.map(|it| regions[it].pages()).sum();
+        let room = (bytes as f64 / PAGE / written.max(1.0)).min(1.0);
+        let cached = &mut self.cached[ahead.region];
+        let share = pages / regions[ahead.region].pages().max(1.0);
+        *cached = (*cached + share * (room - *cached).max(0.0)).min(room);
+    }
+
+    /// The phase of the workload that holds now, taken up if it is another than before.
+    pub(super) fn enter_phase(&mut self) {
+        let process = &self.plan.guest.dirty;
+        if process.phases.is_empty() {
+            return;
+        }
+        let phase = process.phase_at(self.ran);
+        if phase == self.phase {
+            return;
+        }
+        self.phase = phase;
+        let activities = process.activities(phase);
+        self.memory.change(&activities, self.ran);
+    }
+
+    /// When the workload changes next, if it runs on as it does.
+    fn next_phase_ns(&self) -> Option<u64> {
+        let next = self.plan.guest.dirty.next_change(self.ran)?;
+        let share = self.slowdown.running_share();
+        (share > 0.0).then(|| self.now_ns + ns((next - self.ran) / share).max(1))
+    }
+}
