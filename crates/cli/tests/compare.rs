@@ -211,6 +211,32 @@ fn results_of_others_are_compared_too() {
 }
 
 #[test]
+fn stdin_and_files_without_a_name_of_json_are_read_by_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::create_dir_all(here.join("mixed")).unwrap();
+    fs::write(here.join("mixed/old.txt"), GUESTPERF).unwrap();
+    fs::write(here.join("mixed/hosts"), "127.0.0.1 localhost\n").unwrap();
+    fs::write(here.join("mixed/.hidden"), GUESTPERF).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+    command.args(["compare", "mixed", "-", "--format", "json"]).current_dir(here);
+    let input = fs::File::open(here.join("mixed/old.txt")).unwrap();
+    let output = command.stdin(input).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("mixed/hosts is no result that can be read"), "{stderr}");
+    assert!(stderr.contains("stdin is guestperf JSON"), "{stderr}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        json["sides"],
+        json!([{"label": "mixed", "reports": 1}, {"label": "stdin", "reports": 1}])
+    );
+    let shown = sterna(here, &["report", "summary", "mixed"]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(shown.stdout.contains("downtime unknown (claimed"), "{}", shown.stdout);
+}
+
+#[test]
 fn wrong_inputs_are_refused_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
@@ -220,12 +246,14 @@ fn wrong_inputs_are_refused_with_the_way_out() {
     fs::create_dir(here.join("empty")).unwrap();
     runs(here, "other", 1, 1.0, |_| {});
     fs::write(here.join("other/notes.json"), "{}").unwrap();
-    let table: [(&[&str], i32, &str); 9] = [
+    let table: [(&[&str], i32, &str); 11] = [
         (&["compare"], 2, "Nothing to compare"),
         (&["compare", "good"], 2, "--name BASELINE"),
         (&["compare", "good", "missing"], 2, "Cannot read missing"),
         (&["compare", "good", "empty"], 2, "There is no report in empty"),
-        (&["compare", "good", "broken"], 1, "broken/1.json is not whole"),
+        (&["compare", "good", "broken"], 2, "broken/1.json is not whole"),
+        (&["compare", "good", "broken/1.json"], 2, "broken/1.json is not whole"),
+        (&["compare", "-", "-"], 2, "can be read once only"),
         (&["compare", "good", "other"], 0, "other/notes.json is no result that can be read"),
         (
             &["compare", "good", "other", "--threshold", "uptime=1%"],

@@ -10,6 +10,7 @@
 
 mod comparison;
 mod csv;
+mod downtime;
 pub mod html;
 mod junit;
 mod markdown;

@@ -62,7 +62,7 @@ pub fn command() -> Command {
                 .value_name("PATH")
                 .num_args(0..)
                 .value_parser(value_parser!(PathBuf))
-                .help("Reports, directories of them, or batches; the first is the reference, unless --name gives one"),
+                .help("Reports, directories of them, or batches, `-` for stdin; the first is the reference, unless --name gives one"),
         )
         .args(store_args())
         .arg(
@@ -159,9 +159,11 @@ fn about() -> String {
     format!(
         "Say with statistics whether one set of runs is worse than another.\n\n\
          Runs are matched by their scenario. For each metric the result is improved, regressed, no change, \
-         too noisy to say, or too few repeats to say: a permutation test must rule out chance, with the error \
-         shared between all metrics of a scenario, and the difference of medians must be larger than noise.\n\n\
-         Results of guestperf, iperf3 and mig_mon are read as well.\n\nMetrics:\n{}",
+         too noisy to say, or too few repeats to say: a test on ranks must rule out chance, with the error \
+         shared between all tests of a scenario, and the difference must be larger than noise. Regressed is also \
+         a part of the runs that became worse. Numbers are compared among runs of the same outcome.\n\n\
+         Results of guestperf, iperf3 and mig_mon, and what QEMU and libvirt say of a migration (query-migrate, \
+         info migrate, domjobinfo, a virt-launcher's log), are read as well; what a file is shows its content.\n\nMetrics:\n{}",
         metrics.join("\n")
     )
 }

@@ -219,7 +219,10 @@ fn cell(run: &BatchRun, most_lost: f64) -> Markup {
     let class = format!("cell {}", ending.class);
     let text = |kind: &Kind| {
         let value = run.report.as_ref().and_then(kind.value);
-        value.map_or(DASH.to_owned(), kind.format)
+        match (&run.report, kind.id) {
+            (Some(report), "downtime") => crate::downtime::short(report),
+            _ => value.map_or(DASH.to_owned(), kind.format),
+        }
     };
     let value = |kind: &Kind| run.report.as_ref().and_then(kind.value);
     let content = html! {

@@ -110,7 +110,10 @@ pub fn runs(runs: &[Named<'_>], pages: &[String]) -> Table {
             verdict,
             Cell::words(summary.integrity.as_str()),
             Cell::number(summary.total_time_seconds, seconds),
-            Cell::number(summary.downtime_seconds, seconds),
+            Cell {
+                text: crate::downtime::short(run.report),
+                ..Cell::number(summary.downtime_seconds, seconds)
+            },
             Cell::number(summary.blackout_seconds, seconds),
             Cell::number(summary.lost_work_seconds, seconds),
             Cell::number(summary.wire_bytes.map(|it| it as f64), sterna_units::human_bytes),

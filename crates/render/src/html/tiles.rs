@@ -1,7 +1,7 @@
 //! The numbers that a reader wants first.
 
 use maud::{Markup, html};
-use sterna_report::{Integrity, Report};
+use sterna_report::{Integrity, Report, Verdict};
 use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second};
 
 use crate::number::{UNKNOWN, count, or_unknown, seconds, three_digits};
@@ -99,7 +99,7 @@ fn total(report: &Report) -> Tile {
 fn downtime(report: &Report) -> Tile {
     let summary = &report.summary;
     let Some(downtime) = summary.downtime_seconds else {
-        return tile("Downtime", "none".to_owned(), "the guest was never switched over".to_owned());
+        return without_downtime(report);
     };
     let mut below: Vec<String> = Vec::new();
     below.extend(summary.downtime_uncertainty_seconds.map(|it| format!("± {}", seconds(it))));
@@ -107,6 +107,16 @@ fn downtime(report: &Report) -> Tile {
         crate::text::setting(report, "migration", "downtime-limit").map(|it| format!("limit {it}")),
     );
     tile("Downtime", seconds(downtime), below.join(", "))
+}
+
+fn without_downtime(report: &Report) -> Tile {
+    let summary = &report.summary;
+    let has_moved = matches!(summary.verdict, Verdict::Completed | Verdict::CompletedForced);
+    match summary.downtime_claimed_seconds {
+        Some(_) => tile("Downtime", "unknown".to_owned(), crate::downtime::claim(report)),
+        None if has_moved => tile("Downtime", "unknown".to_owned(), "not measured".to_owned()),
+        None => tile("Downtime", "none".to_owned(), "the guest was never switched over".to_owned()),
+    }
 }
 
 fn blackout(report: &Report) -> Tile {

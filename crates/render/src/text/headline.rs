@@ -82,7 +82,7 @@ pub fn time(report: &Report, page: &mut Page) {
     page.heading("Time");
     page.row("total", &or_unknown(summary.total_time_seconds, seconds));
     page.row("setup", &or_unknown(summary.setup_seconds, seconds));
-    page.row("downtime", &downtime(report));
+    page.row("downtime", &crate::downtime::long(report));
     page.row("  final sync", &or_unknown(summary.final_sync_seconds, seconds));
     page.row("  final transfer", &or_unknown(summary.final_transfer_seconds, seconds));
     page.row("  resume", &or_unknown(summary.resume_seconds, seconds));
@@ -163,22 +163,8 @@ fn downtime_words(report: &Report) -> String {
     match (report.summary.downtime_seconds, report.summary.verdict) {
         (Some(downtime), _) => format!("downtime {}", seconds(downtime)),
         (None, Verdict::Cancelled | Verdict::Failed) => "no switchover".to_owned(),
-        (None, _) => "downtime unknown".to_owned(),
+        (None, _) => format!("downtime {}", crate::downtime::unknown(report)),
     }
-}
-
-fn downtime(report: &Report) -> String {
-    let summary = &report.summary;
-    let Some(downtime) = summary.downtime_seconds else { return UNKNOWN.to_owned() };
-    let mut words = seconds(downtime);
-    if let Some(uncertainty) = summary.downtime_uncertainty_seconds {
-        words.push_str(&format!(" ± {}", seconds(uncertainty)));
-    }
-    let claimed =
-        summary.downtime_claimed_seconds.map(|claimed| format!("claimed {}", seconds(claimed)));
-    let limit =
-        setting(report, "migration", "downtime-limit").map(|limit| format!("limit {limit}"));
-    append_in_brackets(words, claimed.into_iter().chain(limit))
 }
 
 fn bandwidth(report: &Report) -> String {
@@ -199,7 +185,7 @@ fn bandwidth(report: &Report) -> String {
     append_in_brackets(mean, extremes.into_iter().chain(limit))
 }
 
-fn append_in_brackets(words: String, more: impl Iterator<Item = String>) -> String {
+pub fn append_in_brackets(words: String, more: impl Iterator<Item = String>) -> String {
     let more: Vec<String> = more.collect();
     if more.is_empty() { words } else { format!("{words} ({})", more.join(", ")) }
 }

@@ -13,7 +13,7 @@ use crate::{Style, page::Page};
 
 pub(crate) use guest::side_word;
 pub use headline::one_line;
-pub(crate) use headline::setting;
+pub(crate) use headline::{append_in_brackets, setting};
 
 /// The whole report as text that ends with a newline.
 ///

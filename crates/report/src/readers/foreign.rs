@@ -50,7 +50,16 @@ pub(super) fn warn(report: &mut Report, code: &str, text: impl Into<String>) {
 }
 
 /// Names what has no place in a report, where there is something.
-pub(super) fn warn_of_unmapped(report: &mut Report, mut fields: Vec<String>) {
+pub(super) fn warn_of_unmapped(report: &mut Report, fields: Vec<String>) {
+    warn_of_fields(report, fields, "which were left out");
+}
+
+/// The same of what `engine.details.other` keeps.
+pub(super) fn warn_of_kept(report: &mut Report, fields: Vec<String>) {
+    warn_of_fields(report, fields, "which are kept in engine.details.other");
+}
+
+fn warn_of_fields(report: &mut Report, mut fields: Vec<String>, how: &str) {
     const MOST: usize = 40;
     fields.sort();
     fields.dedup();
@@ -60,10 +69,8 @@ pub(super) fn warn_of_unmapped(report: &mut Report, mut fields: Vec<String>) {
     let more = fields.len().saturating_sub(MOST);
     fields.truncate(MOST);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    let text = format!(
-        "The file has fields without a counterpart, which were left out: {}{more}",
-        fields.join(", ")
-    );
+    let text =
+        format!("The file has fields without a counterpart, {how}: {}{more}", fields.join(", "));
     warn(report, "not-mapped", text);
 }
 

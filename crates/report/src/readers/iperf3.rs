@@ -1,69 +1,38 @@
 //! What `iperf3 -J` prints: a stream over the link, often watched while a guest moved.
 //!
 //! It knows of no migration. Its intervals become the time line, intervals in which nothing arrived
-//! become outages of a probe, and what a migration would have besides stays unknown.
+//! become outages of a probe, and what a migration would have besides stays unknown. Since an interval
+//! with some bytes may hold a silence as well, a file never shows that there was no outage.
 
-use std::collections::BTreeMap;
+mod shape;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::foreign::{moment, report, set, warn, warn_of_unmapped};
 use crate::{Direction, Outage, Poll, Probe, Report, Verdict, statistics};
+use shape::{File, Sum};
 
-type Rest = BTreeMap<String, Value>;
-
-#[derive(Deserialize)]
-struct File {
-    start: Start,
-    intervals: Vec<Interval>,
-    end: End,
-    error: Option<String>,
-    title: Option<String>,
-    #[serde(flatten)]
-    rest: Rest,
-}
-
-#[derive(Default, Deserialize)]
-struct Start {
-    version: Option<String>,
-    system_info: Option<String>,
-    timestamp: Option<Timestamp>,
-    test_start: Option<Rest>,
-}
-
-#[derive(Deserialize)]
-struct Timestamp {
-    timesecs: Option<f64>,
-}
-
-#[derive(Deserialize)]
-struct Interval {
-    sum: Option<Sum>,
-    sum_bidir_reverse: Option<Value>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Sum {
-    start: f64,
-    end: f64,
-    bytes: u64,
-    bits_per_second: f64,
-    #[serde(default)]
-    omitted: bool,
-}
-
-#[derive(Default, Deserialize)]
-struct End {
-    sum: Option<Rest>,
-    sum_sent: Option<Rest>,
-    sum_received: Option<Rest>,
-    cpu_utilization_percent: Option<Value>,
+/// The events of `--json-stream` as one document; `None` where there are none.
+pub(super) fn of_events(documents: &[Value]) -> Option<Value> {
+    let event = |it: &Value| Some((it.get("event")?.as_str()?.to_owned(), it.get("data")?.clone()));
+    let events: Vec<(String, Value)> = documents.iter().filter_map(event).collect();
+    let is_one = |it: &(String, Value)| it.0 == "interval" || it.0 == "start" && it.1.is_object();
+    events.iter().any(is_one).then(|| {
+        let of = |name: &str| events.iter().filter(|it| it.0 == name).map(|it| it.1.clone());
+        let mut file = Map::new();
+        file.insert("start".to_owned(), of("start").next().unwrap_or_else(|| json!({})));
+        file.insert("intervals".to_owned(), of("interval").collect());
+        file.insert("end".to_owned(), of("end").next().unwrap_or_else(|| json!({})));
+        if let Some(error) = of("error").next() {
+            file.insert("error".to_owned(), error);
+        }
+        Value::Object(file)
+    })
 }
 
 /// Reads the result of a client or a server.
-pub(super) fn read(bytes: &[u8]) -> Result<Report, String> {
-    let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+pub(super) fn read(value: Value) -> Result<Report, String> {
+    let file: File = serde_json::from_value(value).map_err(|error| error.to_string())?;
     if file.intervals.is_empty() && file.error.is_none() {
         return Err("its `intervals` are empty: nothing was measured".to_owned());
     }
@@ -76,9 +45,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Report, String> {
         set(&mut report.scenario, "name", title.as_str());
     }
     let sums: Vec<Sum> =
-        file.intervals.iter().filter_map(|it| it.sum.clone()).filter(|it| !it.omitted).collect();
+        file.intervals.iter().filter_map(|it| it.sum()).filter(|it| !it.omitted).collect();
     report.timeline = timeline(&sums);
-    report.probes = probes(&file, &sums);
+    report.probes = vec![probe(&file, &sums)];
     add_summary(&file, &sums, &mut report);
     add_details(&file, &mut report);
     warn_of_unmapped(&mut report, unmapped(&file));
@@ -86,22 +55,23 @@ pub(super) fn read(bytes: &[u8]) -> Result<Report, String> {
 }
 
 fn timeline(sums: &[Sum]) -> Vec<Poll> {
-    let mut transferred: u64 = 0;
+    let mut transferred = Some(0_u64);
     let poll = |sum: &Sum| {
-        transferred = transferred.saturating_add(sum.bytes);
-        poll_at(sum.end, transferred, Some(sum.bits_per_second / 8.0))
+        // From an interval on whose bytes are unknown, the amount so far is.
+        transferred = transferred.zip(sum.bytes).map(|(sum, bytes)| sum.saturating_add(bytes));
+        poll_at(sum.end, transferred, sum.rate())
     };
-    let first = sums.first().map(|it| poll_at(it.start, 0, None));
+    let first = sums.first().map(|it| poll_at(it.start, Some(0), None));
     first.into_iter().chain(sums.iter().map(poll)).collect()
 }
 
-fn poll_at(t_seconds: f64, transferred: u64, bandwidth: Option<f64>) -> Poll {
+fn poll_at(t_seconds: f64, transferred: Option<u64>, bandwidth: Option<f64>) -> Poll {
     Poll {
         t_seconds,
         state: "active".to_owned(),
         pass: None,
         remaining_bytes: None,
-        transferred_bytes: Some(transferred),
+        transferred_bytes: transferred,
         bandwidth_bytes_per_second: bandwidth,
         dirty_rate_bytes_per_second: None,
         threshold_bytes: None,
@@ -110,13 +80,40 @@ fn poll_at(t_seconds: f64, transferred: u64, bandwidth: Option<f64>) -> Poll {
     }
 }
 
-/// The stream as an observer: neighbouring intervals without a byte are one outage.
-fn probes(file: &File, sums: &[Sum]) -> Vec<Probe> {
+/// The stream as an observer.
+fn probe(file: &File, sums: &[Sum]) -> Probe {
+    let datagrams = |name: &str| file.end.sum.as_ref()?.get(name)?.as_u64();
+    let lost = datagrams("lost_packets");
+    let sent = datagrams("packets");
+    // A sender of datagrams sends whether they arrive or not.
+    let outages =
+        if is_udp(file) && sums.iter().any(|it| it.is_sender) { Vec::new() } else { outages(sums) };
+    Probe {
+        kind: format!("iperf3-{}", if is_udp(file) { "udp" } else { "tcp" }),
+        interval_seconds: statistics::median(&lengths(sums)),
+        sent,
+        received: sent.zip(lost).map(|(sent, lost)| sent.saturating_sub(lost)),
+        duplicates: None,
+        round_trip: None,
+        late_seconds: None,
+        outages,
+        // An outage shorter than two intervals may leave none of them without a byte.
+        outage_resolution_seconds: None,
+    }
+}
+
+fn is_udp(file: &File) -> bool {
+    let protocol = file.start.test_start.as_ref().and_then(|it| it.get("protocol"));
+    protocol.and_then(Value::as_str).is_some_and(|it| it.eq_ignore_ascii_case("udp"))
+}
+
+/// Neighbouring intervals without a byte are one outage.
+fn outages(sums: &[Sum]) -> Vec<Outage> {
     let mut outages: Vec<Outage> = Vec::new();
     let mut is_silent = false;
     for sum in sums {
         let length = sum.end - sum.start;
-        match (sum.bytes == 0, is_silent, outages.last_mut()) {
+        match (sum.bytes == Some(0), is_silent, outages.last_mut()) {
             (true, true, Some(last)) => last.length_seconds += length,
             (true, _, _) => outages.push(Outage {
                 start_seconds: sum.start,
@@ -127,28 +124,12 @@ fn probes(file: &File, sums: &[Sum]) -> Vec<Probe> {
                 // It may have begun and ended within the intervals beside it, which had bytes too.
                 resolution_seconds: Some(2.0 * length),
             }),
-            (false, true, Some(last)) => last.has_ended = true,
+            (false, true, Some(last)) => last.has_ended = sum.bytes.is_some(),
             (false, _, _) => {}
         }
-        is_silent = sum.bytes == 0;
+        is_silent = sum.bytes == Some(0);
     }
-    let datagrams = |name: &str| file.end.sum.as_ref()?.get(name)?.as_u64();
-    let lost = datagrams("lost_packets");
-    let sent = datagrams("packets");
-    let protocol = file.start.test_start.as_ref().and_then(|it| it.get("protocol"));
-    let is_udp = protocol.and_then(Value::as_str).is_some_and(|it| it.eq_ignore_ascii_case("udp"));
-    vec![Probe {
-        kind: format!("iperf3-{}", if is_udp { "udp" } else { "tcp" }),
-        interval_seconds: statistics::median(&lengths(sums)),
-        sent,
-        received: sent.zip(lost).map(|(sent, lost)| sent.saturating_sub(lost)),
-        duplicates: None,
-        round_trip: None,
-        late_seconds: None,
-        outages,
-        // An outage shorter than two intervals may leave none of them without a byte.
-        outage_resolution_seconds: None,
-    }]
+    outages
 }
 
 fn lengths(sums: &[Sum]) -> Vec<f64> {
@@ -156,9 +137,11 @@ fn lengths(sums: &[Sum]) -> Vec<f64> {
 }
 
 fn add_summary(file: &File, sums: &[Sum], report: &mut Report) {
-    let number = |rest: &Option<Rest>, name: &str| rest.as_ref()?.get(name)?.as_f64();
     let ends = [&file.end.sum_received, &file.end.sum_sent, &file.end.sum];
-    let first = |name: &str| ends.iter().find_map(|it| number(it, name).filter(|it| *it > 0.0));
+    let number = |name: &str| {
+        let mut all = ends.iter().filter_map(|it| it.as_ref()?.get(name)?.as_f64());
+        all.find(|it| *it > 0.0)
+    };
     let summary = &mut report.summary;
     summary.verdict = Verdict::Interrupted;
     summary.verdict_reason = Some(match &file.error {
@@ -168,15 +151,16 @@ fn add_summary(file: &File, sums: &[Sum], report: &mut Report) {
                 .to_owned()
         }
     });
-    summary.wire_bytes = first("bytes").map(|it| it as u64);
-    summary.bandwidth_mean_bytes_per_second = first("bits_per_second").map(|it| it / 8.0);
+    summary.wire_bytes = number("bytes").map(|it| it as u64).or_else(|| counted(sums));
+    summary.bandwidth_mean_bytes_per_second =
+        number("bits_per_second").map(|it| it / 8.0).or_else(|| mean(sums));
     let step = statistics::median(&lengths(sums));
     let is_window = step.is_some_and(|it| {
         (it - statistics::BANDWIDTH_WINDOW_SECONDS).abs()
             < 0.1 * statistics::BANDWIDTH_WINDOW_SECONDS
     });
     if is_window {
-        let rates = || sums.iter().map(|it| it.bits_per_second / 8.0);
+        let rates = || sums.iter().filter_map(Sum::rate);
         summary.bandwidth_min_bytes_per_second = rates().min_by(f64::total_cmp);
         summary.bandwidth_max_bytes_per_second = rates().max_by(f64::total_cmp);
     } else if let Some(step) = step {
@@ -185,6 +169,17 @@ fn add_summary(file: &File, sums: &[Sum], report: &mut Report) {
         );
         warn(report, "not-mapped", text);
     }
+}
+
+/// What the intervals say together, where the end of the file says nothing: it was interrupted.
+fn counted(sums: &[Sum]) -> Option<u64> {
+    let bytes: Option<Vec<u64>> = sums.iter().map(|it| it.bytes).collect();
+    bytes.filter(|it| !it.is_empty()).map(|it| it.into_iter().fold(0, u64::saturating_add))
+}
+
+fn mean(sums: &[Sum]) -> Option<f64> {
+    let seconds: f64 = lengths(sums).iter().sum();
+    counted(sums).filter(|_| seconds > 0.0).map(|it| it as f64 / seconds)
 }
 
 fn add_details(file: &File, report: &mut Report) {
@@ -210,10 +205,10 @@ fn add_details(file: &File, report: &mut Report) {
 
 fn unmapped(file: &File) -> Vec<String> {
     let mut names: Vec<String> = file.rest.keys().cloned().collect();
-    if file.intervals.iter().any(|it| it.sum_bidir_reverse.is_some()) {
+    if file.intervals.iter().any(|it| it.has_other_way()) {
         names.push("intervals.sum_bidir_reverse".to_owned());
     }
-    if file.intervals.iter().any(|it| it.sum.is_none()) {
+    if file.intervals.iter().any(|it| it.sum().is_none()) {
         names.push("intervals without sum".to_owned());
     }
     names

@@ -25,10 +25,18 @@ pub(super) fn is_dirty(text: &str) -> bool {
     text.lines().any(|it| line(it).is_some())
 }
 
-/// Whether a text is a spike log: lines of two whole numbers and nothing else.
+/// Whether a text is a spike log: lines of two whole numbers and nothing else, but for a last line that
+/// is cut.
 pub(super) fn is_spikes(text: &str) -> bool {
-    let mut lines = text.lines().filter(|it| !it.trim().is_empty()).peekable();
+    let mut lines = without_cut_line(text).lines().filter(|it| !it.trim().is_empty()).peekable();
     lines.peek().is_some() && lines.all(|it| spike(it).is_some())
+}
+
+/// The text without a last line that has no end and is no spike.
+fn without_cut_line(text: &str) -> &str {
+    let (whole, last) = text.rsplit_once('\n').unwrap_or((text, ""));
+    let is_cut = !last.is_empty() && last.chars().all(|c| c.is_ascii_digit() || c == ',');
+    if is_cut && spike(last).is_none() { whole } else { text }
 }
 
 /// Reads what `mm_dirty` printed.
@@ -86,6 +94,9 @@ pub(super) fn read_spikes(text: &str) -> Result<Report, String> {
     let spikes: Vec<(u64, i64)> = text.lines().filter_map(spike).collect();
     let first = spikes.first().map_or(0, |it| it.0);
     let mut report = report("mig_mon", None, "network probe");
+    if without_cut_line(text).len() < text.len() {
+        warn(&mut report, "cut-line", "The last line is cut and was left out");
+    }
     report.started_at = moment(first as f64).unwrap_or(report.started_at);
     let outage = |(at, milliseconds): &(u64, i64)| {
         let length_seconds = *milliseconds as f64 / 1e3;
@@ -128,12 +139,18 @@ fn end(report: &mut Report, seen: &str, text: &str) {
     warn(report, "no-migration", text);
 }
 
-/// `dirty-rate: 500 (MB/s), time (ms): 1000, load: 12.50%, lat (us): p50=1 p99=2 max=30`
+/// `dirty-rate: 500 (MB/s), time (ms): 1000, load: 12.50%, lat (us): p50=1 p99=2 max=30`, in older
+/// releases `Dirty rate: 500 (MB/s), duration: 1000 (ms), load: 12.50%`; a log may put a stamp before it.
 fn line(text: &str) -> Option<Line> {
-    let rest = text.rsplit('\r').next()?.trim().strip_prefix("dirty-rate:")?;
-    let (rate, rest) = rest.split_once("(MB/s), time (ms):")?;
+    let text = text.rsplit('\r').find(|it| !it.trim().is_empty())?;
+    let names = ["dirty-rate:", "Dirty rate:", "dirty rate:"];
+    let rest = names.iter().find_map(|it| text.split_once(it))?.1;
+    let (rate, rest) = rest.split_once("(MB/s),")?;
     let mut parts = rest.splitn(3, ',');
-    let milliseconds: u64 = parts.next()?.trim().parse().ok().filter(|it| *it > 0)?;
+    let time = parts.next()?.trim();
+    let time = time.strip_prefix("time (ms):").or_else(|| time.strip_prefix("duration:"))?;
+    let time = time.trim().trim_end_matches("(ms)").trim_end();
+    let milliseconds: u64 = time.parse().ok().filter(|it| *it > 0)?;
     let load = parts.next().and_then(|it| it.trim().strip_prefix("load:"));
     let megabytes_per_second: f64 = rate.trim().parse().ok()?;
     // A page cannot be written 10^9 times in a microsecond.
@@ -173,7 +190,7 @@ fn buckets(text: &str) -> Vec<[u64; 2]> {
 }
 
 fn header<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|it| it.trim().strip_prefix(name)).map(str::trim)
+    text.lines().find_map(|it| it.split_once(name)).map(|it| it.1.trim())
 }
 
 fn add_setting(text: &str, report: &mut Report) {

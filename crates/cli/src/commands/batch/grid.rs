@@ -86,13 +86,22 @@ fn cell(table: SuiteTable, runs: &[&Entry]) -> String {
     match table {
         SuiteTable::Outcome => outcome(runs.len(), &reports),
         SuiteTable::TotalTime => middle(|it| it.summary.total_time_seconds),
-        SuiteTable::Downtime => middle(|it| it.summary.downtime_seconds),
+        SuiteTable::Downtime => match is_only_claimed(&reports) {
+            true => format!("claimed {}", middle(|it| it.summary.downtime_claimed_seconds)),
+            false => middle(|it| it.summary.downtime_seconds),
+        },
         SuiteTable::Blackout => middle(|it| it.summary.blackout_seconds),
         SuiteTable::LostWork => middle(|it| it.summary.lost_work_seconds),
         SuiteTable::FrozenVideo => middle(frozen_video),
         SuiteTable::Bandwidth => bandwidth(&reports),
         SuiteTable::Packets => packets(&reports),
     }
+}
+
+fn is_only_claimed(reports: &[&Report]) -> bool {
+    let mut summaries = reports.iter().map(|it| &it.summary);
+    summaries.clone().all(|it| it.downtime_seconds.is_none())
+        && summaries.any(|it| it.downtime_claimed_seconds.is_some())
 }
 
 fn outcome(runs: usize, reports: &[&Report]) -> String {

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use sterna_report::Report;
 use sterna_report::comparison::Side;
-use sterna_report::readers::{AnyReadError, Format, read_any};
+use sterna_report::readers::{AnyReadError, Format, Found, read_any, read_any_bytes};
 
 use crate::output::Output;
 use crate::usage;
+
+/// What stands for stdin.
+const DASH: &str = "-";
 
 /// Directories within directories are looked into so deep.
 const DEPTH: usize = 4;
@@ -56,9 +59,11 @@ impl Series {
 /// Reads all reports at a path. What is no result at all is passed over aloud; a broken report is
 /// an error, for a comparison without it would not be the one that was asked for.
 pub fn side(path: &Path, series: &mut Series, output: Output) -> Result<Side> {
-    let is_directory = std::fs::metadata(path)
-        .map_err(|error| usage(anyhow!("Cannot read {}: {error}", path.display())))?
-        .is_dir();
+    let is_stdin = path == Path::new(DASH);
+    let is_directory = !is_stdin
+        && std::fs::metadata(path)
+            .map_err(|error| usage(anyhow!("Cannot read {}: {error}", path.display())))?
+            .is_dir();
     let mut reports = Vec::new();
     if is_directory {
         let mut files = Vec::new();
@@ -67,21 +72,39 @@ pub fn side(path: &Path, series: &mut Series, output: Output) -> Result<Side> {
         for file in files {
             match read_any(&file) {
                 Ok(found) => reports.push(series.of(found.report)),
-                Err(error @ AnyReadError::Unknown { .. }) => output.warn(&error.to_string()),
-                Err(error) => return Err(error.into()),
+                Err(error) if is_no_result(&file, &error) => output.warn(&error.to_string()),
+                Err(error) => return Err(usage(error)),
             }
         }
     } else {
-        let found = read_any(path)?;
+        let found = if is_stdin { read_stdin()? } else { read_any(path).map_err(usage)? };
         if found.format != Format::Sterna {
-            output.progress(&format!("{} is {}\n", path.display(), found.format.as_str()));
+            let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
+            output.progress(&format!("{name} is {}\n", found.format.as_str()));
         }
         reports.push(series.of(found.report));
     }
     if reports.is_empty() {
         return Err(usage(anyhow!("There is no report in {}", path.display())));
     }
-    Ok(Side { label: path.display().to_string(), reports })
+    let label = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
+    Ok(Side { label, reports })
+}
+
+fn read_stdin() -> Result<Found> {
+    read_any_bytes(Path::new("stdin"), &crate::commands::report::stdin()?).map_err(usage)
+}
+
+/// Whether a file of a directory is something else than a result. A file that is called JSON, or was
+/// recognised, and is broken, is a result that is missing.
+fn is_no_result(path: &Path, error: &AnyReadError) -> bool {
+    let is_json = path.extension().is_some_and(|it| it == "json");
+    match error {
+        AnyReadError::Unknown { .. } => true,
+        AnyReadError::NotJson { .. } | AnyReadError::TooLarge { .. } => !is_json,
+        AnyReadError::Undecodable { .. } => !is_json,
+        _ => false,
+    }
 }
 
 fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -96,7 +119,7 @@ fn collect(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(
         }
         if is_directory && depth > 0 {
             collect(&path, depth - 1, files)?;
-        } else if !is_directory && path.extension().is_some_and(|it| it == "json") {
+        } else if path.is_file() {
             files.push(path);
         }
     }

@@ -31,6 +31,11 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
             "--save-as: more than one candidate was given; which shall be kept?"
         )));
     }
+    if options.inputs.iter().filter(|it| it.as_os_str() == "-").count() > 1 {
+        return Err(usage(anyhow!(
+            "stdin (`-`) can be read once only; give a file for the others"
+        )));
+    }
     let is_page = options.format == CompareFormat::Html;
     if is_page && options.output.is_none() && std::io::stdout().is_terminal() {
         return Err(usage(anyhow!(

@@ -65,7 +65,8 @@ pub fn read(path: &Path) -> Result<Report> {
     found.map(|it| it.report).map_err(usage)
 }
 
-fn stdin() -> Result<Vec<u8>> {
+/// All that stands on stdin, if it is no more than a report can be.
+pub fn stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let refuse = |why: String| usage(anyhow!("stdin cannot be read: {why}"));
     let read = std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes);
@@ -94,7 +95,8 @@ fn batch_in(directory: &Path) -> Result<Option<Listed>> {
     manifest::read(&file, &text(&file)?).map(Some)
 }
 
-/// The files that a path stands for: itself, what a batch lists, or all JSON files in a directory.
+/// The files that a path stands for: itself, what a batch lists, or all results in a directory. A file
+/// that is called JSON is taken for one, so that a broken one is missed; of others the content decides.
 fn reports_at(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -106,11 +108,16 @@ fn reports_at(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path)
         .map_err(|error| usage(anyhow!("{} cannot be read: {error}", path.display())))?;
     let mut files: Vec<PathBuf> = entries.filter_map(|it| Some(it.ok()?.path())).collect();
-    files.retain(|it| it.extension().is_some_and(|it| it == "json") && it.is_file());
+    let is_hidden =
+        |it: &Path| it.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."));
+    let is_json = |it: &Path| it.extension().is_some_and(|it| it == "json");
+    files.retain(|it| {
+        it.is_file() && !is_hidden(it) && (is_json(it) || readers::read_any(it).is_ok())
+    });
     files.sort();
     if files.is_empty() {
         return Err(usage(anyhow!(
-            "{} holds no report: neither a manifest of a batch nor a file that ends in .json",
+            "{} holds no report: neither a manifest of a batch nor a result that can be read",
             path.display()
         )));
     }

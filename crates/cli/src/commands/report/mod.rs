@@ -10,6 +10,8 @@ mod slim;
 mod summary;
 mod texts;
 
+pub use input::stdin;
+
 use anyhow::Result;
 
 use crate::args::{ReportForm, ReportOptions};

@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::foreign::{moment, report, warn, warn_of_unmapped};
 use crate::{
@@ -27,8 +27,8 @@ use crate::{
 use shape::{File, Progress, Timing};
 
 /// Reads a result of any generation.
-pub(super) fn read(bytes: &[u8]) -> Result<Report, String> {
-    let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+pub(super) fn read(value: Value) -> Result<Report, String> {
+    let file: File = serde_json::from_value(value).map_err(|error| error.to_string())?;
     if file.progress_history.is_empty() {
         return Err("its `progress_history` is empty: nothing was measured".to_owned());
     }
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
     fn pass(&self, number: u64, from: &Progress, to: &Progress) -> Pass {
         let is_cut = to.status != "active";
         let started_seconds = self.seconds(from);
-        let stop = to.downtime.filter(|_| is_cut).unwrap_or(0.0) / 1e3;
+        let stop = to.downtime.filter(|it| is_cut && *it > 0.0).unwrap_or(0.0) / 1e3;
         let length_seconds = Some(self.seconds(to) - stop - started_seconds).filter(|it| *it > 0.0);
         let grown = |field: fn(&Progress) -> Option<u64>| {
             field(to)?.checked_sub(field(from)?).filter(|_| !is_cut)
@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
         let last_of = |field: fn(&Progress) -> Option<u64>| told().find_map(field);
         let last = file.progress_history.last();
         let total = last.map(|it| self.seconds(it)).filter(|it| *it > 0.0);
-        let setup = told().find_map(|it| it.setup_time);
+        let setup = told().find_map(|it| it.setup_time).filter(|it| *it >= 0.0);
         let (verdict, verdict_reason) = self.verdict();
         let has_moved = matches!(verdict, Verdict::Completed | Verdict::CompletedForced);
         let wire_bytes = last_of(|it| it.ram.transferred_bytes);
@@ -231,14 +231,16 @@ impl<'a> Reader<'a> {
             setup_seconds: setup.map(|it| it / 1e3),
             downtime_claimed_seconds: last
                 .and_then(|it| it.downtime)
-                .filter(|_| has_moved)
+                // QEMU prints -1 where it knows of none.
+                .filter(|it| has_moved && *it >= 0.0)
                 .map(|it| it / 1e3),
             passes: last_of(|it| it.ram.iterations).unwrap_or(0).saturating_sub(1),
             pages_sent: last_of(|it| it.ram.normal_pages),
             zero_pages: last_of(|it| it.ram.duplicate_pages),
             wire_bytes,
             amplification: wire_bytes
-                .map(|it| it as f64 / scenario::guest_bytes(&file.hardware) as f64),
+                .zip(scenario::guest_bytes(&file.hardware))
+                .map(|(wire, memory)| wire as f64 / memory as f64),
             bandwidth_mean_bytes_per_second: wire_bytes.zip(sending).map(|(b, s)| b as f64 / s),
             cpu: crate::CpuBySide {
                 source: total.map_or(Vec::new(), |end| {

@@ -6,12 +6,12 @@ use super::shape::{File, Hardware, Scenario, is_true};
 use crate::readers::foreign::set;
 
 /// It gives its guest half a GiB beyond what the guest writes to.
-pub(super) fn guest_bytes(hardware: &Hardware) -> u64 {
-    guest_mebibytes(hardware).saturating_mul(1 << 20)
+pub(super) fn guest_bytes(hardware: &Hardware) -> Option<u64> {
+    Some(guest_mebibytes(hardware)?.saturating_mul(1 << 20))
 }
 
-fn guest_mebibytes(hardware: &Hardware) -> u64 {
-    hardware.mem.saturating_mul(1024).saturating_add(512)
+fn guest_mebibytes(hardware: &Hardware) -> Option<u64> {
+    Some(hardware.mem?.saturating_mul(1024).saturating_add(512))
 }
 
 pub(super) fn scenario(file: &File) -> Map<String, Value> {
@@ -25,8 +25,13 @@ pub(super) fn scenario(file: &File) -> Map<String, Value> {
 }
 
 fn guest(hardware: &Hardware, map: &mut Map<String, Value>) {
-    set(map, "guest.vcpus", hardware.cpus);
-    set(map, "guest.memory", format!("{}MiB", guest_mebibytes(hardware)));
+    if let Some(cpus) = hardware.cpus {
+        set(map, "guest.vcpus", cpus);
+        set(map, "workload.workers", cpus);
+    }
+    if let Some(memory) = guest_mebibytes(hardware) {
+        set(map, "guest.memory", format!("{memory}MiB"));
+    }
     set(map, "guest.prealloc", is_true(&hardware.prealloc_pages));
     set(map, "guest.locked", is_true(&hardware.locked_pages));
     let sides = [
@@ -42,8 +47,9 @@ fn guest(hardware: &Hardware, map: &mut Map<String, Value>) {
         }
     }
     // Its guest has one program, and that does one thing.
-    set(map, "workload.memory", format!("{}GiB", hardware.mem));
-    set(map, "workload.workers", hardware.cpus);
+    if let Some(memory) = hardware.mem {
+        set(map, "workload.memory", format!("{memory}GiB"));
+    }
     set(map, "workload.pattern", "sequential");
     set(map, "workload.method", "xor-random");
     set(map, "workload.rate", "unlimited");

@@ -10,7 +10,7 @@ const OF_7_2: &str = include_str!("../../../tests/data/guestperf-7.2.json");
 const OF_10_0: &str = include_str!("../../../tests/data/guestperf-10.0.json");
 
 fn report(text: &str) -> Report {
-    read(text.as_bytes()).unwrap()
+    read(serde_json::from_str(text).unwrap()).unwrap()
 }
 
 fn changed(text: &str, pointer: &str, value: Value) -> Report {
@@ -118,17 +118,31 @@ fn a_pause_is_a_forced_end_and_a_failure_in_post_copy_is_a_loss() {
 }
 
 #[test]
-fn a_wrong_file_is_refused_with_the_place() {
+fn a_file_without_answers_is_refused() {
     #[track_caller]
     fn check(pointer: &str, value: Value, expected: &str) {
         let mut file: Value = serde_json::from_str(OF_7_2).unwrap();
         *file.pointer_mut(pointer).unwrap() = value;
-        let error = read(file.to_string().as_bytes()).unwrap_err();
+        let error = read(file).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
     check("/progress_history", json!([]), "`progress_history` is empty");
-    check("/hardware/mem", json!("1GiB"), "invalid type: string \"1GiB\", expected u64");
-    check("/progress_history/0/ram/normal_pages", json!(-1), "-1");
-    check("/progress_history/0/now", json!("today"), "expected f64");
-    check("/scenario/pause", json!("yes"), "expected a boolean");
+    check("/progress_history", json!([{"status": 7}]), "`progress_history` is empty");
+    check("/hardware", json!("many"), "invalid type: string");
+}
+
+#[test]
+fn one_odd_value_is_unknown_and_the_rest_is_read() {
+    let good = report(OF_7_2);
+    let odd = changed(OF_7_2, "/hardware/mem", json!("1GiB"));
+    assert_eq!(odd.scenario["guest"].get("memory"), None);
+    assert_eq!((odd.summary.amplification, odd.summary.passes), (None, good.summary.passes));
+    let odd = changed(OF_7_2, "/progress_history/0/ram/normal_pages", json!(-1));
+    assert_eq!(odd.timeline, good.timeline);
+    let odd = changed(OF_7_2, "/scenario/pause", json!("yes"));
+    assert_eq!(odd.summary.verdict, good.summary.verdict);
+    assert_eq!(changed(OF_7_2, "/guest_timings", Value::Null).guest, []);
+    let last = good.timeline.len() - 1;
+    let path = format!("/progress_history/{last}/downtime");
+    assert_eq!(changed(OF_7_2, &path, json!(-1)).summary.downtime_claimed_seconds, None);
 }
