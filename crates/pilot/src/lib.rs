@@ -15,6 +15,7 @@ mod interrupt;
 mod observer;
 mod probe;
 mod record;
+mod thresholds;
 mod warnings;
 
 pub use assemble::{Identity, assemble, assemble_fleet};
@@ -30,3 +31,4 @@ pub use observer::{Notice, Phase};
 pub use probe::{Availability, Finding, Shortfall};
 pub use record::{Record, RecordedEvent};
 pub use sterna_converge::Action;
+pub use thresholds::judge;

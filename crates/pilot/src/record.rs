@@ -29,6 +29,8 @@ pub struct Record {
     pub accepted_ns: Option<u64>,
     /// When the guest was ordered to stop by a limit or a pause.
     pub forced_ns: Option<u64>,
+    /// The downtime limit that was last set while the migration ran; `None` where it stayed as it began.
+    pub downtime_limit_ns: Option<u64>,
     /// Every status poll.
     pub polls: Vec<Status>,
     /// Completed passes and the final phase.

@@ -1,7 +1,7 @@
 //! The downtime in words, the same in every view: what was measured, or that it is unknown, with what
 //! the engine claims and what it was to keep to.
 
-use sterna_report::Report;
+use sterna_report::{Report, Summary};
 use sterna_units::Span;
 
 use crate::{
@@ -20,6 +20,7 @@ pub(crate) fn long(report: &Report) -> String {
             if let Some(uncertainty) = summary.downtime_uncertainty_seconds {
                 words.push_str(&format!(" ± {}", seconds(uncertainty)));
             }
+            words.push_str(&over_limit(summary));
             let limit =
                 setting(report, "migration", "downtime-limit").map(|it| format!("limit {it}"));
             append_in_brackets(words, claimed.into_iter().chain(limit))
@@ -44,9 +45,20 @@ pub(crate) fn claim(report: &Report) -> String {
 pub(crate) fn short(report: &Report) -> String {
     let summary = &report.summary;
     match (summary.downtime_seconds, summary.downtime_claimed_seconds) {
-        (Some(downtime), _) => seconds(downtime),
+        (Some(downtime), _) => {
+            let mark = if summary.downtime_over_limit().is_some() { " > limit" } else { "" };
+            format!("{}{mark}", seconds(downtime))
+        }
         (None, Some(_)) => unknown(report),
         (None, None) => DASH.to_owned(),
+    }
+}
+
+/// The mark on a downtime that is longer than its limit.
+pub(crate) fn over_limit(summary: &Summary) -> String {
+    match summary.downtime_limit_seconds.filter(|_| summary.downtime_over_limit().is_some()) {
+        Some(limit) => format!(" ABOVE its limit of {}", seconds(limit)),
+        None => String::new(),
     }
 }
 

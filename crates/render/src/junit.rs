@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sterna_report::{Integrity, Report, Verdict};
 
 use crate::text::one_line;
+use crate::thresholds;
 
 /// One run as a test.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +31,8 @@ enum Outcome {
 
 /// All runs as one suite of tests.
 ///
-/// Completed and forced runs pass, unless memory was corrupt; cancelled, failed and lost ones and
-/// corrupt memory are failures; interrupted runs and those without a report are errors; what was not
+/// Completed and forced runs pass, unless memory was corrupt or a threshold was missed; cancelled, failed and lost
+/// ones, corrupt memory and missed thresholds are failures; interrupted runs and those without a report are errors; what was not
 /// supported was skipped.
 pub fn junit(suite: &str, runs: &[TestCase<'_>]) -> String {
     let count = |outcome| runs.iter().filter(|it| it.outcome() == outcome).count();
@@ -65,6 +66,7 @@ impl TestCase<'_> {
         let Some(report) = self.report else { return Outcome::Error };
         match (report.summary.verdict, report.summary.integrity) {
             (_, Integrity::Corrupt) => Outcome::Failed,
+            _ if report.misses_a_threshold() => Outcome::Failed,
             (Verdict::Completed | Verdict::CompletedForced, _) => Outcome::Passed,
             (Verdict::Cancelled | Verdict::Failed | Verdict::Lost, _) => Outcome::Failed,
             (Verdict::Unsupported, _) => Outcome::Skipped,
@@ -87,9 +89,12 @@ impl TestCase<'_> {
             self.seconds()
         );
         let line = self.report.map_or_else(|| self.without_report.to_owned(), one_line);
-        let reason = self.report.and_then(|it| it.summary.verdict_reason.as_deref());
+        let missed = self.report.filter(|it| it.misses_a_threshold()).and_then(thresholds::line);
+        let reason = self.report.and_then(|it| it.summary.verdict_reason.clone());
+        let reason = missed.or(reason);
         let kind = match self.report {
             Some(it) if it.summary.integrity == Integrity::Corrupt => "corrupt",
+            Some(it) if it.misses_a_threshold() => "threshold",
             Some(it) => it.summary.verdict.as_str(),
             None => "no-report",
         };
@@ -100,7 +105,7 @@ impl TestCase<'_> {
             Outcome::Skipped => Some("skipped"),
         };
         if let Some(element) = element {
-            let message = escape(reason.unwrap_or(&line));
+            let message = escape(reason.as_deref().unwrap_or(&line));
             // A skipped test has no type in the format.
             let kind =
                 if element == "skipped" { String::new() } else { format!(" type=\"{kind}\"") };

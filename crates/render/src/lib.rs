@@ -19,6 +19,7 @@ mod openmetrics;
 mod page;
 mod table;
 mod text;
+mod thresholds;
 
 pub use comparison::{comparison_line, comparison_markdown, comparison_text, repeats_text};
 pub use csv::{CsvTable, csv_header, csv_rows};

@@ -9,6 +9,7 @@ use crate::{
     html::{Named, title},
     number::{or_dash, seconds, three_digits},
     text::one_line,
+    thresholds,
 };
 
 /// The most warnings of a run that are shown.
@@ -32,6 +33,9 @@ fn single(out: &mut String, report: &Report) {
     let _ = writeln!(out, "{}\n", escape(&one_line(report)));
     if let Some(reason) = &report.summary.verdict_reason {
         let _ = writeln!(out, "{}\n", escape(reason));
+    }
+    if let Some(line) = thresholds::line(report) {
+        let _ = writeln!(out, "{}\n", escape(&line));
     }
     let _ = writeln!(out, "| | |\n|---|---:|");
     for (name, value) in rows(report) {
@@ -83,6 +87,11 @@ fn table(out: &mut String, runs: &[Named<'_>]) {
         );
     }
     out.push('\n');
+    for run in runs.iter().filter(|it| it.report.misses_a_threshold()) {
+        if let Some(line) = thresholds::line(run.report) {
+            let _ = writeln!(out, "- {}: {}", escape(run.name), escape(&line));
+        }
+    }
     for run in runs.iter().filter(|it| it.report.summary.verdict != Verdict::Completed) {
         if let Some(reason) = &run.report.summary.verdict_reason {
             let _ = writeln!(out, "- {}: {}", escape(run.name), escape(reason));
@@ -108,7 +117,7 @@ fn warnings(out: &mut String, run: &Named<'_>, with_name: bool) {
 }
 
 fn sign(report: &Report) -> &'static str {
-    crate::html::ending(&report.summary).sign
+    crate::html::ending(report).sign
 }
 
 fn lost_work(report: &Report) -> String {

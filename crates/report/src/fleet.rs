@@ -117,6 +117,9 @@ impl Fleet {
             integrity: worst_integrity(all()),
             total_time_seconds: self.total_time_seconds,
             downtime_seconds: self.downtime_seconds.worst,
+            downtime_limit_seconds: all()
+                .filter_map(|it| it.downtime_limit_seconds)
+                .max_by(f64::total_cmp),
             blackout_seconds: self.blackout_seconds.worst,
             lost_work_seconds: lost_work,
             lost_work_lower_bound: lost_work.map(|_| all().any(is_bound)),

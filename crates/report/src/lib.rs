@@ -34,6 +34,7 @@ mod series;
 pub mod statistics;
 pub mod stream;
 mod summary;
+mod threshold;
 mod verdict;
 
 pub use document::Document;
@@ -49,6 +50,7 @@ pub use series::{
     Poll, Side, Warning,
 };
 pub use summary::{ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency};
+pub use threshold::{Threshold, ThresholdOutcome};
 pub use verdict::Verdict;
 
 /// The page in which every count of pages is given, whatever the tracker's own page is.

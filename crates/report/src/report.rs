@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary, Tool,
-    Warning,
+    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary, Threshold,
+    Tool, Verdict, Warning,
 };
 
 /// What stands in the field `schema` of every report.
@@ -65,6 +65,10 @@ pub struct Report {
     /// Reasons to trust a number less, with advice.
     #[serde(default)]
     pub warnings: Vec<Warning>,
+    /// What became of the bounds that the run was asked to keep to; absent where none were given. A
+    /// run that completed and does not keep to all of them has the exit code 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
     /// Several guests over one link; null for one guest. Passes, timeline, samples and events are
     /// then those of each guest, and empty here; the summary is that of the whole: the worst ending,
     /// the total time of all, the worst downtime and blackout, and sums of lost work, passes, pages
@@ -100,6 +104,7 @@ impl Report {
             clocks: Vec::new(),
             probes: Vec::new(),
             warnings: Vec::new(),
+            thresholds: Vec::new(),
             fleet: None,
         }
     }
@@ -116,8 +121,16 @@ impl Report {
         }
     }
 
-    /// The process exit code for this result; [`crate::Verdict::exit_code`] decides it.
+    /// The process exit code for this result: that of [`crate::Verdict::exit_code`], and 4 for a run that completed
+    /// without keeping to its thresholds. A run that ended otherwise keeps its own code, which says more.
     pub fn exit_code(&self) -> u8 {
-        self.summary.verdict.exit_code(self.summary.integrity)
+        let code = self.summary.verdict.exit_code(self.summary.integrity);
+        if code == 0 && self.misses_a_threshold() { 4 } else { code }
+    }
+
+    /// Whether the guest runs on the destination, but not all thresholds were kept.
+    pub fn misses_a_threshold(&self) -> bool {
+        let is_over = matches!(self.summary.verdict, Verdict::Completed | Verdict::CompletedForced);
+        is_over && !self.thresholds.iter().all(Threshold::is_kept)
     }
 }

@@ -46,6 +46,10 @@ pub struct Summary {
     pub downtime_uncertainty_seconds: Option<f64>,
     /// The downtime as the engine itself claims it, in seconds, by whatever definition it has.
     pub downtime_claimed_seconds: Option<f64>,
+    /// The downtime limit that was in force when the guest was stopped, in seconds: with a limit that
+    /// grows, the step that it had reached. Null when there was no switchover, or no limit is known.
+    #[serde(default)]
+    pub downtime_limit_seconds: Option<f64>,
     /// First part of the downtime, in seconds: from the vCPUs being stopped on the source to the
     /// last bitmap of dirty pages being complete.
     pub final_sync_seconds: Option<f64>,
@@ -132,6 +136,13 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// By how much the guest was frozen longer than the limit allowed, in seconds; `None` where it was not, or is not
+    /// known to have been.
+    pub fn downtime_over_limit(&self) -> Option<f64> {
+        let over = self.downtime_seconds? - self.downtime_limit_seconds?;
+        (over > self.downtime_uncertainty_seconds.unwrap_or(0.0)).then_some(over)
+    }
+
     /// What is known of the memory alone, also where `integrity` is `corrupt` because of a disk.
     pub fn memory_integrity(&self) -> Integrity {
         if self.integrity != Integrity::Corrupt || !self.disk_is_corrupt() {

@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The process exit code for this end of a run. This is the only place that decides it.
+    /// The process exit code for this end of a run. [`crate::Report::exit_code`] adds what thresholds say.
     ///
     /// What is corrupt outranks every verdict: a migration that completed with a wrong page, or without a record that was
     /// safe, is the worst result there is, and a script must never take it for a success or a mere failure.

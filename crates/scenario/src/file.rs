@@ -120,6 +120,12 @@ fn scalar(
         found: described(value),
     };
     match (setting.kind(), value) {
+        (Kind::Text, DeValue::Array(entries)) if setting.is_list() => {
+            let texts = entries.iter().map(|it| it.get_ref().as_str().ok_or_else(wrong_type));
+            // An empty list asks for nothing.
+            let texts: Vec<&str> = texts.collect::<Result<_, _>>()?;
+            Ok(if texts.is_empty() { setting.none_word().unwrap_or_default().to_owned() } else { texts.join(";") })
+        }
         (Kind::Text, DeValue::String(text)) => Ok(text.to_string()),
         // A bare number is a size in bytes; where it is not, the parser says what is missing.
         (Kind::Text | Kind::Integer, DeValue::Integer(_)) => integer(setting, value, origin),
@@ -149,6 +155,9 @@ fn integer(
 fn expected(setting: &Setting) -> String {
     let example = setting.example_text();
     match setting.kind() {
+        Kind::Text if setting.is_list() => {
+            format!("a text such as \"{example}\", or a list of texts")
+        }
         Kind::Text => format!("a text such as \"{example}\""),
         Kind::Integer => format!("a whole number such as {example}"),
         Kind::Boolean => "true or false".to_owned(),
@@ -321,6 +330,34 @@ pub(super) mod tests {
             "timing.warmup = 2",
             "Field `timing.warmup` has an unusable value at run.toml:1:17: \
              Duration `2` has no unit; write for example `300ms`, `10s` or `1h 30m`",
+        );
+    }
+
+    #[test]
+    fn thresholds_are_a_list_or_one_text_and_other_keys_of_slo_are_refused() {
+        let read = |text: &str| Scenario::from_toml(text, "run.toml").unwrap();
+        let list = read("[slo]\nfail-if = [\"downtime>300ms\", \"blackout > 1s\"]");
+        assert_eq!(list, read("slo.fail-if = \"downtime>300ms;blackout>1s\""));
+        assert_eq!(list.slo.fail_if.as_ref().unwrap().to_string(), "downtime>300ms;blackout>1s");
+        assert_eq!(read(&list.to_toml()), list);
+        assert_eq!(read("[slo]\nfail-if = []"), Scenario::default());
+        refused(
+            "[slo]\nmax-downtime = \"300ms\"",
+            "Unknown field `max-downtime` in [slo] at run.toml:2:1; known here are fail-if",
+        );
+        refused(
+            "[slo]\nfail-if = [\"downtime>300ms\", 5]",
+            "Field `slo.fail-if` at run.toml:2:11 must be a text such as \"downtime>300ms;blackout>1s\", \
+             or a list of texts, found a list",
+        );
+        refused(
+            "[slo]\nfail-if = \"downtme>1s\"",
+            "Field `slo.fail-if` has an unusable value at run.toml:2:11: \
+             Unknown metric `downtme`; did you mean `downtime`?",
+        );
+        refused(
+            "[guest]\nmemory = [\"1GiB\"]",
+            "Field `guest.memory` at run.toml:2:10 must be a text such as \"256MiB\", found a list",
         );
     }
 

@@ -113,6 +113,7 @@ mod tests {
                 "link": { "latency": "1ms", "bandwidth": null },
                 "fleet": null,
                 "limits": { "max-time": "5m", "max-passes": null, "then": "cancel" },
+                "slo": { "fail-if": null },
                 "timing": { "warmup": "2s", "cooldown": "2s", "sample-interval": "100ms" },
             })
         );

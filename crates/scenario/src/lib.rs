@@ -41,10 +41,11 @@ pub use settings::{Setting, settings};
 pub use suite::{Suite, SuiteError, SuiteRun, SuiteTable};
 pub use tables::{Table, tables};
 pub use types::{
-    AutoConverge, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
+    AutoConverge, Bound, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
     FaultChannel, FaultError, FaultMoment, FaultSide, Faults, Fleet, Guest, Hold, HugePages,
-    LimitAction, Limits, Link, Migration, Multifd, Pause, Placement, Postcopy, Scenario,
-    SwitchoverDecision, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
+    LimitAction, Limits, Link, Measure, MeasureSource, MeasureUnit, Migration, Multifd, Pause,
+    Placement, Postcopy, Relation, Scenario, Slo, SwitchoverDecision, Threshold, ThresholdError,
+    Thresholds, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

@@ -172,6 +172,7 @@ const TABLES: &[Table] = &[
         "limits",
         "When the migration has taken long enough; the limit that is reached first counts",
     ),
+    always("slo", "What the numbers of the run must keep to"),
     always("timing", "How long to watch, and how often"),
 ];
 

@@ -7,8 +7,8 @@ use sterna_units::{Bytes, ParseError, Rate, Size, Span};
 use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
 use crate::types::{
-    Compression, FaultError, Faults, HugePages, LimitAction, SwitchoverDecision, TlsMode,
-    Transport, ZeroPage,
+    Compression, FaultError, Faults, HugePages, LimitAction, SwitchoverDecision, ThresholdError,
+    Thresholds, TlsMode, Transport, ZeroPage,
 };
 use crate::{IdSet, IdSetError};
 
@@ -38,6 +38,9 @@ pub enum ValueError {
     /// Not a list of faults.
     #[error(transparent)]
     Fault(#[from] FaultError),
+    /// Not a list of thresholds.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
     /// Not a whole number within the field's range.
     #[error("`{text}` is not a whole number from 0 to {largest}")]
     Integer {
@@ -66,6 +69,10 @@ pub enum ValueError {
 pub(crate) trait Value: Sized + Display {
     const KIND: Kind = Kind::Text;
 
+    /// Whether it is a list that a file may write as one, and a flag by being repeated; elsewhere its entries have
+    /// semicolons between them.
+    const IS_LIST: bool = false;
+
     /// The only possible words, where there is such a list.
     fn choices() -> &'static [&'static str] {
         &[]
@@ -84,6 +91,14 @@ macro_rules! parsed {
     )+ };
 }
 parsed!(Bytes, Rate, Size, Span, IdSet, Probes, Faults);
+
+impl Value for Thresholds {
+    const IS_LIST: bool = true;
+
+    fn read(text: &str) -> Result<Thresholds, ValueError> {
+        Ok(text.parse()?)
+    }
+}
 
 macro_rules! chosen {
     ($($name:ty, $choices:expr;)+) => { $(

@@ -229,9 +229,14 @@ pub fn options(matches: &ArgMatches) -> RunOptions {
     let text = |id: &str| matches.get_one::<String>(id).cloned();
     let paths = settings().iter().map(|it| (it.path(), it.flag()));
     let paths = paths.chain(optional_tables().map(|it| (it.path(), it.flag())));
+    // What was repeated is one list.
+    let setting = |id: &str| {
+        let texts: Vec<&str> = matches.get_many::<String>(id)?.map(String::as_str).collect();
+        Some(texts.join(";"))
+    };
     RunOptions {
         file: matches.get_one::<PathBuf>("file").cloned(),
-        settings: paths.filter_map(|(path, flag)| Some((path, text(path)?, flag))).collect(),
+        settings: paths.filter_map(|(path, flag)| Some((path, setting(path)?, flag))).collect(),
         tracker: text("tracker").unwrap_or_else(|| "auto".to_owned()),
         print_scenario: matches.get_flag("print-scenario"),
         format: format(matches),
@@ -292,6 +297,9 @@ fn setting_arg(setting: &'static Setting) -> Arg {
         flag(setting.path(), setting.flag(), help, heading(setting.table()), setting.variable());
     match setting.kind() {
         Kind::Boolean => switch(arg, "true", "true|false"),
+        _ if setting.is_list() => {
+            arg.value_name("VALUE").action(ArgAction::Append).allow_hyphen_values(true)
+        }
         _ => arg.value_name("VALUE").allow_hyphen_values(true),
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use sterna_emulator::{Emulator, EmulatorOptions, Place, Places};
-use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble};
+use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble, judge};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
 use sterna_remote::Address;
 use sterna_report::Report;
@@ -109,7 +109,19 @@ fn read(path: &Path) -> Result<(String, String)> {
     Ok((name, text))
 }
 
+/// Runs the scenario once, and judges the numbers by its thresholds.
 pub(super) fn fly(
+    scenario: &Scenario,
+    options: &RunOptions,
+    interrupt: &Interrupt,
+    output: Output,
+) -> Result<Report> {
+    let mut report = flown(scenario, options, interrupt, output)?;
+    judge(scenario, &mut report);
+    Ok(report)
+}
+
+fn flown(
     scenario: &Scenario,
     options: &RunOptions,
     interrupt: &Interrupt,

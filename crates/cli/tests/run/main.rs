@@ -17,3 +17,4 @@ mod privileges;
 mod recovery;
 mod struck_channels;
 mod techniques;
+mod thresholds;

@@ -7,6 +7,8 @@ use sterna_report::{
     CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict, WriteLatency,
 };
 
+use sterna_scenario::Downtime;
+
 use super::{Seen, Time, pages_to_bytes, resumed_ns};
 use crate::{GapSpan, LatencyPair, Record, State, Status};
 
@@ -45,6 +47,7 @@ fn add_times(seen: &Seen, summary: &mut Summary) {
     summary.downtime_uncertainty_seconds = summary.downtime_seconds.and(uncertainty(record));
     summary.downtime_claimed_seconds =
         moments.claimed_downtime_ns.filter(|_| resumed_ns.is_some()).map(|it| it as f64 / 1e9);
+    summary.downtime_limit_seconds = summary.downtime_seconds.and(downtime_limit(record));
     summary.final_sync_seconds = between(moments.stopped_ns, moments.final_sync_done_ns);
     summary.final_transfer_seconds = between(moments.final_sync_done_ns, moments.ready_ns);
     summary.resume_seconds = between(moments.ready_ns, resumed_ns);
@@ -123,6 +126,15 @@ fn integrity(record: &Record) -> Integrity {
         Some(detail) if detail.corrupt_pages == 0 => Integrity::Verified,
         Some(_) => Integrity::Corrupt,
     }
+}
+
+/// The limit in force at the stop. The pilot gives none while the guest is stopped, so the last one is it.
+fn downtime_limit(record: &Record) -> Option<f64> {
+    let set = record.downtime_limit_ns.map(|it| it as f64 / 1e9);
+    set.or_else(|| match &record.scenario.migration.downtime {
+        Downtime::Limit(limit) => Some(limit.seconds()),
+        Downtime::Steps(steps) => Some(steps.limit(0).seconds()),
+    })
 }
 
 /// The downtime runs from one clock to the other, so both errors are in it; with a clock that nobody compared it is unknown.

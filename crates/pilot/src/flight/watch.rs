@@ -232,7 +232,11 @@ impl Flight<'_> {
             Action::Pause => self.record.forced_ns = Some(now_ns),
             // What the scenario itself asked for is no force; what a limit brought about is.
             Action::StartPostcopy if kind == "limit" => self.record.forced_ns = Some(now_ns),
-            Action::StartPostcopy | Action::SetDowntimeLimit(_) | Action::Recover => return Ok(()),
+            Action::SetDowntimeLimit(limit_ns) => {
+                self.record.downtime_limit_ns = Some(limit_ns);
+                return Ok(());
+            }
+            Action::StartPostcopy | Action::Recover => return Ok(()),
         }
         self.record.reason = Some(text);
         Ok(())

@@ -64,6 +64,7 @@ pub fn warnings(record: &Record, report: &Report) -> Vec<Warning> {
         of.not_back(),
         of.downtime_uncertain(),
         of.downtime_claimed(),
+        of.downtime_over_limit(),
     ]
     .into_iter()
     .flatten()
@@ -255,6 +256,32 @@ impl Of<'_> {
                 advice,
             )
         })
+    }
+
+    fn downtime_over_limit(&self) -> Option<Warning> {
+        let summary = &self.report.summary;
+        summary.downtime_over_limit()?;
+        let (downtime, limit) = summary.downtime_seconds.zip(summary.downtime_limit_seconds)?;
+        let (why, advice) = if self.record.was_forced() {
+            (
+                "; the guest was stopped although more was pending than fits into the limit",
+                "Let the migration finish by itself, raise migration.max-bandwidth, or give a bound that fails the run (--fail-if)",
+            )
+        } else {
+            (
+                "",
+                "See which part of the downtime took the time; lower the limit, lower workload.rate, or give a bound that fails the run (--fail-if)",
+            )
+        };
+        Some(warning(
+            "downtime-over-limit",
+            format!(
+                "The guest was frozen for {}, longer than the downtime limit of {}{why}",
+                seconds(downtime),
+                seconds(limit)
+            ),
+            advice,
+        ))
     }
 
     fn downtime_claimed(&self) -> Option<Warning> {

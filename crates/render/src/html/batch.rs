@@ -232,6 +232,9 @@ fn cell(run: &BatchRun, most_lost: f64) -> Markup {
             @if let Some(lost) = run.report.as_ref().and_then(|it| it.summary.lost_work_seconds) {
                 br; "lost work " (seconds(lost))
             }
+            @if run.report.as_ref().is_some_and(|it| it.summary.downtime_over_limit().is_some()) {
+                br; "downtime above its limit"
+            }
         }
     };
     html! {
@@ -250,7 +253,7 @@ fn cell(run: &BatchRun, most_lost: f64) -> Markup {
 
 fn of_run(run: &BatchRun) -> Ending {
     match &run.report {
-        Some(report) => ending(&report.summary),
+        Some(report) => ending(report),
         None => Ending { class: "missing", sign: "?", word: "no report" },
     }
 }

@@ -1,7 +1,7 @@
 //! Names for people: what a run is called, and how it ended.
 
 use maud::{Markup, html};
-use sterna_report::{Integrity, Report, Summary, Verdict};
+use sterna_report::{Integrity, Report, Verdict};
 
 /// How a run ended, as a page shows it: never by colour alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +14,15 @@ pub struct Ending {
     pub word: &'static str,
 }
 
-/// How a run ended; what is corrupt outranks every verdict.
-pub fn ending(summary: &Summary) -> Ending {
+/// How a run ended; what is corrupt outranks every verdict, and a missed threshold the success of the migration.
+pub fn ending(report: &Report) -> Ending {
+    let summary = &report.summary;
     let (class, sign, word) = match (summary.verdict, summary.integrity) {
         (_, Integrity::Corrupt) if summary.memory_integrity() == Integrity::Corrupt => {
             ("corrupt", "☠", "memory corrupt")
         }
         (_, Integrity::Corrupt) => ("corrupt", "☠", "disk corrupt"),
+        _ if report.misses_a_threshold() => ("failed", "!", "threshold missed"),
         (Verdict::Completed, _) => ("completed", "✓", "completed"),
         (Verdict::CompletedForced, _) => ("forced", "»", "completed, but forced"),
         (Verdict::Cancelled, _) => ("cancelled", "■", "cancelled"),

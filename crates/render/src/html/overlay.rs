@@ -1,6 +1,7 @@
 //! A page on which several runs lie over each other.
 
 use maud::html;
+use sterna_report::Summary;
 
 use super::{
     Detail, Named, Scripts,
@@ -99,7 +100,7 @@ pub fn runs(runs: &[Named<'_>], pages: &[String]) -> Table {
     for (index, run) in runs.iter().enumerate() {
         let name = Cell::words(run.name);
         let summary = &run.report.summary;
-        let ending = ending(summary);
+        let ending = ending(run.report);
         let verdict =
             Cell::words(format!("{} {}", ending.sign, ending.word)).toned(tone(ending.class));
         table.rows.push(vec![
@@ -110,10 +111,7 @@ pub fn runs(runs: &[Named<'_>], pages: &[String]) -> Table {
             verdict,
             Cell::words(summary.integrity.as_str()),
             Cell::number(summary.total_time_seconds, seconds),
-            Cell {
-                text: crate::downtime::short(run.report),
-                ..Cell::number(summary.downtime_seconds, seconds)
-            },
+            downtime(run.report),
             Cell::number(summary.blackout_seconds, seconds),
             Cell::number(summary.lost_work_seconds, seconds),
             Cell::number(summary.wire_bytes.map(|it| it as f64), sterna_units::human_bytes),
@@ -121,6 +119,14 @@ pub fn runs(runs: &[Named<'_>], pages: &[String]) -> Table {
         ]);
     }
     table
+}
+
+fn downtime(report: &Report) -> Cell {
+    let cell = Cell {
+        text: crate::downtime::short(report),
+        ..Cell::number(report.summary.downtime_seconds, seconds)
+    };
+    if report.summary.downtime_over_limit().is_some() { cell.toned(Tone::Bad) } else { cell }
 }
 
 fn tone(class: &str) -> Tone {

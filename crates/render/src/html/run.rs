@@ -10,6 +10,7 @@ use super::{
     shell::Shell,
     tiles,
 };
+use crate::thresholds;
 
 /// The page of one run. `ways` are links to other pages: a text, and a path as seen from this page.
 pub fn run(
@@ -88,12 +89,15 @@ fn charts(report: &Report, detail: Detail) -> Vec<Chart> {
 }
 
 fn head(report: &Report, title: &str) -> Markup {
-    let ending = ending(&report.summary);
+    let ending = ending(report);
     html! {
         div class={ "head " (ending.class) } {
             (ending.badge())
             h1 { (title) }
             @if let Some(reason) = &report.summary.verdict_reason { p.reason { (reason) } }
+            @if let Some(line) = thresholds::line(report) {
+                p class={ "thresholds " (if report.misses_a_threshold() { "missed" } else { "kept" }) } { (line) }
+            }
             p.lead { (subtitle(report)) }
         }
     }

@@ -103,6 +103,11 @@ fn downtime(report: &Report) -> Tile {
     };
     let mut below: Vec<String> = Vec::new();
     below.extend(summary.downtime_uncertainty_seconds.map(|it| format!("± {}", seconds(it))));
+    if let Some(over) = summary.downtime_over_limit() {
+        let limit = or_unknown(summary.downtime_limit_seconds, seconds);
+        below.push(format!("above the limit of {limit} by {}", seconds(over)));
+        return Tile { class: "bad", ..tile("Downtime", seconds(downtime), below.join(", ")) };
+    }
     below.extend(
         crate::text::setting(report, "migration", "downtime-limit").map(|it| format!("limit {it}")),
     );

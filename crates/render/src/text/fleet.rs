@@ -10,6 +10,7 @@ use crate::{
     number::{DASH, count, or_dash, or_unknown, seconds},
     page::Page,
     table::{Column, Table},
+    thresholds,
 };
 
 /// The result in one line without a newline: endings, memory, total time of all, the worst downtime.
@@ -23,12 +24,14 @@ pub fn one_line(report: &Report, fleet: &Fleet) -> String {
         by_verdict.iter().map(|(verdict, guests)| format!("{guests} {verdict}")).collect();
     let summary = &report.summary;
     format!(
-        "Fleet of {all} guests, {}: {}, total time of all {}, worst downtime {}{}",
+        "Fleet of {all} guests, {}: {}, total time of all {}, worst downtime {}{}{}{}",
         endings.join(", "),
         memory_words(summary),
         or_unknown(summary.total_time_seconds, seconds),
         or_unknown(summary.downtime_seconds, seconds),
+        crate::downtime::over_limit(summary),
         doubt(report),
+        thresholds::suffix(report),
     )
 }
 
@@ -100,7 +103,11 @@ fn row(guest: &FleetGuest) -> Vec<String> {
         summary.integrity.as_str().to_owned(),
         or_dash(guest.started_seconds, seconds),
         or_dash(summary.total_time_seconds, seconds),
-        or_dash(summary.downtime_seconds, seconds),
+        format!(
+            "{}{}",
+            or_dash(summary.downtime_seconds, seconds),
+            if summary.downtime_over_limit().is_some() { " > limit" } else { "" }
+        ),
         or_dash(summary.blackout_seconds, seconds),
         loss.unwrap_or_else(|| DASH.to_owned()),
         summary.passes.to_string(),

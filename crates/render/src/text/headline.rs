@@ -7,6 +7,7 @@ use super::fleet;
 use crate::{
     number::{UNKNOWN, count, or_unknown, seconds, three_digits},
     page::{Page, Tone},
+    thresholds,
 };
 
 /// The result in one line without a newline: verdict, memory, total time, downtime.
@@ -32,7 +33,7 @@ pub fn one_line(report: &Report) -> String {
     let total = or_unknown(summary.total_time_seconds, seconds);
     let memory = memory_words(summary);
     let line = format!("{ending}: {memory}, total time {total}, {}", downtime_words(report));
-    line + doubt(report)
+    format!("{line}{}{}", doubt(report), thresholds::suffix(report))
 }
 
 /// What a number in the report may not be taken for.
@@ -48,6 +49,10 @@ pub fn verdict(report: &Report, page: &mut Page) {
     page.paragraph(&one_line(report), Some(tone(report)));
     if let Some(reason) = &report.summary.verdict_reason {
         page.note(reason);
+    }
+    if let Some(line) = thresholds::line(report) {
+        let tone = if report.misses_a_threshold() { Tone::Bad } else { Tone::Good };
+        page.paragraph(&line, Some(tone));
     }
 }
 
@@ -138,6 +143,9 @@ pub fn warnings(report: &Report, page: &mut Page) {
 
 fn tone(report: &Report) -> Tone {
     let summary = &report.summary;
+    if report.misses_a_threshold() {
+        return Tone::Bad;
+    }
     match (summary.verdict, summary.integrity) {
         (_, Integrity::Corrupt) | (Verdict::Lost | Verdict::Failed, _) => Tone::Bad,
         (Verdict::Completed, Integrity::Verified) => Tone::Good,
@@ -160,8 +168,9 @@ pub(super) fn memory_words(summary: &Summary) -> String {
 }
 
 fn downtime_words(report: &Report) -> String {
-    match (report.summary.downtime_seconds, report.summary.verdict) {
-        (Some(downtime), _) => format!("downtime {}", seconds(downtime)),
+    let summary = &report.summary;
+    match (summary.downtime_seconds, summary.verdict) {
+        (Some(downtime), _) => format!("downtime {}{}", seconds(downtime), crate::downtime::over_limit(summary)),
         (None, Verdict::Cancelled | Verdict::Failed) => "no switchover".to_owned(),
         (None, _) => format!("downtime {}", crate::downtime::unknown(report)),
     }

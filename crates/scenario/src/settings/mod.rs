@@ -20,6 +20,7 @@ pub struct Setting {
     /// The word for "no value", where that can be asked for.
     none: Option<&'static str>,
     kind: Kind,
+    is_list: bool,
     choices: fn() -> &'static [&'static str],
     get: fn(&Scenario) -> Option<String>,
     set: fn(&mut Scenario, &str) -> Result<(), ValueError>,
@@ -54,6 +55,12 @@ impl Setting {
     /// How TOML and JSON write it.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether a file may write a list of texts, and a flag may be repeated; the text of it has semicolons between
+    /// the entries.
+    pub fn is_list(&self) -> bool {
+        self.is_list
     }
 
     /// The only values there are; empty where there is no such list.

@@ -13,6 +13,7 @@ macro_rules! row {
             example: $example,
             none: $none,
             kind: kind($peek),
+            is_list: is_list($peek),
             choices: choices($peek),
             get: |scenario| show($peek, scenario),
             set: $set,
@@ -425,6 +426,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Completed passes at which to act, or none"
     ),
     plain!("limits.then", limits.then, "What to do at a limit"),
+    maybe!(
+        "slo.fail-if",
+        slo.fail_if,
+        "downtime>300ms;blackout>1s",
+        Some("none"),
+        "Fail with exit code 4 when the run completes and this is true of a number of its summary, such as downtime>300ms, blackout>1s or bandwidth-mean<500Mbit/s; may be repeated"
+    ),
     plain!(
         "timing.warmup",
         timing.warmup,
@@ -458,6 +466,10 @@ fn show<T: Value>(peek: fn(&Scenario) -> Option<&T>, scenario: &Scenario) -> Opt
 
 const fn kind<T: Value>(_: fn(&Scenario) -> Option<&T>) -> Kind {
     T::KIND
+}
+
+const fn is_list<T: Value>(_: fn(&Scenario) -> Option<&T>) -> bool {
+    T::IS_LIST
 }
 
 const fn choices<T: Value>(_: fn(&Scenario) -> Option<&T>) -> fn() -> &'static [&'static str] {

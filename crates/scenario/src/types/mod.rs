@@ -3,8 +3,10 @@
 mod fault;
 mod fault_channel;
 mod fleet;
+mod measure;
 mod migration;
 mod stream;
+mod threshold;
 
 use sterna_probe::Probes;
 use sterna_units::{Bytes, Percent, Rate, Size, Span};
@@ -13,11 +15,13 @@ use sterna_workload::{Method, Pace, Pattern, Phases, Spec};
 pub use fault::{Fault, FaultAction, FaultError, FaultMoment, FaultSide, Faults};
 pub use fault_channel::FaultChannel;
 pub use fleet::Fleet;
+pub use measure::{Measure, MeasureSource, MeasureUnit};
 pub use migration::{
     AutoConverge, DirtyLimit, Downtime, DowntimeSteps, Hold, Migration, Pause, Postcopy,
     SwitchoverDecision, Trigger,
 };
 pub use stream::{Compress, Compression, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
+pub use threshold::{Bound, Relation, Threshold, ThresholdError, Thresholds};
 
 use crate::{IdSet, PAGE_BYTES, choice::choice};
 
@@ -46,6 +50,8 @@ pub struct Scenario {
     pub faults: Option<Faults>,
     /// When to stop waiting.
     pub limits: Limits,
+    /// What the numbers must keep to.
+    pub slo: Slo,
     /// How long to watch, and how often.
     pub timing: Timing,
 }
@@ -151,6 +157,13 @@ choice! {
         /// Switch to post-copy.
         Postcopy = "postcopy",
     }
+}
+
+/// What the numbers of a run must keep to; they are looked at when it is over, and change nothing in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Slo {
+    /// Sentences of which none may be true.
+    pub fail_if: Option<Thresholds>,
 }
 
 /// How long to watch, and how often.

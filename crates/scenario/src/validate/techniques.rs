@@ -47,9 +47,13 @@ fn downtime(downtime: &Downtime, found: &mut Findings) {
         });
     };
     match downtime {
-        Downtime::Limit(limit) => too_long("migration.downtime-limit", *limit, found),
+        Downtime::Limit(limit) => {
+            too_long("migration.downtime-limit", *limit, found);
+            never(*limit, "migration.downtime-limit", found);
+        }
         Downtime::Steps(steps) => {
             too_long("migration.downtime.to", steps.to, found);
+            never(steps.to, "migration.downtime.to", found);
             found.range("migration.downtime.steps", steps.steps, 1, 10_000);
             let fields = ["migration.downtime.from", "migration.downtime.to"];
             found.refuse_if(steps.from > steps.to, &fields, || {
@@ -65,6 +69,16 @@ fn downtime(downtime: &Downtime, found: &mut Findings) {
             });
         }
     }
+}
+
+/// Nothing can be sent in no time.
+fn never(limit: Span, field: &'static str, found: &mut Findings) {
+    found.refuse_if(limit.is_zero(), &[field], || {
+        format!(
+            "Field `{field}` is 0s, in which no guest can be moved, so the migration would never finish; \
+             give it some time, such as 300ms, or stop the guest at a moment of your choice with [migration.pause]"
+        )
+    });
 }
 
 fn postcopy_and_pause(scenario: &Scenario, found: &mut Findings) {

@@ -88,7 +88,11 @@ fn cell(table: SuiteTable, runs: &[&Entry]) -> String {
         SuiteTable::TotalTime => middle(|it| it.summary.total_time_seconds),
         SuiteTable::Downtime => match is_only_claimed(&reports) {
             true => format!("claimed {}", middle(|it| it.summary.downtime_claimed_seconds)),
-            false => middle(|it| it.summary.downtime_seconds),
+            false => {
+                let is_over = reports.iter().any(|it| it.summary.downtime_over_limit().is_some());
+                let mark = if is_over { " > limit" } else { "" };
+                format!("{}{mark}", middle(|it| it.summary.downtime_seconds))
+            }
         },
         SuiteTable::Blackout => middle(|it| it.summary.blackout_seconds),
         SuiteTable::LostWork => middle(|it| it.summary.lost_work_seconds),
@@ -109,6 +113,9 @@ fn outcome(runs: usize, reports: &[&Report]) -> String {
     let time = seconds(median(&times));
     if reports.iter().any(|it| it.summary.integrity == Integrity::Corrupt) {
         return format!("CORRUPT {time}");
+    }
+    if reports.iter().any(|it| it.misses_a_threshold()) {
+        return format!("MISSED {time}");
     }
     let mut words: Vec<(&str, usize)> = Vec::new();
     for report in reports {

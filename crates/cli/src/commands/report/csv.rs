@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use sterna_render::{CsvTable, csv_header, csv_rows, html::Named};
-use sterna_report::{Integrity, Report};
+use sterna_report::Report;
 
 use super::{
     Seen,
@@ -89,7 +89,7 @@ fn each(
             }
             (Err(error), Inputs::Reports(_)) => return Err(error),
         };
-        seen.is_corrupt |= report.summary.integrity == Integrity::Corrupt;
+        seen.is_bad |= report.exit_code() == 4;
         take(Named { name: &input.name, report: &report })?;
         count += 1;
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use sterna_render::html::{self, Detail, Named, Overlay, Scripts};
-use sterna_report::{Integrity, Report};
+use sterna_report::Report;
 
 use super::{
     Seen,
@@ -69,7 +69,7 @@ fn single(report: &Input, place: Option<Place>, output: Output) -> Result<Seen> 
     let page = html::run(&read, Scripts::Inside, Detail::FULL, &[]);
     place::write(&place, &page, std::slice::from_ref(report), output)?;
     tell(&place, output);
-    Ok(Seen { is_corrupt: is_corrupt(&read), is_damaged: false })
+    Ok(Seen { is_bad: is_bad(&read), is_damaged: false })
 }
 
 /// Reports of a batch that cannot be read do not keep the others from being shown.
@@ -117,8 +117,8 @@ fn over_each_other(
     });
     place::write(place, &page, inputs, output)?;
     tell(place, output);
-    let is_corrupt = read.iter().any(|it| is_corrupt(&it.1));
-    Ok(Seen { is_corrupt, is_damaged: !damaged.is_empty() })
+    let is_bad = read.iter().any(|it| is_bad(&it.1));
+    Ok(Seen { is_bad, is_damaged: !damaged.is_empty() })
 }
 
 fn check_count(inputs: &[Input]) -> Result<()> {
@@ -159,8 +159,8 @@ fn is_page(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "html")
 }
 
-fn is_corrupt(report: &Report) -> bool {
-    report.summary.integrity == Integrity::Corrupt
+fn is_bad(report: &Report) -> bool {
+    report.exit_code() == 4
 }
 
 fn tell(place: &Place, output: Output) {

@@ -17,8 +17,8 @@ use anyhow::Result;
 use crate::args::{ReportForm, ReportOptions};
 use crate::output::Output;
 
-/// The exit code for corrupt memory, wherever it is seen.
-const CORRUPT: u8 = 4;
+/// The exit code for corrupt memory and for missed thresholds, wherever they are seen.
+const BAD: u8 = 4;
 
 /// The exit code for a report that cannot be read, also when the others were shown.
 const UNREADABLE: u8 = 2;
@@ -26,8 +26,8 @@ const UNREADABLE: u8 = 2;
 /// What there was to be seen in reports, besides what is shown.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// Memory was corrupt in a run.
-    is_corrupt: bool,
+    /// Memory was corrupt in a run, or a threshold was missed.
+    is_bad: bool,
     /// A batch lists a report that cannot be read.
     is_damaged: bool,
 }
@@ -44,7 +44,7 @@ pub fn run(options: &ReportOptions, output: Output) -> Result<u8> {
         }
     };
     Ok(match seen {
-        Seen { is_corrupt: true, .. } => CORRUPT,
+        Seen { is_bad: true, .. } => BAD,
         Seen { is_damaged: true, .. } => UNREADABLE,
         Seen { .. } => 0,
     })

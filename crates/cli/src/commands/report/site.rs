@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use sterna_render::html::{self, Batch, BatchRun, Detail, Named, Overlay, Scripts};
-use sterna_report::{Integrity, Report};
+use sterna_report::Report;
 
 use super::{
     Seen,
@@ -44,7 +44,7 @@ pub fn write(from: &Path, listed: &Listed, to: &Path, output: Output) -> Result<
     let mut reports = batch.runs.iter().filter_map(|it| it.report.as_ref());
     let is_damaged = |it: (&ListedRun, &BatchRun)| it.0.report.is_some() && it.1.report.is_none();
     Ok(Seen {
-        is_corrupt: reports.any(|it| it.summary.integrity == Integrity::Corrupt),
+        is_bad: reports.any(|it| it.exit_code() == 4),
         is_damaged: listed.runs.iter().zip(&batch.runs).any(is_damaged),
     })
 }

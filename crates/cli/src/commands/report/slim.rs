@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sterna_report::{Integrity, Report};
+use sterna_report::Report;
 
 use super::{
     Seen,
@@ -47,7 +47,7 @@ pub fn read_all(inputs: &Inputs, output: Output) -> Result<Vec<Slim>> {
 pub fn seen(runs: &[Slim]) -> Seen {
     let mut reports = runs.iter().filter_map(|it| it.report.as_ref());
     Seen {
-        is_corrupt: reports.any(|it| it.summary.integrity == Integrity::Corrupt),
+        is_bad: reports.any(|it| it.exit_code() == 4),
         is_damaged: runs.iter().any(|it| it.is_damaged),
     }
 }

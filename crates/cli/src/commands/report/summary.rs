@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use sterna_render::Style;
-use sterna_report::Integrity;
 
 use super::{
     Seen,
@@ -32,7 +31,7 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<S
             }
             (read, _) => read?,
         };
-        seen.is_corrupt |= report.summary.integrity == Integrity::Corrupt;
+        seen.is_bad |= report.exit_code() == 4;
         if reports.len() == 1 {
             text.push_str(&sterna_render::text(&report, style));
         } else {
