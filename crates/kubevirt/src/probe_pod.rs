@@ -122,9 +122,9 @@ fn parse(log: &str, began: Timestamp, length: Duration) -> Option<Probe> {
     Some(Probe {
         kind: "udp".to_owned(),
         interval_seconds: Some(INTERVAL.as_secs_f64()),
-        // The whole life of the Pod is no count of this migration.
+        // The whole life of the Pod is no count of this migration, unless nothing ever answered.
         sent: None,
-        received: None,
+        received: total.as_ref().map(|it| it.received).filter(|it| *it == 0),
         duplicates: None,
         round_trip: None,
         late_seconds: total.map(|it| it.late_seconds),
@@ -174,6 +174,7 @@ mod tests {
                 has_ended,
                 lost: 7,
                 direction: ProbeDirection::ToResponder,
+                resolution_seconds: 0.03,
                 noise_seconds: 0.0,
             },
         })

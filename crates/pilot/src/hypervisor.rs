@@ -36,6 +36,10 @@ pub trait Hypervisor {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError>;
 
+    /// The baseline begins: from now on an observer outside expects the guest to answer, and what it saw before, while the
+    /// guest was booting, does not count. Engines without observers have nothing to do.
+    fn baseline_begins(&mut self, _at_ns: u64) {}
+
     /// Facts about the engine and the two sides, as far as they are known by now; asked for just before `shutdown`.
     fn facts(&self) -> Engine;
 

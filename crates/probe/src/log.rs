@@ -32,6 +32,11 @@ const DIGITS: u8 = 3;
 /// Who sends nothing hears nothing, and that is no outage.
 /// So a silence begins one interval before the first message that went unanswered in it, if the last arrival was even earlier: for longer than that the probe itself was held up.
 /// In the same way it loses at its end what the probe was late with the message that was answered.
+///
+/// # What the beginning is
+///
+/// Silence before the first answer is an outage only where somebody should have answered.
+/// [`Log::count_from`] says from when on that is so; without it everything before the first prompt answer is left out, as for a machine that still boots.
 #[derive(Clone, Debug)]
 pub struct Log {
     interval_ns: u64,
@@ -40,8 +45,11 @@ pub struct Log {
     waiting: VecDeque<Sent>,
     /// The number of the first in `waiting`.
     first_waiting: u64,
-    /// Messages before the first that was answered in good time do not count: nobody was there yet.
-    first_answered: Option<u64>,
+    /// The first message that counts: the first after [`Log::count_from`], or the first that was answered in good time.
+    first_counted: Option<u64>,
+    /// The time until the first answer, where one was expected; decided on when the next silence comes, since how long a
+    /// message is under way is known only then.
+    dawn: Option<Silence>,
     received: u64,
     again: u64,
     overtaken: u64,
@@ -63,7 +71,8 @@ struct Sent {
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    number: u64,
+    /// The number after that of the message that was answered; at the beginning that of the first which counts.
+    next: u64,
     at_ns: u64,
     count: Option<u64>,
     /// Messages that had come by then.
@@ -104,14 +113,16 @@ pub struct Seen {
     pub duplicates: u64,
     /// Answers that came after one that was sent later.
     pub reordered: u64,
-    /// Lost messages by way, up to the last arrival; `None` when nobody counted.
+    /// Lost messages by way; `None` when nobody counted, or when it is not known of each.
     pub losses: Option<Losses>,
-    /// How often a responder began to count anew.
-    pub restarts: u64,
+    /// How often a responder began to count anew; `None` when none counted.
+    pub restarts: Option<u64>,
     /// How long messages were under way; `None` before the first came back.
     pub round_trip: Option<RoundTrip>,
     /// The silences.
     pub outages: Vec<Outage>,
+    /// Silences up to this length are no outages.
+    pub resolution_ns: u64,
 }
 
 /// How long messages were under way, there and back, in nanoseconds.
@@ -138,7 +149,7 @@ pub struct RoundTrip {
 /// A time in which nothing came although something should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// The last arrival before.
+    /// The last arrival before; at the beginning, when the first answer was due.
     pub start_ns: u64,
     /// The first arrival after, or the moment of asking while there is none.
     pub end_ns: u64,
@@ -173,7 +184,8 @@ impl Log {
             limit_ns: (interval_ns.saturating_mul(SILENT_INTERVALS)).max(SHORTEST_OUTAGE_NS),
             waiting: VecDeque::new(),
             first_waiting: 0,
-            first_answered: None,
+            first_counted: None,
+            dawn: None,
             received: 0,
             again: 0,
             overtaken: 0,
@@ -184,6 +196,28 @@ impl Log {
             outages: Vec::new(),
             round_trips,
         }
+    }
+
+    /// From now on an answer is expected: what was seen before is forgotten, and silence counts even before the first answer.
+    pub fn count_from(&mut self, at_ns: u64) {
+        let next = self.next_number();
+        // Nothing of this probe can have reached the responder before its first message.
+        let count = (next == 0).then_some(0);
+        let begin = Heard { next, at_ns, count, received: 0 };
+        let fresh = Log::new(self.interval_ns);
+        *self = Log {
+            waiting: std::mem::take(&mut self.waiting),
+            first_waiting: self.first_waiting,
+            first_counted: Some(next),
+            first: count.map(|_| begin),
+            last: Some(begin),
+            ..fresh
+        };
+    }
+
+    /// Silences up to this length are no outages.
+    pub fn resolution_ns(&self) -> u64 {
+        self.limit_ns
     }
 
     /// A message leaves now; its number.
@@ -204,47 +238,65 @@ impl Log {
             return;
         }
         let under_way_ns = at_ns.saturating_sub(sent.at_ns);
-        let is_first = self.first_answered.is_none();
-        if is_first && under_way_ns > PROMPT_NS || self.first_answered.is_some_and(|it| number < it)
+        let is_first = self.first_counted.is_none();
+        if is_first && under_way_ns > PROMPT_NS || self.first_counted.is_some_and(|it| number < it)
         {
             return;
         }
         self.round_trips.saturating_record(under_way_ns);
         self.received += 1;
-        self.first_answered.get_or_insert(number);
-        if let Some(late) = self.outages.iter_mut().rev().find(|it| it.holds(number)) {
+        self.first_counted.get_or_insert(number);
+        let mut silences = self.dawn.iter_mut().chain(self.outages.iter_mut().rev());
+        if let Some(late) = silences.find(|it| it.holds(number)) {
             late.lost -= 1;
         }
-        let after = Heard { number, at_ns, count, received: self.received };
+        let next = number + 1;
+        let after = Heard { next, at_ns, count, received: self.received };
         let before = self.last.replace(after);
         self.note_count(before, after);
         let Some(before) = before else { return };
         let (start_ns, end_ns) = self.silence(before, after);
-        if end_ns.saturating_sub(start_ns) > self.limit_ns {
+        let is_dawn = before.received == 0;
+        if is_dawn || end_ns.saturating_sub(start_ns) > self.limit_ns {
+            let dawn = self.dawn.take().and_then(|it| self.as_outage(it));
+            self.outages.extend(dawn);
             let asked = self.asked(before, after);
             let lost = self.missing(asked.start, asked.end);
-            let closing = (number + 1 >= asked.end).then_some(after);
+            let closing = (next >= asked.end).then_some(after);
             let silence = Silence { before, start_ns, end_ns, asked, closing, lost };
-            self.outages.push(silence);
-        } else if let Some(last) = self.outages.last_mut()
+            match is_dawn {
+                true => self.dawn = Some(silence),
+                false => self.outages.push(silence),
+            }
+        } else if let Some(last) = self.dawn.as_mut().or(self.outages.last_mut())
             && last.closing.is_none()
             && number >= last.asked.end
         {
             last.closing = Some(after);
         }
         // The newest number of all, so that a straggler is not taken for the beginning of a silence.
-        if before.number > number {
+        if before.next > next {
             self.overtaken += 1;
             self.last = Some(Heard { at_ns, received: self.received, ..before });
         }
+    }
+
+    /// The time until the first answer, if it is too long for a message under way and for what must happen before the first
+    /// one, such as to connect. The first answer was not due before a message had been there and back.
+    fn as_outage(&self, dawn: Silence) -> Option<Silence> {
+        let under_way_ns = self.round_trips.min();
+        let start_ns = dawn.start_ns.saturating_add(under_way_ns).min(dawn.end_ns);
+        let longest_ns = self.limit_ns.saturating_add(2 * under_way_ns);
+        (dawn.end_ns - start_ns > longest_ns).then_some(Silence { start_ns, ..dawn })
     }
 
     /// From one arrival to the next, without what the probe itself was late at either end.
     fn silence(&self, before: Heard, after: Heard) -> (u64, u64) {
         let start_ns = self.begin_of_silence(before);
         let sent_ns = |number: u64| Some(self.waiting.get(self.place(number)?)?.at_ns);
-        let late_ns = after.number.checked_sub(1).filter(|it| *it > before.number).and_then(|it| {
-            let step_ns = sent_ns(after.number)?.saturating_sub(sent_ns(it)?);
+        let number = after.next.saturating_sub(1);
+        let late_ns = number.checked_sub(1).filter(|it| *it >= before.next).and_then(|it| {
+            let step_ns = sent_ns(number)?.saturating_sub(sent_ns(it)?);
             Some(step_ns.saturating_sub(self.interval_ns))
         });
         (start_ns, after.at_ns.saturating_sub(late_ns.unwrap_or(0)).max(start_ns))
@@ -254,16 +306,17 @@ impl Log {
     fn asked(&self, before: Heard, after: Heard) -> std::ops::Range<u64> {
         let sent = self.waiting.partition_point(|it| it.at_ns <= after.at_ns) as u64;
         let from = self.uncounted(before);
-        from..(self.first_waiting + sent).max(after.number).max(from)
+        from..(self.first_waiting + sent).max(after.next.saturating_sub(1)).max(from)
     }
 
     /// The first message after an answer that no silence has counted yet.
     fn uncounted(&self, before: Heard) -> u64 {
-        self.outages.last().map_or(0, |it| it.asked.end).max(before.number + 1)
+        let counted = self.outages.last().or(self.dawn.as_ref());
+        counted.map_or(0, |it| it.asked.end).max(before.next)
     }
 
     fn begin_of_silence(&self, before: Heard) -> u64 {
-        let next = self.place(before.number + 1).and_then(|it| self.waiting.get(it));
+        let next = self.place(before.next).and_then(|it| self.waiting.get(it));
         let asked_ns = next.map_or(0, |it| it.at_ns.saturating_sub(self.interval_ns));
         before.at_ns.max(asked_ns)
     }
@@ -273,11 +326,12 @@ impl Log {
         if after.count.is_none() {
             return;
         }
-        let is_newer = before.is_none_or(|it| it.number < after.number);
+        let is_newer = before.is_none_or(|it| it.next < after.next);
         let fell = before.and_then(|it| it.count).zip(after.count).is_some_and(|(a, b)| b < a);
         if is_newer && fell {
             self.restarts += 1;
-            if let Some(losses) = self.first.zip(before).map(|(from, to)| Log::losses(from, to)) {
+            let known = self.first.zip(before).and_then(|(from, to)| Log::losses(from, to));
+            if let Some(losses) = known {
                 self.past.to_responder += losses.to_responder;
                 self.past.from_responder += losses.from_responder;
             }
@@ -286,23 +340,35 @@ impl Log {
         self.first.get_or_insert(after);
     }
 
-    /// What went missing between two answers.
-    fn losses(from: Heard, to: Heard) -> Losses {
-        let sent = to.number.saturating_sub(from.number);
-        let reached = to.count.zip(from.count).map_or(0, |(to, from)| to.saturating_sub(from));
-        let lost = sent.saturating_sub(to.received - from.received);
+    /// What went missing between two answers; `None` where one of them tells no count.
+    fn losses(from: Heard, to: Heard) -> Option<Losses> {
+        let sent = to.next.saturating_sub(from.next);
+        let reached = to.count?.saturating_sub(from.count?);
+        let lost = sent.saturating_sub(to.received.saturating_sub(from.received));
         let to_responder = sent.saturating_sub(reached).min(lost);
-        Losses { to_responder, from_responder: lost - to_responder }
+        Some(Losses { to_responder, from_responder: lost - to_responder })
     }
 
-    /// What was seen until now; `None` before the first answer.
+    /// The lost messages by way; `None` when nobody counted, and when some were lost of which nobody can say where: those
+    /// that no later answer tells of.
+    fn losses_of(&self, lost: u64, last: Heard) -> Option<Losses> {
+        let now = Log::losses(self.first?, last)?;
+        let losses = Losses {
+            to_responder: self.past.to_responder + now.to_responder,
+            from_responder: self.past.from_responder + now.from_responder,
+        };
+        (losses.to_responder + losses.from_responder == lost).then_some(losses)
+    }
+
+    /// What was seen until now; `None` before the first answer, unless one is expected.
     pub fn seen(&self, now_ns: u64) -> Option<Seen> {
-        let first = self.first_answered?;
+        let first = self.first_counted?;
         let last = self.last?;
-        let may_come = self.under_way(first, now_ns);
-        let mut outages: Vec<Outage> = self.outages.iter().map(Silence::told).collect();
+        let may_come = self.under_way(last.next, now_ns);
+        let dawn = self.dawn.clone().and_then(|it| self.as_outage(it));
+        let mut outages: Vec<Outage> = dawn.iter().chain(&self.outages).map(Silence::told).collect();
         let start_ns = self.begin_of_silence(last);
-        if now_ns.saturating_sub(start_ns) > self.limit_ns && self.next_number() > last.number + 1 {
+        if now_ns.saturating_sub(start_ns) > self.limit_ns && self.next_number() > last.next {
             outages.push(Outage {
                 start_ns,
                 end_ns: now_ns,
@@ -313,21 +379,17 @@ impl Log {
                 direction: Direction::Unknown,
             });
         }
+        let sent = self.next_number() - first - may_come;
         Some(Seen {
-            sent: self.next_number() - first - may_come,
+            sent,
             received: self.received,
             duplicates: self.again,
             reordered: self.overtaken,
-            losses: self.first.map(|from| {
-                let now = Log::losses(from, last);
-                Losses {
-                    to_responder: self.past.to_responder + now.to_responder,
-                    from_responder: self.past.from_responder + now.from_responder,
-                }
-            }),
-            restarts: self.restarts,
+            losses: self.losses_of(sent.saturating_sub(self.received), last),
+            restarts: last.count.filter(|it| *it > 0).map(|_| self.restarts),
             round_trip: self.round_trip(),
             outages,
+            resolution_ns: self.limit_ns,
         })
     }
 
@@ -338,7 +400,8 @@ impl Log {
 
     /// Outages that have ended, which is how many `seen` tells of at least.
     pub fn ended_outages(&self) -> usize {
-        self.outages.len()
+        let dawn = self.dawn.clone().and_then(|it| self.as_outage(it));
+        self.outages.len() + usize::from(dawn.is_some())
     }
 
     /// Messages that were sent since then and have not come back.
@@ -372,9 +435,9 @@ impl Log {
         (!self.round_trips.is_empty()).then_some(told)
     }
 
-    /// Messages from `first` on that are so young that they may well still come.
+    /// Messages from `first` on that are so young that they may well still come; one that a later one has overtaken is not.
     fn under_way(&self, first: u64, now_ns: u64) -> u64 {
-        let since = usize::try_from(self.next_number() - first).unwrap_or(usize::MAX);
+        let since = usize::try_from(self.next_number().saturating_sub(first)).unwrap_or(usize::MAX);
         let young = self.waiting.iter().rev().take(since);
         let young = young.take_while(|it| it.at_ns.saturating_add(self.limit_ns) > now_ns);
         young.filter(|it| !it.is_back).count() as u64
@@ -421,7 +484,7 @@ impl Silence {
         let Some((before, after)) = self.before.count.zip(closing.count) else {
             return Direction::Unknown;
         };
-        let sent = closing.number.saturating_sub(self.before.number).saturating_sub(1);
+        let sent = closing.next.saturating_sub(self.before.next).saturating_sub(1);
         let reached = after.saturating_sub(before).saturating_sub(1).min(sent);
         let came_late = sent - self.lost.min(sent);
         let lost_after = reached.saturating_sub(came_late).min(self.lost);

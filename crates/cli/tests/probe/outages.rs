@@ -141,3 +141,54 @@ fn spikes_are_written_as_mig_mon_does() {
     assert!(spike.is_some(), "no line of {told} ms: {text}");
     assert!(lines.iter().all(|it| (began - 1..=now() + 1).contains(&it.0)), "{text}");
 }
+
+#[test]
+fn a_target_that_is_dark_at_the_beginning_is_an_outage() {
+    let responder = Responder::start();
+    responder.signal(Signal::STOP);
+    let began = std::time::Instant::now();
+    let flags = ["udp", &responder.address, "--duration", "2500ms", "--max-outage", "300ms"];
+    let running = Running::start(&flags);
+    std::thread::sleep(STOPPED);
+    let dark = began.elapsed();
+    responder.signal(Signal::CONT);
+    let (code, report) = running.finish();
+    assert_eq!((code, &report["is_within_limit"]), (Some(4), &false.into()), "{report:#}");
+    let first = &report["probes"][0]["outages"][0];
+    let (start, length) = (number(first, "/start_seconds"), number(first, "/length_seconds"));
+    assert!(start < 0.2 && first["has_ended"] == true, "{first:#}");
+    assert!(length > 0.5 * STOPPED.as_secs_f64() && length < dark.as_secs_f64() + 1.0, "{first:#}");
+}
+
+#[test]
+fn a_target_that_never_answers_is_unknown_and_misses_every_limit() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let flags = ["udp", &address, "--duration", "700ms", "--format", "json"];
+    let outcome = probe(&[&flags[..], &["--max-outage", "500ms"]].concat());
+    assert_eq!(outcome.code, Some(4), "{}", outcome.stderr);
+    let report = outcome.json();
+    assert_eq!(report["longest_outage_seconds"], Value::Null);
+    let seen = &report["probes"][0];
+    for unknown in ["longest_outage_seconds", "lost_to_responder", "lost_from_responder", "round_trip"] {
+        assert_eq!(seen[unknown], Value::Null, "{unknown}: {seen:#}");
+    }
+    assert!(number(seen, "/lost") > 0.0 && seen["outages"][0]["has_ended"] == false, "{seen:#}");
+    // Without a limit it is a failure, as ever.
+    assert_eq!(probe(&flags).code, Some(1));
+    let text = probe(&["udp", &address, "--duration", "700ms", "--max-outage", "500ms"]);
+    assert!(text.stdout.contains("nothing shows that none was longer than 500 ms"), "{}", text.stdout);
+}
+
+#[test]
+fn in_a_silence_that_lasts_the_way_of_the_losses_is_unknown() {
+    let responder = Responder::start();
+    let running = Running::start(&["udp", &responder.address, "--duration", "1500ms"]);
+    responder.signal(Signal::STOP);
+    let (_, report) = running.finish();
+    let seen = &report["probes"][0];
+    assert!(number(seen, "/lost") > 10.0, "{seen:#}");
+    assert_eq!(seen["lost_to_responder"], Value::Null, "{seen:#}");
+    assert_eq!(seen["lost_from_responder"], Value::Null, "{seen:#}");
+    assert_eq!(seen["outages"][0]["resolution_seconds"], 0.03, "{seen:#}");
+}

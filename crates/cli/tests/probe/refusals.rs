@@ -20,6 +20,8 @@ fn usage_errors_name_the_value_and_the_way_out() {
     check(&["udp", "127.0.0.1", "--interval", "10"], 2, &["--interval", "no unit"]);
     check(&["udp", "127.0.0.1:99999"], 2, &["99999"]);
     check(&["udp", "127.0.0.1", "--duration", "0s"], 2, &["10s"]);
+    check(&["udp", "127.0.0.1", "--max-outage", "20ms"], 2, &["--max-outage 20ms", "30ms"]);
+    check(&["icmp", "127.0.0.1", "--max-outage", "1s"], 2, &["--interval 1s", "3s"]);
     check(&["udp", "127.0.0.1", "--size", "7"], 2, &["--size", "48"]);
     check(&["icmp", "127.0.0.1:7"], 2, &["no ports here"]);
     check(&["http", "https://127.0.0.1/"], 2, &["TLS", "http://"]);

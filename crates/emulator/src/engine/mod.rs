@@ -298,6 +298,12 @@ impl Hypervisor for Emulator {
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
     }
 
+    fn baseline_begins(&mut self, at_ns: u64) {
+        if let Some(observers) = &self.observers {
+            observers.count_from(at_ns);
+        }
+    }
+
     fn settle(&mut self) -> Result<Settled, EngineError> {
         self.ask_destination()
     }

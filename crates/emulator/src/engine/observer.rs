@@ -79,7 +79,14 @@ impl Observers {
         Ok(observers)
     }
 
-    /// What each saw since the guest first answered it.
+    /// From now on the guest is expected to answer.
+    pub fn count_from(&self, at_ns: u64) {
+        for watch in &self.watches {
+            watch.lock().unwrap_or_else(PoisonError::into_inner).count_from(at_ns);
+        }
+    }
+
+    /// What each saw since the baseline began.
     pub fn seen(&self) -> Vec<ProbeSeen> {
         let now_ns = monotonic_ns();
         let seen = self.watches.iter().filter_map(|watch| {
@@ -113,6 +120,13 @@ impl Watch {
             });
         }
         datagrams
+    }
+
+    fn count_from(&mut self, at_ns: u64) {
+        match &mut self.viewer {
+            Some(viewer) => viewer.count_from(at_ns),
+            None => self.log.count_from(at_ns),
+        }
     }
 
     fn seen(&self, now_ns: u64) -> Option<ProbeSeen> {

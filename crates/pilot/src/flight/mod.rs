@@ -165,6 +165,7 @@ impl Flight<'_> {
     fn warm_up(&mut self) -> Result<(), Stop> {
         self.enter(Phase::WarmUp);
         let began_ns = self.now_ns();
+        self.pilot.hypervisor.baseline_begins(began_ns);
         self.watch_guest(self.pilot.scenario.timing.warmup.0)?;
         self.record.warmup_ns = self.seat.as_ref().map(|_| (began_ns, self.now_ns()));
         self.await_turn()

@@ -204,7 +204,7 @@ fn losses_are_told_by_way_and_over_a_restart_of_the_responder() {
     let seen = log.seen(100_100 * MS).unwrap();
     assert_eq!(
         (seen.restarts, seen.losses),
-        (1, Some(Losses { to_responder: 1000, from_responder: 101 }))
+        (Some(1), Some(Losses { to_responder: 1000, from_responder: 101 }))
     );
     assert_eq!((log.awaited(100_040 * MS), log.awaited(0) > 600, seen.reordered), (1, true, 0));
 }
@@ -234,4 +234,99 @@ fn what_did_not_fit_into_a_stopped_responder_is_lost_in_its_outage() {
         direction: Direction::ToResponder,
     };
     assert_eq!(outages, [expected]);
+}
+
+/// A probe of 10 ms from which an answer is expected from the beginning.
+fn expected_log(sent: u64) -> Log {
+    let mut log = Log::new(10 * MS);
+    log.count_from(0);
+    (0..sent).for_each(|number| assert_eq!(log.sent(number * 10 * MS), number));
+    log
+}
+
+#[test]
+fn a_target_that_is_dark_at_the_beginning_is_an_outage() {
+    let mut log = expected_log(300);
+    for number in 150..300 {
+        log.received(number, number * 10 * MS + MS, Some(number - 149));
+    }
+    let seen = log.seen(2_992 * MS).unwrap();
+    let expected = Outage {
+        start_ns: MS,
+        end_ns: 1_501 * MS,
+        has_ended: true,
+        lost: 150,
+        direction: Direction::ToResponder,
+    };
+    assert_eq!(seen.outages.len(), 1);
+    assert_eq!(seen.outages[0].start_ns / MS, 1);
+    assert_eq!(Outage { start_ns: MS, ..seen.outages[0] }, expected);
+    assert_eq!((seen.sent, seen.received), (300, 150));
+    assert_eq!(seen.losses, Some(Losses { to_responder: 150, from_responder: 0 }));
+    assert_eq!((seen.resolution_ns, log.ended_outages()), (30 * MS, 1));
+}
+
+#[test]
+fn a_target_that_was_stopped_at_the_beginning_is_an_outage_without_losses() {
+    let mut log = expected_log(100);
+    (0..50).for_each(|number| log.received(number, 500 * MS, None));
+    (50..100).for_each(|number| log.received(number, number * 10 * MS + MS, None));
+    let seen = log.seen(992 * MS).unwrap();
+    assert_eq!((seen.outages.len(), seen.outages[0].lost), (1, 0));
+    assert_eq!(seen.outages[0].end_ns, 500 * MS);
+}
+
+#[test]
+fn a_way_of_two_hundred_milliseconds_is_no_outage_at_the_beginning() {
+    let mut log = expected_log(100);
+    (0..100).for_each(|number| log.received(number, number * 10 * MS + 200 * MS, None));
+    assert_eq!(log.seen(1_191 * MS).unwrap().outages, []);
+    // Nor is the time to connect, in which the first messages waited.
+    let mut log = expected_log(100);
+    (0..20).for_each(|number| log.received(number, 400 * MS, None));
+    (20..100).for_each(|number| log.received(number, number * 10 * MS + 200 * MS, None));
+    assert_eq!(log.seen(1_191 * MS).unwrap().outages, []);
+}
+
+#[test]
+fn a_target_that_never_answers_is_one_outage_that_lasts() {
+    let seen = expected_log(100).seen(1_000 * MS).unwrap();
+    assert_eq!((seen.received, seen.round_trip, seen.losses, seen.restarts), (0, None, None, None));
+    let outage = seen.outages[0];
+    assert_eq!((outage.start_ns, outage.end_ns, outage.has_ended), (0, 1_000 * MS, false));
+    assert_eq!(outage.lost, seen.sent);
+}
+
+#[test]
+fn what_was_before_the_moment_from_which_answers_count_is_forgotten() {
+    let mut log = log_of(300, (0..10).chain(200..300));
+    assert_eq!(log.seen(2_992 * MS).unwrap().outages.len(), 1);
+    log.count_from(2_995 * MS);
+    for number in 300..310 {
+        assert_eq!(log.sent(number * 10 * MS), number);
+        log.received(number, number * 10 * MS + MS, None);
+    }
+    // An answer to an earlier message is none of those that count.
+    log.received(100, 3_092 * MS, None);
+    let seen = log.seen(3_092 * MS).unwrap();
+    assert_eq!((seen.sent, seen.received, seen.outages.len()), (10, 10, 0));
+}
+
+#[test]
+fn losses_in_a_silence_that_lasts_have_no_known_way() {
+    let mut log = expected_log(100);
+    (0..20).for_each(|number| log.received(number, number * 10 * MS + MS, Some(number + 1)));
+    let seen = log.seen(1_000 * MS).unwrap();
+    assert_eq!((seen.sent - seen.received, seen.losses), (80, None));
+    // While all that was lost lies between two answers that were counted, it is known.
+    let seen = log.seen(191 * MS).unwrap();
+    assert_eq!((seen.sent - seen.received, seen.losses), (0, Some(Losses::default())));
+}
+
+#[test]
+fn an_echo_that_does_not_count_gives_no_losses_by_way() {
+    let mut log = expected_log(30);
+    (10..30).for_each(|number| log.received(number, number * 10 * MS + MS, None));
+    let seen = log.seen(292 * MS).unwrap();
+    assert_eq!((seen.outages.len(), seen.losses, seen.restarts), (1, None, None));
 }

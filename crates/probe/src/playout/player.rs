@@ -2,6 +2,9 @@
 
 use super::Frame;
 
+/// A viewer asks for the first picture each 100 ms, and its request is answered by a cookie first.
+const ASKING_NS: u64 = 300_000_000;
+
 /// Shows frames as a simple player does, and notes when the picture stood still.
 ///
 /// # What a viewer sees
@@ -19,6 +22,8 @@ pub struct Player {
     buffer_ns: u64,
     /// When frame 0 would have been shown.
     base_ns: Option<i128>,
+    /// From when on a picture is expected although none has come.
+    dawn_ns: Option<u64>,
     shown: Option<Shown>,
     frames: u64,
     dropped: u64,
@@ -57,6 +62,7 @@ impl Player {
             interval_ns: interval_ns.max(1),
             buffer_ns,
             base_ns: None,
+            dawn_ns: None,
             shown: None,
             frames: 0,
             dropped: 0,
@@ -67,6 +73,30 @@ impl Player {
             window: 0,
             newest: 0,
         }
+    }
+
+    /// From now on a picture is expected: freezes from before are forgotten, and one that there is before the first picture
+    /// counts.
+    pub fn count_from(&mut self, at_ns: u64) {
+        let Player { base_ns, shown, frames, window, newest, .. } = *self;
+        let is_playing = frames > 0;
+        *self = Player::new(self.interval_ns, self.buffer_ns);
+        if is_playing {
+            // The stream goes on; only what was counted of it begins again.
+            *self = Player { base_ns, shown, window, newest, frames: 1, ..self.clone() };
+        } else {
+            self.dawn_ns = Some(at_ns);
+        }
+    }
+
+    /// Whether there is anything to say: a picture came, or one is expected.
+    pub fn counts(&self) -> bool {
+        self.frames > 0 || self.dawn_ns.is_some()
+    }
+
+    /// Freezes up to this length do not count.
+    pub fn resolution_ns(&self) -> u64 {
+        self.interval_ns
     }
 
     /// A frame came.
@@ -81,6 +111,7 @@ impl Player {
         let base_ns = *self.base_ns.get_or_insert(first_ns);
         let due_ns = u64::try_from(base_ns + step_ns).unwrap_or(0);
         let Some(shown) = self.shown else {
+            self.freezes.extend(self.dark_until(at_ns, true));
             self.shown = Some(Shown { number: frame.number, at_ns: due_ns });
             return;
         };
@@ -97,6 +128,15 @@ impl Player {
             self.base_ns = Some(base_ns + i128::from(at_ns - due_ns));
         }
         self.show(shown, Shown { number: frame.number, at_ns: due_ns.max(at_ns) });
+    }
+
+    /// The time without a first picture, if it is longer than it takes to ask for one.
+    fn dark_until(&self, at_ns: u64, has_ended: bool) -> Option<Freeze> {
+        let start_ns = self.dawn_ns.filter(|_| self.shown.is_none())?;
+        let dark_ns = at_ns.saturating_sub(start_ns);
+        let missed = dark_ns / self.interval_ns;
+        (dark_ns > ASKING_NS + 2 * self.interval_ns)
+            .then_some(Freeze { start_ns, end_ns: at_ns, has_ended, missed })
     }
 
     fn show(&mut self, before: Shown, now: Shown) {
@@ -138,6 +178,7 @@ impl Player {
     /// All freezes until now, with one that may still last.
     pub fn freezes(&self, now_ns: u64) -> Vec<Freeze> {
         let mut freezes = self.freezes.clone();
+        freezes.extend(self.dark_until(now_ns, false));
         if let Some(shown) = self.shown {
             let start_ns = shown.at_ns.saturating_add(self.interval_ns);
             if now_ns.saturating_sub(start_ns) > self.interval_ns {
@@ -150,7 +191,7 @@ impl Player {
 
     /// When the next picture is due, or was.
     pub fn due_ns(&self) -> Option<u64> {
-        self.shown.map(|it| it.at_ns.saturating_add(self.interval_ns))
+        self.shown.map(|it| it.at_ns.saturating_add(self.interval_ns)).or(self.dawn_ns)
     }
 
     /// Freezes that are over.
@@ -243,6 +284,34 @@ mod tests {
         assert_eq!(freezes(&player, 200), []);
         assert_eq!(freezes(&player, 420), [(220, 200, 5)]);
         assert!(!player.freezes(420 * MS)[0].has_ended);
+    }
+
+    #[test]
+    fn no_picture_where_one_is_expected_is_a_freeze() {
+        let mut player = Player::new(40 * MS, 100 * MS);
+        player.count_from(1000 * MS);
+        assert_eq!(freezes(&player, 1200), []);
+        assert_eq!(freezes(&player, 2000), [(1000, 1000, 25)]);
+        assert!(!player.freezes(2000 * MS)[0].has_ended);
+        player.hear(&Frame { session: 1, number: 0, sent_ns: 0 }, 2500 * MS);
+        assert_eq!(freezes(&player, 2600), [(1000, 1500, 37)]);
+        assert!(player.freezes(2600 * MS)[0].has_ended);
+        // One that comes as soon as it was asked for is none.
+        let mut player = Player::new(40 * MS, 100 * MS);
+        player.count_from(1000 * MS);
+        player.hear(&Frame { session: 1, number: 0, sent_ns: 0 }, 1200 * MS);
+        assert_eq!(freezes(&player, 1310), []);
+    }
+
+    #[test]
+    fn freezes_from_before_the_moment_that_counts_are_forgotten_and_the_stream_goes_on() {
+        let mut player = played(&[(0, 0), (1, 40), (2, 80), (16, 640), (17, 680)]);
+        player.count_from(690 * MS);
+        for number in 18..30 {
+            player.hear(&Frame { session: 1, number, sent_ns: 0 }, number * 40 * MS);
+        }
+        assert_eq!(freezes(&player, 1200), []);
+        assert_eq!((player.skipped(), player.frames()), (0, 13));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Viewer {
         }
     }
 
+    /// From now on a picture is expected.
+    pub fn count_from(&mut self, at_ns: u64) {
+        self.player.count_from(at_ns);
+    }
+
     /// What to send to the source.
     pub fn request(&self) -> Vec<u8> {
         self.request.to_bytes().to_vec()
@@ -77,15 +82,16 @@ impl Viewer {
         false
     }
 
-    /// What was seen, freezes as outages; `None` before the first picture.
+    /// What was seen, freezes as outages; `None` before the first picture, unless one is expected.
     pub fn seen(&self, now_ns: u64) -> Option<Seen> {
         let frames = self.player.frames();
         let freezes = self.player.freezes(now_ns);
-        (frames > 0).then(|| Seen {
+        self.player.counts().then(|| Seen {
             sent: frames.saturating_add(self.player.skipped()),
             received: frames,
             duplicates: self.player.duplicates(),
             outages: freezes.iter().map(outage).collect(),
+            resolution_ns: self.player.resolution_ns(),
             ..Seen::default()
         })
     }

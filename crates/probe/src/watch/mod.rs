@@ -53,6 +53,14 @@ pub struct Plan {
     pub follow: bool,
 }
 
+impl Plan {
+    /// Silences, or freezes, up to this length are no outages.
+    pub fn resolution(&self) -> Duration {
+        let shared = Shared::new(self);
+        Duration::from_nanos(shared.resolution_ns())
+    }
+}
+
 /// What a probe does.
 #[derive(Clone, Debug)]
 pub enum Task {

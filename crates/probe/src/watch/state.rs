@@ -93,7 +93,7 @@ pub struct PlayoutSeen {
 /// Everything that a probe has seen at one moment.
 #[derive(Debug)]
 pub struct Look {
-    /// Messages, their answers and the silences; `None` before the first answer.
+    /// Messages, their answers and the silences; `None` before it has begun.
     pub seen: Option<Seen>,
     /// Messages that were sent, also before the first answer.
     pub sent: u64,
@@ -103,6 +103,8 @@ pub struct Look {
     pub delays: Option<Delays>,
     /// The responder's clocks.
     pub clocks: Clocks,
+    /// Silences, or freezes, up to this length are no outages.
+    pub resolution_ns: u64,
     /// What a viewer saw.
     pub playout: Option<PlayoutSeen>,
     /// What only this kind sees.
@@ -144,6 +146,11 @@ impl Shared {
         }
     }
 
+    /// Silences, or freezes, up to this length are no outages.
+    pub fn resolution_ns(&self) -> u64 {
+        self.lock().resolution_ns()
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +159,14 @@ impl Shared {
     pub fn begin(&self) {
         let _ = sterna_sys::cpu::raise_priority();
         let _ = sterna_sys::cpu::set_timer_slack_ns(1_000);
-        self.lock().schedule = Schedule::new(self.interval_ns, monotonic_ns());
+        let mut state = self.lock();
+        let now_ns = monotonic_ns();
+        state.schedule = Schedule::new(self.interval_ns, now_ns);
+        // Who is looked at is expected to answer from the beginning.
+        state.log.count_from(now_ns);
+        if let Some(player) = &mut state.player {
+            player.count_from(now_ns);
+        }
     }
 
     /// Whether anything is still to be sent.
@@ -197,6 +211,7 @@ impl Shared {
             seen: state.log.seen(now_ns),
             sent: state.sent,
             latest_ns: state.schedule.latest_ns(),
+            resolution_ns: state.resolution_ns(),
             delays: state.ways.delays(),
             clocks: state.clocks.clone(),
             playout: state.player.as_ref().map(|it| played(it, now_ns)),
@@ -220,6 +235,10 @@ impl State {
             into.push(self.log.sent(now_ns));
             self.sent += 1;
         }
+    }
+
+    fn resolution_ns(&self) -> u64 {
+        self.player.as_ref().map_or(self.log.resolution_ns(), Player::resolution_ns)
     }
 
     pub fn player(&mut self) -> Option<&mut Player> {

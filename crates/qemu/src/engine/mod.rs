@@ -229,6 +229,12 @@ impl Hypervisor for Qemu {
         self.settle_both()
     }
 
+    fn baseline_begins(&mut self, at_ns: u64) {
+        if let Some(prober) = &self.prober {
+            prober.count_from(at_ns);
+        }
+    }
+
     fn samples(&mut self) -> Result<Samples, EngineError> {
         self.drain_events();
         let mut samples = self.sides()?.guest.samples();

@@ -169,7 +169,18 @@ impl Prober {
         }
     }
 
-    /// What each probe saw since the guest first answered it; `None` for one that never was answered.
+    /// From now on the guest is expected to answer.
+    pub fn count_from(&self, at_ns: u64) {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        for watch in watches.iter_mut() {
+            match &mut watch.viewer {
+                Some(viewer) => viewer.count_from(at_ns),
+                None => watch.log.count_from(at_ns),
+            }
+        }
+    }
+
+    /// What each probe saw since the baseline began; `None` before, for one that was not answered.
     pub fn seen(&self) -> Vec<Option<ProbeSeen>> {
         let now_ns = monotonic_ns();
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);

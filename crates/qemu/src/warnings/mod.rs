@@ -146,7 +146,7 @@ impl Facts<'_> {
     }
 
     fn probe_unanswered(&self) -> Option<Warning> {
-        let unanswered = self.probes.iter().filter(|it| it.is_none()).count();
+        let unanswered = self.probes.iter().filter(|it| it.as_ref().is_none_or(|it| it.seen.received == 0)).count();
         (unanswered > 0).then(|| {
             warning(
                 "probe-unanswered",

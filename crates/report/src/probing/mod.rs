@@ -32,9 +32,11 @@ pub struct ProbeReport {
     pub ended_by: ProbeEnding,
     /// From the beginning to the end, in seconds.
     pub duration_seconds: f64,
-    /// The longest outage of all probes, in seconds; 0 when there was none, null when nobody ever answered.
+    /// The longest outage of all probes, in seconds; 0 when there was none, null when a target never
+    /// answered.
     pub longest_outage_seconds: Option<f64>,
-    /// Whether no outage was longer than `max_outage_seconds`; null without that limit.
+    /// Whether no outage was longer than `max_outage_seconds`; false too when a target never answered, since
+    /// then nothing shows that it was there. Null without that limit.
     pub is_within_limit: Option<bool>,
     /// How late this process itself ran.
     pub noise: NoiseReport,
@@ -173,8 +175,8 @@ pub struct ProbeResult {
     pub target: String,
     /// Time between two messages, requests, records or frames, in seconds.
     pub interval_seconds: f64,
-    /// Messages sent from the first that was answered to the last for which an answer could be
-    /// expected; frames between the first and the last that were due.
+    /// Messages sent from the beginning to the last for which an answer could be expected; frames between
+    /// the first and the last that were due.
     pub sent: u64,
     /// Messages that were answered, however late, each counted once; frames that came.
     pub received: u64,
@@ -184,9 +186,11 @@ pub struct ProbeResult {
     pub duplicates: u64,
     /// Answers that came after the answer to a later message.
     pub reordered: u64,
-    /// Of the lost messages, those that did not reach the responder; null where nobody counted there.
+    /// Of the lost messages, those that did not reach the responder; null where nobody counted there, and
+    /// where it is not known of every lost message, as in a silence that lasts.
     pub lost_to_responder: Option<u64>,
-    /// Of the lost messages, those that reached the responder and whose answer did not come; null where nobody counted there.
+    /// Of the lost messages, those that reached the responder and whose answer did not come; null where the
+    /// other number is.
     pub lost_from_responder: Option<u64>,
     /// How often the responder began to count anew, as one does that was restarted; null where nobody counted there.
     pub responder_restarts: Option<u64>,
@@ -198,8 +202,11 @@ pub struct ProbeResult {
     pub one_way: Option<OneWayTimes>,
     /// The longest outage, in seconds; 0 when there was none, null when nobody ever answered.
     pub longest_outage_seconds: Option<f64>,
-    /// Every stretch in which nothing came although something should have; for a stream of pictures,
-    /// every freeze.
+    /// Silences up to this length are no outages, in seconds; for a stream of pictures, freezes up to this
+    /// length.
+    pub resolution_seconds: f64,
+    /// Every stretch in which nothing came although something should have, the time before the first
+    /// answer included; for a stream of pictures, every freeze.
     pub outages: Vec<ProbeOutage>,
     /// What only a stream of pictures shows.
     pub playout: Option<PlayoutDetail>,
@@ -268,8 +275,8 @@ pub struct WayTimes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeOutage {
     /// The arrival of the last answer before it; or one interval before the first message that went
-    /// unanswered, if the probe itself had been held up until then. For a freeze, the moment at which a
-    /// new picture was due.
+    /// unanswered, if the probe itself had been held up until then. At the beginning, the moment at which
+    /// the first answer was due. For a freeze, the moment at which a new picture was due.
     pub start_seconds: f64,
     /// From there to the next arrival, without what the probe was late with the message that was
     /// answered; to the end of the run where `has_ended` is false. Longer than the true outage by up
@@ -281,6 +288,8 @@ pub struct ProbeOutage {
     pub lost: u64,
     /// The way on which they went missing.
     pub direction: ProbeDirection,
+    /// It is longer than this, in seconds: shorter silences could not have been told from late answers.
+    pub resolution_seconds: f64,
     /// How much of it this process itself did not run, in seconds.
     pub noise_seconds: f64,
 }

@@ -59,14 +59,17 @@ pub fn report(
     }
     timeline.sort_by(|a: &TimelineEvent, b| a.t_seconds.total_cmp(&b.t_seconds));
     let longest = probes.iter().filter_map(|it| it.longest_outage_seconds);
-    let longest_outage_seconds = longest.reduce(f64::max);
-    let is_within_limit = start.max_outage_seconds.zip(longest_outage_seconds);
+    let longest = longest.reduce(f64::max);
+    // The worst of those that answered is not the worst of all.
+    let is_known = probes.iter().all(|it| it.longest_outage_seconds.is_some());
+    let is_within_limit = start.max_outage_seconds.map(|limit| is_known && longest.is_some_and(|it| it <= limit));
+    let longest_outage_seconds = longest.filter(|_| is_known);
     ProbeReport {
         start,
         ended_by,
         duration_seconds: scale.at(end_ns),
         longest_outage_seconds,
-        is_within_limit: is_within_limit.map(|(limit, longest)| longest <= limit),
+        is_within_limit,
         noise: noise_report(noise, scale),
         probes,
         timeline,
@@ -84,7 +87,8 @@ fn result(
     let Plan { task, interval, .. } = &witness.plan;
     let outages = outages(look, noise, scale);
     let longest = outages.iter().map(|it| it.length_seconds).fold(0.0, f64::max);
-    let was_heard = look.seen.is_some() || look.playout.as_ref().is_some_and(|it| it.frames > 0);
+    let was_heard = look.seen.as_ref().is_some_and(|it| it.received > 0)
+        || look.playout.as_ref().is_some_and(|it| it.frames > 0);
     let counts = Counts::of(look);
     let losses = look.seen.as_ref().and_then(|it| it.losses);
     ProbeResult {
@@ -99,11 +103,12 @@ fn result(
         reordered: look.seen.as_ref().map_or(0, |it| it.reordered),
         lost_to_responder: losses.map(|it| it.to_responder),
         lost_from_responder: losses.map(|it| it.from_responder),
-        responder_restarts: losses.and(look.seen.as_ref()).map(|it| it.restarts),
+        responder_restarts: look.seen.as_ref().and_then(|it| it.restarts),
         late_seconds: look.latest_ns as f64 / 1e9,
         round_trip: look.seen.as_ref().and_then(|it| it.round_trip).map(times),
         one_way: look.delays.filter(|_| matches!(task, Task::Udp { .. })).map(one_way),
         longest_outage_seconds: was_heard.then_some(longest),
+        resolution_seconds: look.resolution_ns as f64 / 1e9,
         playout: details::playout(task, interval, look, &outages),
         outages,
         tcp: details::tcp(look, scale),
@@ -146,6 +151,7 @@ pub fn outages(look: &Look, noise: &Noise, scale: Scale) -> Vec<ProbeOutage> {
         has_ended,
         lost,
         direction,
+        resolution_seconds: look.resolution_ns as f64 / 1e9,
         noise_seconds: noise.within(start_ns, end_ns) as f64 / 1e9,
     };
     let freezes = look.playout.iter().flat_map(|it| &it.freezes);

@@ -36,7 +36,7 @@ pub fn run(command: ProbeCommand, output: Output) -> Result<u8> {
             verify::run(&path, acknowledged.as_deref(), format, output)
         }
         ProbeCommand::One { task, looking, telling } => {
-            let named = named(task, looking, telling.patience)?;
+            let named = named(task, looking, &telling)?;
             session::run(vec![named], &telling, output)
         }
         ProbeCommand::All { host, config, telling } => {
@@ -49,7 +49,7 @@ pub fn run(command: ProbeCommand, output: Output) -> Result<u8> {
 fn all(host: &str, path: &std::path::Path, telling: &ProbeTelling) -> Result<Vec<Named>> {
     let mut all: Vec<Named> = Vec::new();
     for (task, looking) in config::read(path, host)? {
-        let named = named(task, looking, telling.patience)?;
+        let named = named(task, looking, telling)?;
         if all.iter().any(|it| it.name == named.name) {
             return Err(usage(anyhow!(
                 "Two probes in {} are called `{}`; give one another name",
@@ -62,7 +62,7 @@ fn all(host: &str, path: &std::path::Path, telling: &ProbeTelling) -> Result<Vec
     Ok(all)
 }
 
-fn named(task: Task, looking: Looking, patience: Span) -> Result<Named> {
+fn named(task: Task, looking: Looking, telling: &ProbeTelling) -> Result<Named> {
     let interval = looking.interval.map_or(task.default_interval(), |it| it.0);
     let (kind, shortest) = (task.kind(), task.shortest_interval());
     if interval < shortest || interval > LONGEST_INTERVAL {
@@ -73,6 +73,14 @@ fn named(task: Task, looking: Looking, patience: Span) -> Result<Named> {
         )));
     }
     let name = looking.name.unwrap_or_else(|| format!("{kind} {}", task.target()));
-    let plan = Plan { task, interval, patience: patience.0, follow: looking.follow };
+    let plan = Plan { task, interval, patience: telling.patience.0, follow: looking.follow };
+    let resolution = plan.resolution();
+    if let Some(limit) = telling.max_outage.filter(|it| it.0 < resolution) {
+        return Err(usage(anyhow!(
+            "--max-outage {limit} is shorter than what `probe {kind}` can tell from a late answer at --interval {}, which is {}; send more often, or raise it",
+            Span(interval),
+            Span(resolution)
+        )));
+    }
     Ok(Named { name, plan })
 }

@@ -227,7 +227,7 @@ impl Run<'_> {
     }
 
     fn show(&self, report: &ProbeReport) -> Result<()> {
-        let has_seen = report.probes.iter().any(|it| it.received > 0);
+        let has_seen = has_seen(report) || report.is_within_limit == Some(false);
         match self.telling.format {
             ProbeFormat::Text if !has_seen => {}
             ProbeFormat::Text => self.output.result(&text::page(report))?,
@@ -243,15 +243,23 @@ impl Run<'_> {
     }
 }
 
+/// Whether anything answered at all.
+fn has_seen(report: &ProbeReport) -> bool {
+    report.probes.iter().any(|it| it.received > 0)
+}
+
 fn code(report: &ProbeReport, ending: ProbeEnding, failures: &[Option<Failure>]) -> u8 {
     let is_unsupported = |it: &Failure| matches!(it, Failure::Unsupported(_));
+    let is_broken = |it: &Failure| matches!(it, Failure::Broken(_));
     match ending {
         ProbeEnding::Interrupted => INTERRUPTED,
         // Whoever left did not wait for an answer either.
-        ProbeEnding::Unread if report.is_within_limit != Some(false) => 0,
+        ProbeEnding::Unread if report.is_within_limit != Some(false) || !has_seen(report) => 0,
         _ if failures.iter().flatten().any(is_unsupported) => UNSUPPORTED,
-        _ if failures.iter().any(Option::is_some) => 1,
+        _ if failures.iter().flatten().any(is_broken) => 1,
+        // Where nobody answered nothing shows that the limit was kept.
         _ if report.is_within_limit == Some(false) => TOO_LONG,
+        _ if failures.iter().any(Option::is_some) => 1,
         _ => 0,
     }
 }

@@ -44,8 +44,15 @@ pub fn outage_line(name: &str, outage: &ProbeOutage) -> String {
 
 fn headline(report: &ProbeReport) -> String {
     let longest = match report.longest_outage_seconds {
-        None => "Nobody answered".to_owned(),
-        Some(0.0) => format!("No outage in {}", seconds(report.duration_seconds)),
+        None => unanswered(report),
+        Some(0.0) => {
+            let coarsest = report.probes.iter().map(|it| it.resolution_seconds).fold(0.0, f64::max);
+            format!(
+                "No outage longer than {} in {}",
+                seconds(coarsest),
+                seconds(report.duration_seconds)
+            )
+        }
         Some(longest) => {
             let count: usize = report.probes.iter().map(|it| it.outages.len()).sum();
             let noun = if count == 1 { "outage" } else { "outages" };
@@ -59,9 +66,22 @@ fn headline(report: &ProbeReport) -> String {
     let limit = report.start.max_outage_seconds.map(seconds).unwrap_or_default();
     match report.is_within_limit {
         Some(true) => format!("{longest}; none is longer than {limit}\n"),
+        Some(false) if report.longest_outage_seconds.is_none() => {
+            format!("{longest}, so nothing shows that none was longer than {limit}\n")
+        }
         Some(false) => format!("{longest}; more than {limit}\n"),
         None => format!("{longest}\n"),
     }
+}
+
+/// Who never answered.
+fn unanswered(report: &ProbeReport) -> String {
+    let silent = report.probes.iter().filter(|it| it.longest_outage_seconds.is_none());
+    let names: Vec<&str> = silent.map(|it| it.name.as_str()).collect();
+    if report.probes.len() == 1 {
+        return "Nobody answered".to_owned();
+    }
+    format!("{} never answered", names.join(" and "))
 }
 
 fn section(probe: &ProbeResult) -> String {
