@@ -52,6 +52,7 @@ fn is_lower_bound(asked: &Asked, value: f64, report: &Report) -> bool {
     let summary = &report.summary;
     match asked.measure.name {
         "lost-work" => summary.lost_work_lower_bound == Some(true),
+        "dirty-rate" => summary.dirty_rate_lower_bound == Some(true),
         "blackout" => {
             let resolution = summary.blackout_resolution_seconds.unwrap_or(0.0);
             value == 0.0 && asked.bound.value() < resolution
@@ -156,13 +157,15 @@ mod tests {
     /// A field that is added to the summary needs a name, or a reason here.
     #[test]
     fn every_number_of_the_summary_has_a_name() {
-        const OTHERWISE_NAMED: [&str; 8] = [
+        const OTHERWISE_NAMED: [&str; 9] = [
             // The same number in another unit.
             "/baseline_pages_per_second",
             "/touch_rate_pages_per_second",
             // What a measurement could show at all, and what was asked for.
             "/blackout_resolution_seconds",
             "/downtime_limit_seconds",
+            // A moment.
+            "/blackout_start_seconds",
             // How many times a percentile was made of.
             "/write_latency/baseline/samples",
             "/write_latency/during/samples",

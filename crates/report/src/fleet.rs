@@ -121,6 +121,9 @@ impl Fleet {
                 .filter_map(|it| it.downtime_limit_seconds)
                 .max_by(f64::total_cmp),
             blackout_seconds: self.blackout_seconds.worst,
+            blackout_at_switchover_seconds: all()
+                .filter_map(|it| it.blackout_at_switchover_seconds)
+                .max_by(f64::total_cmp),
             lost_work_seconds: lost_work,
             lost_work_lower_bound: lost_work.map(|_| all().any(is_bound)),
             passes: all().map(|it| it.passes).sum(),

@@ -66,6 +66,18 @@ pub struct Summary {
     /// 0 means that no gap was longer than `blackout_resolution_seconds`. Null when gaps were not
     /// recorded, and when the guest was not seen to go on after a stop.
     pub blackout_seconds: Option<f64>,
+    /// When the blackout began, in seconds on the pilot's clock (0 = migrate command accepted). Null when
+    /// `blackout_seconds` is 0 or null.
+    #[serde(default)]
+    pub blackout_start_seconds: Option<f64>,
+    /// The phase of the migration in which the blackout lay. Null when `blackout_start_seconds` is.
+    #[serde(default)]
+    pub blackout_phase: Option<BlackoutPhase>,
+    /// The longest gap of the same kind that the switchover lies in, in seconds: from the last progress on
+    /// the source to the first on the destination. Equal to `blackout_seconds` where the phase is
+    /// `switchover`. Null when there was no stop, or gaps were not recorded.
+    #[serde(default)]
+    pub blackout_at_switchover_seconds: Option<f64>,
     /// Gaps shorter than this are not recorded, in seconds. Null when gaps were not recorded.
     pub blackout_resolution_seconds: Option<f64>,
 
@@ -103,6 +115,11 @@ pub struct Summary {
     /// summed over passes, x 4 KiB / the summed lengths of these passes. Depends on how long the
     /// passes were; never to be compared with a touch rate. Null without a complete pass.
     pub dirty_rate_bytes_per_second: Option<f64>,
+    /// True when at least 99 % of the workload's pages were found written in every complete pass: a
+    /// page counts once in each, so that the guest may dirty faster than `dirty_rate_bytes_per_second`
+    /// says, and a comparison with the bandwidth says nothing. Null when that rate is.
+    #[serde(default)]
+    pub dirty_rate_lower_bound: Option<bool>,
     /// Time that single page writes took, before and during migration.
     pub write_latency: WriteLatency,
 
@@ -161,6 +178,22 @@ impl Summary {
     }
 }
 
+/// A part of a migration in which the guest may stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlackoutPhase {
+    /// Before pass 1: connecting, negotiating, arming the tracker.
+    Setup,
+    /// While memory was sent and the guest ran on the source.
+    Passes,
+    /// From the stop on the source to the resumption; a gap that reaches into it is part of it.
+    Switchover,
+    /// After the resumption, while the rest of the memory was fetched.
+    Postcopy,
+    /// After the terminal state.
+    CoolDown,
+}
+
 /// How the guest came back after switchover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Resumption {
@@ -168,8 +201,8 @@ pub struct Resumption {
     /// shows a write, in seconds; no finer than the sample interval. Null when there was no
     /// switchover or no such sample.
     pub first_sample_seconds: Option<f64>,
-    /// From the vCPUs running on the destination to the beginning of the first window of 1 s in
-    /// which the guest's mean throughput is at least 95 % of the baseline, in seconds. Null when
+    /// From the vCPUs running on the destination to the beginning of the first sample that reaches
+    /// 95 % of the baseline and with which a window of 1 s begins whose mean does, in seconds. Null when
     /// there was no switchover, no baseline or no such window before the cool-down ended.
     pub at_95_percent_seconds: Option<f64>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sterna_report::statistics;
 use sterna_report::{
-    CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict, WriteLatency,
+    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict, WriteLatency,
 };
 
 use sterna_scenario::Downtime;
@@ -63,7 +63,12 @@ fn add_guest(seen: &Seen, summary: &mut Summary) {
     let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
     let (stopped, ended) = (at(record.moments.stopped_ns), at(record.moments.ended_ns));
     let resumed = at(resumed_ns(record));
-    summary.blackout_seconds = blackout(record, time);
+    if let Some(blackout) = blackout(record, time) {
+        summary.blackout_seconds = Some(blackout.longest.map_or(0.0, |it| it.length_seconds));
+        summary.blackout_start_seconds = blackout.longest.map(|it| it.start_seconds);
+        summary.blackout_phase = blackout.longest.map(|it| phase(it, record, time));
+        summary.blackout_at_switchover_seconds = blackout.at_switchover;
+    }
     summary.blackout_resolution_seconds = record.gap_resolution_ns.map(|it| it as f64 / 1e9);
     if let Some(running) = resumed {
         summary.resumption = statistics::resumption(guest, baseline, running);
@@ -78,6 +83,10 @@ fn add_guest(seen: &Seen, summary: &mut Summary) {
     summary.touch_rate_pages_per_second = touch;
     summary.touch_rate_bytes_per_second = touch.map(pages_to_bytes);
     summary.dirty_rate_bytes_per_second = statistics::mean_dirty_rate(passes);
+    let written = record.scenario.workload_bytes().0 / sterna_report::PAGE_BYTES;
+    summary.dirty_rate_lower_bound = summary
+        .dirty_rate_bytes_per_second
+        .and_then(|_| statistics::all_was_written_again(passes, written));
 }
 
 fn add_transfer(seen: &Seen, summary: &mut Summary) {
@@ -97,7 +106,7 @@ fn add_transfer(seen: &Seen, summary: &mut Summary) {
     // After a switch to post-copy most of the memory is still to come when the guest resumes.
     let is_postcopy = record.polls.iter().any(|it| it.state == State::Postcopy);
     let transferred = if is_postcopy { record.moments.ended_ns } else { record.moments.ready_ns };
-    let to = at(transferred).or(seen.last_poll_seconds());
+    let to = at(transferred).or(at(record.moments.ended_ns)).or(seen.last_poll_seconds());
     if let Some((from, to)) = from.zip(to)
         && let Some(bandwidth) = statistics::bandwidth(timeline, from, to)
     {
@@ -161,7 +170,7 @@ fn resident_peak(seen: &Seen) -> ResidentPeak {
 /// From the workers' gaps, and from the switchover in any case: an engine may not be able to tell the gap across it, and no blackout is shorter than the downtime.
 ///
 /// A standstill that was not seen to end has no length, and it would be the longest.
-fn blackout(record: &Record, time: Time) -> Option<f64> {
+fn blackout(record: &Record, time: Time) -> Option<Blackout> {
     let moments = &record.moments;
     let went_on_ns = moments.restored_ns.or(moments.resumed_ns);
     let stands_still = moments.stopped_ns.is_some() && went_on_ns.is_none();
@@ -172,6 +181,7 @@ fn blackout(record: &Record, time: Time) -> Option<f64> {
     let accepted_ns = record.accepted_ns?;
     let workers = record.guest.iter().map(|it| it.counts.len()).max().filter(|it| *it > 0)?;
     let standstill = moments.stopped_ns.zip(went_on_ns).map(|it| gap(it.0, it.1, time));
+    let at_switchover = |it: &statistics::Gap| standstill.is_some_and(|stop| overlap(*it, stop));
     let mut by_worker = vec![Vec::from_iter(standstill); workers];
     let counts = |gap: &&GapSpan| gap.end_ns > accepted_ns.max(gap.start_ns);
     for it in record.gaps.iter().filter(counts) {
@@ -179,7 +189,51 @@ fn blackout(record: &Record, time: Time) -> Option<f64> {
             log.push(gap(it.start_ns.max(accepted_ns), it.end_ns, time));
         }
     }
-    statistics::blackout_seconds(&by_worker)
+    let common = statistics::common_gaps(&by_worker);
+    let longest = |gaps: &mut dyn Iterator<Item = &statistics::Gap>| {
+        gaps.copied().max_by(|a, b| a.length_seconds.total_cmp(&b.length_seconds))
+    };
+    let switchover = longest(&mut common.iter().filter(|it| at_switchover(it)));
+    Some(Blackout {
+        longest: longest(&mut common.iter()),
+        at_switchover: switchover.map(|it| it.length_seconds),
+    })
+}
+
+fn overlap(a: statistics::Gap, b: statistics::Gap) -> bool {
+    a.start_seconds < b.end_seconds() && b.start_seconds < a.end_seconds()
+}
+
+/// The phase in which a gap lay. One that reaches into the standstill belongs to it, wherever it began.
+fn phase(gap: statistics::Gap, record: &Record, time: Time) -> BlackoutPhase {
+    let moments = &record.moments;
+    let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
+    let (stopped, went_on) = (at(moments.stopped_ns), at(moments.restored_ns.or(moments.resumed_ns)));
+    if let Some((start_seconds, end)) = stopped.zip(went_on) {
+        let stop = statistics::Gap { start_seconds, length_seconds: end - start_seconds };
+        if overlap(gap, stop) {
+            return BlackoutPhase::Switchover;
+        }
+    }
+    let is_before = |moment: Option<f64>| moment.is_some_and(|it| gap.start_seconds < it);
+    if at(moments.setup_done_ns).is_none_or(|it| gap.start_seconds < it) {
+        return BlackoutPhase::Setup;
+    }
+    let live_end = stopped.or(at(moments.ended_ns));
+    match live_end {
+        None => BlackoutPhase::Passes,
+        Some(_) if is_before(live_end) => BlackoutPhase::Passes,
+        Some(_) if is_before(at(moments.ended_ns)) => BlackoutPhase::Postcopy,
+        Some(_) => BlackoutPhase::CoolDown,
+    }
+}
+
+/// What the workers' gaps say together.
+struct Blackout {
+    /// The longest; `None` when none was long enough to be recorded.
+    longest: Option<statistics::Gap>,
+    /// The length of the one that the switchover lies in.
+    at_switchover: Option<f64>,
 }
 
 fn gap(start_ns: u64, end_ns: u64, time: Time) -> statistics::Gap {

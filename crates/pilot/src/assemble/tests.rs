@@ -242,6 +242,92 @@ fn the_blackout_is_what_all_workers_share_and_never_below_the_downtime() {
 }
 
 #[test]
+fn a_blackout_says_when_it_was_and_how_long_the_one_of_the_switchover_is() {
+    use sterna_report::BlackoutPhase::{CoolDown, Passes, Postcopy, Setup, Switchover};
+    #[track_caller]
+    fn check(start: u64, end: u64, phase: sterna_report::BlackoutPhase, switchover: f64) {
+        let mut record = completed();
+        // A post-copy that ends 900 ms after the resumption.
+        record.moments.ended_ns = Some((RESUMED + 900) * MS);
+        let gap = |worker| GapSpan {
+            side: Side::Source,
+            worker,
+            start_ns: start * MS,
+            end_ns: end * MS,
+        };
+        record.gaps = vec![gap(0), gap(1)];
+        let summary = report(&record).summary;
+        assert_eq!(summary.blackout_phase, Some(phase));
+        let begin = if phase == Switchover { start.min(STOPPED) } else { start };
+        assert_near(summary.blackout_start_seconds, Some((begin - ACCEPTED) as f64 / 1e3));
+        assert_near(summary.blackout_at_switchover_seconds, Some(switchover));
+    }
+    check(ACCEPTED + 5, ACCEPTED + 105, Setup, 0.06);
+    check(ACCEPTED + 30, ACCEPTED + 130, Passes, 0.06);
+    check(STOPPED - 10, RESUMED + 5, Switchover, 0.075);
+    check(RESUMED - 10, RESUMED + 100, Switchover, 0.16);
+    check(RESUMED + 100, RESUMED + 300, Postcopy, 0.06);
+    check(RESUMED + 1000, RESUMED + 1100, CoolDown, 0.06);
+}
+
+#[test]
+fn a_blackout_below_the_resolution_has_no_moment() {
+    let mut record = completed();
+    record.verdict = Verdict::Cancelled;
+    record.moments = Moments { ended_ns: record.moments.ended_ns, ..Moments::default() };
+    record.guest = points(13_050, |at| at, |_| 5000);
+    let summary = report(&record).summary;
+    assert_near(summary.blackout_seconds, Some(0.0));
+    assert_near(summary.blackout_start_seconds, None);
+    assert_eq!((summary.blackout_phase, summary.blackout_at_switchover_seconds), (None, None));
+}
+
+#[test]
+fn the_bandwidth_is_all_bytes_over_the_time_from_the_first_pass_to_the_last_byte() {
+    let poll = |at_ms: u64, bytes: u64| Status {
+        at_ns: at_ms * MS,
+        transferred_bytes: Some(bytes),
+        ..Status::default()
+    };
+    let mut record = completed();
+    // The destination was ready at 11.050 s, and the next poll came long after it.
+    record.polls = vec![
+        poll(ACCEPTED + 10, 0),
+        poll(STOPPED, 90_000_000),
+        poll(RESUMED + 200, 103_000_000),
+    ];
+    let summary = report(&record).summary;
+    assert_near(summary.bandwidth_mean_bytes_per_second, Some(1e8));
+    assert_eq!(summary.wire_bytes, Some(103_000_000));
+    // A destination that died after 1.25 MB, all of which the first poll saw.
+    record.moments = Moments {
+        setup_done_ns: Some((ACCEPTED + 20) * MS),
+        ended_ns: Some((ACCEPTED + 120) * MS),
+        ..Moments::default()
+    };
+    record.verdict = Verdict::Failed;
+    record.polls = vec![poll(ACCEPTED + 50, 1_250_000), poll(ACCEPTED + 130, 1_250_000)];
+    assert_near(report(&record).summary.bandwidth_mean_bytes_per_second, Some(1.25e7));
+    // Of one that died before anything was counted nothing is known.
+    record.polls = vec![poll(ACCEPTED + 10, 0)];
+    assert_near(report(&record).summary.bandwidth_mean_bytes_per_second, None);
+}
+
+#[test]
+fn the_downtime_limit_is_the_one_in_force_at_the_stop() {
+    let mut record = completed();
+    assert_near(report(&record).summary.downtime_limit_seconds, Some(0.3));
+    record.downtime_limit_ns = Some(50 * MS);
+    let report = report(&record);
+    assert_near(report.summary.downtime_limit_seconds, Some(0.05));
+    let warning = report.warnings.iter().find(|it| it.code == "downtime-over-limit").unwrap();
+    let text = "The guest was frozen for 60 ms, longer than the downtime limit of 50 ms";
+    assert_eq!(warning.text, text);
+    record.moments.resumed_ns = None;
+    assert_near(self::report(&record).summary.downtime_limit_seconds, None);
+}
+
+#[test]
 fn a_blackout_is_unknown_without_gaps_and_without_an_end() {
     let mut record = completed();
     record.gap_resolution_ns = None;

@@ -126,7 +126,12 @@ fn without_downtime(report: &Report) -> Tile {
 
 fn blackout(report: &Report) -> Tile {
     let summary = &report.summary;
-    let below = "longest time without progress in the guest".to_owned();
+    let below = match summary.blackout_phase {
+        Some(phase) => {
+            format!("longest time without progress, {}", crate::text::blackout_phase(phase))
+        }
+        None => "longest time without progress in the guest".to_owned(),
+    };
     let value = match (summary.blackout_seconds, summary.blackout_resolution_seconds) {
         (Some(0.0), Some(resolution)) => format!("under {}", seconds(resolution)),
         (blackout, _) => or_unknown(blackout, seconds),
@@ -177,5 +182,9 @@ fn dirty(report: &Report) -> Tile {
         None => "distinct pages".to_owned(),
     };
     let rate = summary.dirty_rate_bytes_per_second;
+    if summary.dirty_rate_lower_bound == Some(true) {
+        let value = or_unknown(rate, |it| format!("≥ {}", human_bytes_per_second(it)));
+        return tile("Dirty rate", value, "every page was written again in every pass".to_owned());
+    }
     tile("Dirty rate", or_unknown(rate, human_bytes_per_second), below)
 }

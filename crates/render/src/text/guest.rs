@@ -1,6 +1,6 @@
 //! What the guest felt.
 
-use sterna_report::{Latency, Probe, Report, Side};
+use sterna_report::{BlackoutPhase, Latency, Probe, Report, Side, Summary};
 use sterna_units::human_bytes_per_second;
 
 use crate::{
@@ -63,9 +63,36 @@ fn blackout(report: &Report) -> String {
     match (summary.blackout_seconds, summary.blackout_resolution_seconds) {
         (Some(0.0), Some(resolution)) => format!("none longer than {}", seconds(resolution)),
         (Some(blackout), Some(resolution)) => {
-            format!("{} (gaps from {} on are seen)", seconds(blackout), seconds(resolution))
+            format!(
+                "{}{} (gaps from {} on are seen)",
+                seconds(blackout),
+                where_it_lay(summary),
+                seconds(resolution)
+            )
         }
         (blackout, _) => or_unknown(blackout, seconds),
+    }
+}
+
+/// `, in the setup; 115 ms around the switchover`.
+fn where_it_lay(summary: &Summary) -> String {
+    let Some(phase) = summary.blackout_phase else { return String::new() };
+    let words = blackout_phase(phase);
+    let switchover = summary.blackout_at_switchover_seconds;
+    match switchover.filter(|_| phase != BlackoutPhase::Switchover) {
+        Some(length) => format!(", {words}; {} around the switchover", seconds(length)),
+        None => format!(", {words}"),
+    }
+}
+
+/// When a blackout was, as the end of a sentence.
+pub fn blackout_phase(phase: BlackoutPhase) -> &'static str {
+    match phase {
+        BlackoutPhase::Setup => "in the setup",
+        BlackoutPhase::Passes => "while memory was sent",
+        BlackoutPhase::Switchover => "around the switchover",
+        BlackoutPhase::Postcopy => "in post-copy",
+        BlackoutPhase::CoolDown => "in the cool-down",
     }
 }
 

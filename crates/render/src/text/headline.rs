@@ -113,7 +113,12 @@ pub fn memory(report: &Report, page: &mut Page) {
         &match summary.dirty_rate_bytes_per_second {
             Some(rate) => {
                 let passes = count(summary.passes, "pass", "passes");
-                format!("{}, distinct pages, over {passes}", human_bytes_per_second(rate))
+                let rate = human_bytes_per_second(rate);
+                if summary.dirty_rate_lower_bound == Some(true) {
+                    format!("at least {rate} (every page was written again in every pass), distinct pages, over {passes}")
+                } else {
+                    format!("{rate}, distinct pages, over {passes}")
+                }
             }
             None => UNKNOWN.to_owned(),
         },

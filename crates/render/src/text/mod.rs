@@ -11,7 +11,7 @@ use sterna_report::{Report, Verdict};
 
 use crate::{Style, page::Page};
 
-pub(crate) use guest::side_word;
+pub(crate) use guest::{blackout_phase, side_word};
 pub use headline::one_line;
 pub(crate) use headline::{append_in_brackets, setting};
 

@@ -20,13 +20,15 @@ pub struct Bandwidth {
 /// Bandwidth between two moments, from the polls' `transferred_bytes`.
 ///
 /// The windows lie end to end from `from_seconds`; a shorter rest belongs to the last of them, so that
-/// the mean lies between the slowest and the fastest. Between two polls
-/// the counter is taken to grow evenly. Time before the first or after the last poll that knows
-/// the counter is not looked at. `None` when fewer than two polls at different times lie within.
+/// the mean lies between the slowest and the fastest.
+///
+/// `from_seconds` is the beginning of the transfer and `to_seconds` its end: before the one the counter
+/// stands at what the last poll before it says, or at 0, and from the other on at what the first poll at
+/// or after it says. In between it is taken to grow evenly from poll to poll. Time after the last poll
+/// that knows the counter is not looked at. `None` when no poll that knows it lies after the beginning.
 pub fn bandwidth(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Option<Bandwidth> {
-    let counter = Counter::new(polls);
-    let (first, last) = counter.span()?;
-    let (from, to) = (from_seconds.max(first), to_seconds.min(last));
+    let counter = Counter::new(polls, from_seconds, to_seconds);
+    let (from, to) = counter.span()?;
     if to <= from {
         return None;
     }
@@ -50,7 +52,7 @@ struct Counter {
 }
 
 impl Counter {
-    fn new(polls: &[Poll]) -> Counter {
+    fn new(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Counter {
         let mut points: Vec<(f64, f64)> = polls
             .iter()
             .filter_map(|poll| Some((poll.t_seconds, poll.transferred_bytes? as f64)))
@@ -58,6 +60,15 @@ impl Counter {
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         points.dedup_by_key(|point| point.0);
+        let before = points.iter().rfind(|it| it.0 <= from_seconds).map_or(0.0, |it| it.1);
+        // Nothing is sent after the end, so a later poll says what was sent by then; to draw a line to that poll would
+        // take away a part of what it counts.
+        let end = points.iter().find(|it| it.0 >= to_seconds).map(|it| (to_seconds, it.1));
+        points.retain(|it| it.0 > from_seconds && it.0 < to_seconds);
+        points.extend(end);
+        if !points.is_empty() {
+            points.insert(0, (from_seconds, before));
+        }
         Counter { points }
     }
 
@@ -109,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_counter_grows_evenly_between_polls() {
-        check(&[(0.0, 0), (1.0, 1000)], 0.25, 0.75, Some((Some(1000.0), 1000.0, Some(1000.0))));
+        check(&[(0.0, 0), (1.0, 1000)], 0.0, 1.0, Some((Some(1000.0), 1000.0, Some(1000.0))));
     }
 
     #[test]
@@ -118,16 +129,33 @@ mod tests {
     }
 
     #[test]
-    fn time_without_polls_is_not_looked_at() {
-        check(&[(1.0, 0), (1.1, 100)], 0.0, 5.0, Some((Some(1000.0), 1000.0, Some(1000.0))));
+    fn time_after_the_last_poll_is_not_looked_at() {
+        check(&[(0.1, 100), (0.2, 200)], 0.0, 5.0, Some((Some(1000.0), 1000.0, Some(1000.0))));
+    }
+
+    #[test]
+    fn a_poll_after_the_end_counts_for_the_end() {
+        // All 1000 bytes were sent by 0.25 s; the next poll was late.
+        let points = [(0.0, 0), (0.1, 400), (0.2, 800), (0.4, 1000)];
+        check(&points, 0.0, 0.25, Some((Some(4000.0), 4000.0, Some(4000.0))));
+        check(&[(0.0, 0), (9.0, 1000)], 0.0, 0.5, Some((Some(2000.0), 2000.0, Some(2000.0))));
+    }
+
+    #[test]
+    fn before_the_beginning_nothing_was_sent() {
+        // The first poll that counted came when all was over.
+        check(&[(0.5, 1000), (0.6, 1000)], 0.1, 0.5, Some((Some(2500.0), 2500.0, Some(2500.0))));
+        // What was said on the connection before the first pass is no transfer.
+        let points = [(0.0, 50), (0.2, 1050)];
+        check(&points, 0.1, 0.2, Some((Some(10_000.0), 10_000.0, Some(10_000.0))));
     }
 
     #[test]
     fn without_two_moments_there_is_no_bandwidth() {
         check(&[], 0.0, 1.0, None);
-        check(&[(0.5, 100)], 0.0, 1.0, None);
-        check(&[(0.5, 100), (0.5, 200)], 0.0, 1.0, None);
+        check(&[(0.0, 100)], 0.0, 1.0, None);
         check(&[(0.0, 0), (1.0, 100)], 2.0, 3.0, None);
+        check(&[(0.0, 0), (1.0, 100)], 1.0, 1.0, None);
         assert_eq!(bandwidth(&[poll(0.0), poll(1.0)], 0.0, 1.0), None);
     }
 }

@@ -10,25 +10,16 @@ pub struct Gap {
 }
 
 impl Gap {
-    fn end_seconds(self) -> f64 {
+    /// When progress went on, in seconds on the pilot's clock.
+    pub fn end_seconds(self) -> f64 {
         self.start_seconds + self.length_seconds
     }
 }
 
-/// Length of the longest stretch in which no worker made progress, from each worker's log of gaps.
+/// The stretches in which every worker was in a gap, in order of time; the longest is the blackout.
 ///
-/// One worker that goes on means that the guest is not black: a single descheduled thread is no
-/// blackout. `None` without workers; 0 when all have a log but no gap is common to all of them,
-/// that is, when the blackout was shorter than what the logs record.
-pub fn blackout_seconds(gaps_per_worker: &[Vec<Gap>]) -> Option<f64> {
-    if gaps_per_worker.is_empty() {
-        return None;
-    }
-    let lengths = common_gaps(gaps_per_worker).into_iter().map(|gap| gap.length_seconds);
-    Some(lengths.fold(0.0, f64::max))
-}
-
-/// The stretches in which every worker was in a gap, in order of time.
+/// One worker that goes on means that the guest is not black: a single descheduled thread is no blackout.
+/// Nothing is found where no gap is common to all, that is, when the blackout was shorter than what the logs record.
 ///
 /// The logs need not be sorted, and gaps of one worker may touch or overlap: they are one gap then.
 /// Empty without workers.
@@ -80,6 +71,12 @@ mod tests {
             .iter()
             .map(|&(start, end)| Gap { start_seconds: start, length_seconds: end - start })
             .collect()
+    }
+
+    /// `None` without workers.
+    fn blackout_seconds(logs: &[Vec<Gap>]) -> Option<f64> {
+        let lengths = common_gaps(logs).into_iter().map(|gap| gap.length_seconds);
+        (!logs.is_empty()).then(|| lengths.fold(0.0, f64::max))
     }
 
     #[test]

@@ -19,6 +19,16 @@ pub fn mean_dirty_rate(passes: &[Pass]) -> Option<f64> {
     rate(pages, seconds)
 }
 
+/// Whether nearly every one of the `written_pages` that the workload writes was found written in each complete pass.
+/// `None` without a complete pass, or without anything to write.
+pub fn all_was_written_again(passes: &[Pass], written_pages: u64) -> Option<bool> {
+    /// A worker that ends its round just after a synchronisation leaves some pages out.
+    const NEARLY_ALL: f64 = 0.99;
+    let mut found = passes.windows(2).filter_map(|pair| dirtied(&pair[0], &pair[1])).peekable();
+    found.peek().filter(|_| written_pages > 0)?;
+    Some(found.all(|(pages, _)| pages as f64 >= NEARLY_ALL * written_pages as f64))
+}
+
 fn dirtied(pass: &Pass, next: &Pass) -> Option<(u64, f64)> {
     let seconds = pass.length_seconds.filter(|_| pass.kind == PassKind::Pass)?;
     Some((next.dirty_pages_at_sync?, seconds))
@@ -51,6 +61,25 @@ mod tests {
         assert_eq!(pass_dirty_rate(&passes[0], &passes[1]), Some(500.0 * 4096.0));
         assert_eq!(pass_dirty_rate(&passes[1], &passes[2]), Some(500.0 * 4096.0));
         assert_eq!(mean_dirty_rate(&passes), Some(1250.0 * 4096.0 / 2.5));
+    }
+
+    #[test]
+    fn a_rate_is_a_lower_bound_where_every_page_was_written_again_in_every_pass() {
+        #[track_caller]
+        fn check(dirty: &[u64], written: u64, expected: Option<bool>) {
+            let pass = |(number, dirty): (usize, &u64)| {
+                pass(number as u64 + 1, PassKind::Pass, Some(1.0), Some(*dirty))
+            };
+            let passes: Vec<Pass> = dirty.iter().enumerate().map(pass).collect();
+            assert_eq!(all_was_written_again(&passes, written), expected, "{dirty:?}");
+        }
+        // The first synchronisation finds all memory, whatever was written.
+        check(&[65_536, 1000, 1000], 1000, Some(true));
+        check(&[65_536, 1000, 995], 1000, Some(true));
+        check(&[65_536, 1000, 900], 1000, Some(false));
+        check(&[65_536, 1200], 1000, Some(true));
+        check(&[65_536], 1000, None);
+        check(&[65_536, 0], 0, None);
     }
 
     #[test]

@@ -16,11 +16,11 @@ mod throughput;
 mod work;
 
 pub use bandwidth::{BANDWIDTH_WINDOW_SECONDS, Bandwidth, bandwidth};
-pub use blackout::{Gap, blackout_seconds, common_gaps};
+pub use blackout::{Gap, common_gaps};
 pub use convergence::{Convergence, convergence};
 pub use cpu::{cpu_by_class, resident_peak};
 pub use descriptive::{median, percentile};
-pub use dirty_rate::{mean_dirty_rate, pass_dirty_rate};
+pub use dirty_rate::{all_was_written_again, mean_dirty_rate, pass_dirty_rate};
 pub use exceedance::{Exceedance, exceedance, least_exceedance};
 pub use permutation::{MOST_EXACT, Weighted, holm, least_p_value, permutation_test};
 pub use repeats::{Interval, difference_interval, mad, median_interval};

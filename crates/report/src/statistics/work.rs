@@ -92,9 +92,15 @@ fn usable(baseline: Option<f64>) -> Option<f64> {
 
 /// Beginning of the first fully known window at or after `from` whose mean is back, to the
 /// resolution of the samples.
+///
+/// A window begins with a sample that is itself back. Otherwise a guest that stands still for a while and
+/// then makes up for it would be back before it moved, and its standstill would be no lost work.
 fn back_at(throughput: &Throughput, baseline: f64, from: f64) -> Option<f64> {
-    let later = throughput.between(from, f64::INFINITY).map(|segment| segment.start);
-    std::iter::once(from).chain(later).find(|&start| {
+    let later = throughput.between(from, f64::INFINITY);
+    let mut starts = later
+        .filter(|segment| segment.pages_per_second >= BACK_SHARE * baseline)
+        .map(|segment| segment.start);
+    starts.find(|&start| {
         let (mut pages, mut known) = (0.0, 0.0);
         for segment in throughput.between(start, start + BACK_WINDOW_SECONDS) {
             let length = segment.end - segment.start;
@@ -163,6 +169,24 @@ mod tests {
         let lost = lost_work(&Throughput::new(&samples), Some(100.0), 1.0).unwrap();
         assert!((lost.seconds - 0.2).abs() < 1e-9, "{lost:?}");
         assert!(lost.lower_bound);
+    }
+
+    #[test]
+    fn a_standstill_after_the_resumption_is_lost_work_also_when_it_is_made_up_for() {
+        // 50 ms of standstill in a second whose mean is back; then 0.61 s that a burst makes up for.
+        for (still, then) in [(0.05, 1.0), (0.61, 2.6)] {
+            let samples = [
+                source(1.0, 1.0, 1000),
+                destination(1.0 + still, still, 0),
+                destination(3.0, 2.0 - still, ((2.0 - still) * 1000.0 * then) as u64),
+            ];
+            let throughput = Throughput::new(&samples);
+            let lost = lost_work(&throughput, Some(1000.0), 1.0).unwrap();
+            assert!((lost.seconds - still).abs() < 2e-3, "{still}: {lost:?}");
+            let seen = resumption(&samples, Some(1000.0), 1.0);
+            let back = seen.at_95_percent_seconds.unwrap();
+            assert!((back - still).abs() < 1e-9, "{still}: {seen:?}");
+        }
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Measure {
         seconds("final-transfer", "/final_transfer_seconds"),
         seconds("resume", "/resume_seconds"),
         seconds("blackout", "/blackout_seconds"),
+        seconds("switchover-blackout", "/blackout_at_switchover_seconds"),
         field("convergence-pass", MeasureUnit::Count, "/convergence_pass"),
         seconds("convergence", "/convergence_seconds"),
         seconds("first-sample", "/resumption/first_sample_seconds"),
