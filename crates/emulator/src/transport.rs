@@ -253,6 +253,14 @@ impl Target {
 }
 
 impl Socket {
+    /// What encryption added to the bytes that were sent; 0 in the clear.
+    pub fn encryption_bytes(&self) -> u64 {
+        match self {
+            Socket::Tls(it) => it.encryption_bytes(),
+            Socket::Tcp(_) | Socket::Unix(_) => 0,
+        }
+    }
+
     /// The same connection, protected: by greeting the peer, or by being greeted.
     pub fn protected(self, protection: &Protection, greets: bool) -> Result<Socket, TlsError> {
         let Protection::Tls { credentials, name } = protection else { return Ok(self) };

@@ -32,7 +32,7 @@ pub struct Summary {
     /// Null when the migration never began or its end was not seen.
     pub total_time_seconds: Option<f64>,
     /// From the acceptance of the migrate command to the beginning of pass 1, in seconds:
-    /// connecting, negotiating, arming the tracker.
+    /// connecting, negotiating. The synchronisation that opens pass 1 belongs to the pass.
     pub setup_seconds: Option<f64>,
 
     /// Downtime in seconds: from the vCPUs being stopped on the source to the vCPUs running on the
@@ -132,7 +132,8 @@ pub struct Summary {
     /// Pages of 4 KiB sent although this migration had sent them before, while the guest ran:
     /// excludes the final transfer. More than 0 shows that a live second pass really happened.
     pub pages_resent: Option<u64>,
-    /// Bytes given to the network, on all connections, headers and device state included; excludes
+    /// Bytes given to the network, on all connections, headers, device state and what encryption adds
+    /// included; excludes
     /// what the kernel adds (TCP, IP, retransmissions) and the control connection.
     pub wire_bytes: Option<u64>,
     /// Amplification: `wire_bytes` / size of guest memory. 1 means that memory crossed once.
@@ -232,7 +233,8 @@ pub struct ClassCpu {
     /// Name of the class, for example `workload` or `migration`.
     pub class: String,
     /// CPU time, user and system, from the acceptance of the migrate command to the terminal
-    /// state, in seconds.
+    /// state, in seconds. What was used between two samples is divided by time where one of these
+    /// moments lies between them.
     pub cpu_seconds: f64,
     /// `cpu_seconds` / the time over which it was measured: how many cores were busy on average.
     pub cores_mean: Option<f64>,

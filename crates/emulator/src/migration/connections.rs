@@ -16,6 +16,11 @@ impl Connections {
         self.lock().push(socket);
     }
 
+    /// What encryption has added to the bytes sent on all of them.
+    pub fn encryption_bytes(&self) -> u64 {
+        self.lock().iter().map(Socket::encryption_bytes).sum()
+    }
+
     /// Ends all of them.
     pub fn cut(&self) {
         self.lock().iter().for_each(Socket::shut_down);

@@ -8,6 +8,8 @@ use super::ram::BatchCount;
 #[derive(Debug)]
 pub struct PassMeter {
     record: PassRecord,
+    /// What encryption had added before it.
+    encryption_bytes: u64,
 }
 
 /// What is known when a synchronisation ends and a pass begins.
@@ -23,12 +25,15 @@ pub struct Opening {
     pub pending_bytes: u64,
     /// Writes of all workers just before it.
     pub writes: u64,
+    /// What encryption had added to the bytes on the wire by then.
+    pub encryption_bytes: u64,
 }
 
 impl PassMeter {
     /// Begins pass `number`, or the final phase with that number.
     pub fn begin(number: u32, is_final: bool, opening: Opening) -> PassMeter {
         PassMeter {
+            encryption_bytes: opening.encryption_bytes,
             record: PassRecord {
                 number,
                 is_final,
@@ -59,8 +64,16 @@ impl PassMeter {
         self.record.number
     }
 
-    /// Ends it.
-    pub fn finish(self, ended_ns: u64, remaining_bytes: u64, writes: u64) -> PassRecord {
-        PassRecord { ended_ns, remaining_bytes, writes_at_end: writes, ..self.record }
+    /// Ends it; `encryption_bytes` is what encryption has added to the bytes on the wire by now.
+    pub fn finish(
+        self,
+        ended_ns: u64,
+        remaining_bytes: u64,
+        writes: u64,
+        encryption_bytes: u64,
+    ) -> PassRecord {
+        let wire_bytes =
+            self.record.wire_bytes + encryption_bytes.saturating_sub(self.encryption_bytes);
+        PassRecord { ended_ns, remaining_bytes, writes_at_end: writes, wire_bytes, ..self.record }
     }
 }

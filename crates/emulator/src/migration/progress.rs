@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
+use super::connections::Connections;
 use super::pacer::Pacer;
 use super::postcopy::{Backlog, FaultBook};
 
@@ -14,7 +15,7 @@ use super::postcopy::{Backlog, FaultBook};
 #[derive(Debug, Default)]
 pub struct Progress {
     inner: Mutex<Inner>,
-    pacer: OnceLock<Arc<Pacer>>,
+    pacer: OnceLock<(Arc<Pacer>, Connections)>,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +29,9 @@ struct Inner {
 
 impl Progress {
     /// Reads the bytes on the wire from their source from now on: they are sent by threads of their own, and a count that lags would make a limit look broken.
-    pub fn watch(&self, pacer: &Arc<Pacer>) {
-        let _ = self.pacer.set(Arc::clone(pacer));
+    /// What encryption adds to them is no business of the limit's, but of the wire's.
+    pub fn watch(&self, pacer: &Arc<Pacer>, connections: &Connections) {
+        let _ = self.pacer.set((Arc::clone(pacer), connections.clone()));
     }
 
     /// Changes the status.
@@ -83,8 +85,8 @@ impl Progress {
             page_faults: inner.page_faults.as_ref().map(|it| it.told()),
             ..inner.status.clone()
         };
-        if let Some(pacer) = self.pacer.get() {
-            status.transferred_bytes = pacer.sent_bytes();
+        if let Some((pacer, connections)) = self.pacer.get() {
+            status.transferred_bytes = pacer.sent_bytes() + connections.encryption_bytes();
         }
         status.at_ns = monotonic_ns();
         status

@@ -1,6 +1,7 @@
 //! An encrypted connection whose two directions are used by two threads.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub struct TlsStream<S> {
     state: Mutex<Connection>,
     incoming: Mutex<Incoming>,
     outgoing: Mutex<Outgoing>,
+    /// Bytes written to the socket beyond those that were to be sent.
+    encryption_bytes: AtomicU64,
 }
 
 struct Incoming {
@@ -82,8 +85,9 @@ where
         // The size of a write bounds what is kept.
         state.set_buffer_limit(None);
         let mut incoming = Incoming { bytes: vec![0; INCOMING_BYTES], start: 0, end: 0 };
+        let mut handshake_bytes = 0;
         loop {
-            flush(&socket, &mut state).map_err(TlsError::Io)?;
+            handshake_bytes += flush(&socket, &mut state).map_err(TlsError::Io)?;
             if !state.is_handshaking() {
                 break;
             }
@@ -115,6 +119,7 @@ where
             state: Mutex::new(state),
             incoming: Mutex::new(incoming),
             outgoing: Mutex::default(),
+            encryption_bytes: AtomicU64::new(handshake_bytes),
         })
     }
 
@@ -161,6 +166,8 @@ where
             taken
         };
         let sent = (&self.socket).write_all(&outgoing.bytes);
+        let beyond = outgoing.bytes.len().saturating_sub(taken) as u64;
+        self.encryption_bytes.fetch_add(beyond, Ordering::Relaxed);
         outgoing.bytes.clear();
         outgoing.is_broken = sent.is_err();
         sent.map(|()| taken)
@@ -179,6 +186,11 @@ where
 }
 
 impl<S> TlsStream<S> {
+    /// What encryption added to the bytes that were sent: the handshake, and of each record its header and its tag.
+    pub fn encryption_bytes(&self) -> u64 {
+        self.encryption_bytes.load(Ordering::Relaxed)
+    }
+
     /// The socket, for its options; its bytes are encrypted.
     pub fn socket(&self) -> &S {
         &self.socket
@@ -233,7 +245,8 @@ impl Incoming {
     }
 }
 
-fn flush<S>(mut socket: &S, state: &mut Connection) -> io::Result<()>
+/// Sends what the protocol itself wants to say; gives how much that was.
+fn flush<S>(mut socket: &S, state: &mut Connection) -> io::Result<u64>
 where
     for<'a> &'a S: Write,
 {
@@ -241,7 +254,8 @@ where
     while state.wants_write() {
         state.write_tls(&mut bytes)?;
     }
-    socket.write_all(&bytes)
+    socket.write_all(&bytes)?;
+    Ok(bytes.len() as u64)
 }
 
 fn is_timeout(error: &io::Error) -> bool {

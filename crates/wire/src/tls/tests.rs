@@ -215,3 +215,54 @@ fn a_directory_that_lacks_something_says_what() {
     let error = Credentials::load(directory.path()).unwrap_err().to_string();
     assert!(error.contains("it holds no certificate"), "{error}");
 }
+
+/// Counts what is written to a socket, as a witness outside the stream.
+#[derive(Debug)]
+struct Counted(UnixStream, AtomicU64);
+
+impl Read for &Counted {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        (&self.0).read(to)
+    }
+}
+
+impl Write for &Counted {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let count = (&self.0).write(from)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn plain_bytes_and_what_encryption_adds_are_all_that_reached_the_socket() {
+    let (_directory, credentials) = certificates(&[], YEAR);
+    let (near, far) = UnixStream::pair().unwrap();
+    let near = Counted(near, AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| Stream::accept(far, &credentials, soon()).unwrap());
+        let client = TlsStream::connect(near, &credentials, "localhost", soon()).unwrap();
+        let server = server.join().unwrap();
+        let handshake = client.encryption_bytes();
+        assert!(handshake > 500, "{handshake}");
+        let reader = scope.spawn(move || {
+            let (mut found, mut buffer) = (0, vec![0; 70_001]);
+            while found < 1_000_000 {
+                found += server.receive(&mut buffer).unwrap();
+            }
+        });
+        let mut sent = 0;
+        while sent < 1_000_000 {
+            sent += client.send(&vec![7; 1_000_000 - sent]).unwrap();
+        }
+        reader.join().unwrap();
+        let on_the_wire = client.socket().1.load(Ordering::Relaxed);
+        assert_eq!(on_the_wire, 1_000_000 + client.encryption_bytes());
+        // 22 bytes for each record of 16 KiB.
+        assert!(client.encryption_bytes() - handshake > 1_000, "{}", client.encryption_bytes());
+    });
+}

@@ -77,7 +77,8 @@ impl Run<'_> {
         })?;
         let rule = rule(self.config.techniques.switchover_rule);
         self.decision = Decision::new(rule, self.gate.downtime_limit_ns(), monotonic_ns());
-        self.progress.stamp(|it, now_ns| it.setup_done_ns = Some(now_ns));
+        // Arming is the synchronisation that opens pass 1, and its time is in that pass.
+        self.progress.stamp(|it, _| it.setup_done_ns = Some(opening.started_ns));
         self.progress.update(|it| {
             it.phase = Phase::Active;
             it.pass = 1;
@@ -156,7 +157,12 @@ impl Run<'_> {
 
     /// Notes a pass that ended with the synchronisation which opened the next one; returns its length.
     pub(super) fn finish_pass(&self, pass: PassMeter, next: Opening) -> u64 {
-        let record = pass.finish(next.started_ns, next.pending_bytes, next.writes);
+        let record = pass.finish(
+            next.started_ns,
+            next.pending_bytes,
+            next.writes,
+            next.encryption_bytes,
+        );
         let length_ns = record.ended_ns.saturating_sub(record.started_ns);
         self.progress.finish_pass(record);
         length_ns

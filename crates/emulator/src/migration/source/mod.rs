@@ -129,7 +129,7 @@ impl Source {
             Err(error) => return restore(guest, crew, progress, None, error),
         };
         let pacer = Arc::new(Pacer::new(Arc::clone(&self.gate), self.wire.clone()));
-        progress.watch(&pacer);
+        progress.watch(&pacer, &self.connections);
         let watched = self.watched(&pacer);
         let mut run = Run::new(&self, crew, faults, pacer, &mut connection, &dialer);
         let outcome = match Standstill::watch(watched) {

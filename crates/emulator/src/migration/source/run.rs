@@ -132,9 +132,10 @@ impl Run<'_> {
     ) -> Result<Opening, Stop> {
         let (started_ns, writes) = (monotonic_ns(), self.writes());
         let pending_bytes = self.pending_bytes();
+        let encryption_bytes = self.dialer.connections.encryption_bytes();
         let dirty_pages = sync(self)?;
         let sync_ns = monotonic_ns() - started_ns;
-        Ok(Opening { started_ns, sync_ns, dirty_pages, pending_bytes, writes })
+        Ok(Opening { started_ns, sync_ns, dirty_pages, pending_bytes, writes, encryption_bytes })
     }
 
     pub(super) fn sync(&mut self) -> Result<u64, Stop> {
