@@ -127,9 +127,11 @@ fn parse(log: &str, began: Timestamp, length: Duration) -> Option<Probe> {
         received: total.as_ref().map(|it| it.received).filter(|it| *it == 0),
         duplicates: None,
         round_trip: None,
-        late_seconds: total.map(|it| it.late_seconds),
+        late_seconds: total.as_ref().map(|it| it.late_seconds),
         outages: outages.iter().filter(is_in_it).map(|it| outage(it, offset)).collect(),
-        outage_resolution_seconds: Some(INTERVAL.as_secs_f64()),
+        outage_resolution_seconds: Some(
+            total.as_ref().map_or(3.0 * INTERVAL.as_secs_f64(), |it| it.resolution_seconds),
+        ),
     })
 }
 

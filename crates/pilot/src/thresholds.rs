@@ -180,8 +180,10 @@ mod tests {
             MeasureSource::Field(it) | MeasureSource::Nanoseconds(it) => Some(it.to_owned()),
             MeasureSource::Comparison => None,
         });
-        let named: BTreeSet<String> =
-            named.chain(OTHERWISE_NAMED.map(str::to_owned)).filter(|it| !it.starts_with("/cpu")).collect();
+        let named: BTreeSet<String> = named
+            .chain(OTHERWISE_NAMED.map(str::to_owned))
+            .filter(|it| !it.starts_with("/cpu"))
+            .collect();
         assert_eq!(found, named);
         for measure in Measure::ALL.iter().filter(|it| it.source == MeasureSource::Comparison) {
             assert!(Metric::named(measure.name).is_some(), "{}", measure.name);

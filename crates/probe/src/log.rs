@@ -35,7 +35,7 @@ const DIGITS: u8 = 3;
 ///
 /// # What the beginning is
 ///
-/// Silence before the first answer is an outage only where somebody should have answered.
+/// Silence before the first answer is an outage only where an answer was expected.
 /// [`Log::count_from`] says from when on that is so; without it everything before the first prompt answer is left out, as for a machine that still boots.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -113,9 +113,9 @@ pub struct Seen {
     pub duplicates: u64,
     /// Answers that came after one that was sent later.
     pub reordered: u64,
-    /// Lost messages by way; `None` when nobody counted, or when it is not known of each.
+    /// Lost messages by way; `None` when no responder counted, or when the way of one is not known.
     pub losses: Option<Losses>,
-    /// How often a responder began to count anew; `None` when none counted.
+    /// How often a responder restarted its count; `None` when none counted.
     pub restarts: Option<u64>,
     /// How long messages were under way; `None` before the first came back.
     pub round_trip: Option<RoundTrip>,
@@ -340,7 +340,7 @@ impl Log {
         self.first.get_or_insert(after);
     }
 
-    /// What went missing between two answers; `None` where one of them tells no count.
+    /// What went missing between two answers; `None` where one of them carries no count.
     fn losses(from: Heard, to: Heard) -> Option<Losses> {
         let sent = to.next.saturating_sub(from.next);
         let reached = to.count?.saturating_sub(from.count?);
@@ -349,8 +349,8 @@ impl Log {
         Some(Losses { to_responder, from_responder: lost - to_responder })
     }
 
-    /// The lost messages by way; `None` when nobody counted, and when some were lost of which nobody can say where: those
-    /// that no later answer tells of.
+    /// The lost messages by way; `None` when no responder counted, and when the way of some is unknown, as of those
+    /// after the last answer.
     fn losses_of(&self, lost: u64, last: Heard) -> Option<Losses> {
         let now = Log::losses(self.first?, last)?;
         let losses = Losses {
@@ -366,7 +366,8 @@ impl Log {
         let last = self.last?;
         let may_come = self.under_way(last.next, now_ns);
         let dawn = self.dawn.clone().and_then(|it| self.as_outage(it));
-        let mut outages: Vec<Outage> = dawn.iter().chain(&self.outages).map(Silence::told).collect();
+        let mut outages: Vec<Outage> =
+            dawn.iter().chain(&self.outages).map(Silence::told).collect();
         let start_ns = self.begin_of_silence(last);
         if now_ns.saturating_sub(start_ns) > self.limit_ns && self.next_number() > last.next {
             outages.push(Outage {

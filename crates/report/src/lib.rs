@@ -49,7 +49,9 @@ pub use series::{
     Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass, PassKind,
     Poll, Side, Warning,
 };
-pub use summary::{BlackoutPhase, ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency};
+pub use summary::{
+    BlackoutPhase, ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency,
+};
 pub use threshold::{Threshold, ThresholdOutcome};
 pub use verdict::Verdict;
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary, Threshold,
-    Tool, Verdict, Warning,
+    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary,
+    Threshold, Tool, Verdict, Warning,
 };
 
 /// What stands in the field `schema` of every report.

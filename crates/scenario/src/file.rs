@@ -124,7 +124,11 @@ fn scalar(
             let texts = entries.iter().map(|it| it.get_ref().as_str().ok_or_else(wrong_type));
             // An empty list asks for nothing.
             let texts: Vec<&str> = texts.collect::<Result<_, _>>()?;
-            Ok(if texts.is_empty() { setting.none_word().unwrap_or_default().to_owned() } else { texts.join(";") })
+            Ok(if texts.is_empty() {
+                setting.none_word().unwrap_or_default().to_owned()
+            } else {
+                texts.join(";")
+            })
         }
         (Kind::Text, DeValue::String(text)) => Ok(text.to_string()),
         // A bare number is a size in bytes; where it is not, the parser says what is missing.

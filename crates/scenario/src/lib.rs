@@ -41,11 +41,12 @@ pub use settings::{Setting, settings};
 pub use suite::{Suite, SuiteError, SuiteRun, SuiteTable};
 pub use tables::{Table, tables};
 pub use types::{
-    AutoConverge, Bound, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault, FaultAction,
-    FaultChannel, FaultError, FaultMoment, FaultSide, Faults, Fleet, Guest, Hold, HugePages,
-    LimitAction, Limits, Link, Measure, MeasureSource, MeasureUnit, Migration, Multifd, Pause,
-    Placement, Postcopy, Relation, Scenario, Slo, SwitchoverDecision, Threshold, ThresholdError,
-    Thresholds, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle, ZeroPage,
+    AutoConverge, Bound, Compress, Compression, DirtyLimit, Downtime, DowntimeSteps, Fault,
+    FaultAction, FaultChannel, FaultError, FaultMoment, FaultSide, Faults, Fleet, Guest, Hold,
+    HugePages, LimitAction, Limits, Link, Measure, MeasureSource, MeasureUnit, Migration, Multifd,
+    Pause, Placement, Postcopy, Relation, Scenario, Slo, SwitchoverDecision, Threshold,
+    ThresholdError, Thresholds, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle,
+    ZeroPage,
 };
 pub use value::{Kind, ValueError};
 

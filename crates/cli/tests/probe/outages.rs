@@ -170,14 +170,20 @@ fn a_target_that_never_answers_is_unknown_and_misses_every_limit() {
     let report = outcome.json();
     assert_eq!(report["longest_outage_seconds"], Value::Null);
     let seen = &report["probes"][0];
-    for unknown in ["longest_outage_seconds", "lost_to_responder", "lost_from_responder", "round_trip"] {
+    for unknown in
+        ["longest_outage_seconds", "lost_to_responder", "lost_from_responder", "round_trip"]
+    {
         assert_eq!(seen[unknown], Value::Null, "{unknown}: {seen:#}");
     }
     assert!(number(seen, "/lost") > 0.0 && seen["outages"][0]["has_ended"] == false, "{seen:#}");
     // Without a limit it is a failure, as ever.
     assert_eq!(probe(&flags).code, Some(1));
     let text = probe(&["udp", &address, "--duration", "700ms", "--max-outage", "500ms"]);
-    assert!(text.stdout.contains("nothing shows that none was longer than 500 ms"), "{}", text.stdout);
+    assert!(
+        text.stdout.contains("nothing shows that none was longer than 500 ms"),
+        "{}",
+        text.stdout
+    );
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn probe(probe: &ProbeSeen, time: Time) -> Probe {
         }),
         late_seconds: Some(probe.latest_ns as f64 / 1e9),
         outages: outages.collect(),
-        outage_resolution_seconds: Some(probe.interval_ns as f64 / 1e9),
+        outage_resolution_seconds: Some(seen.resolution_ns as f64 / 1e9),
     }
 }
 

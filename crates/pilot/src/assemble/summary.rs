@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use sterna_report::statistics;
 use sterna_report::{
-    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict, WriteLatency,
+    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict,
+    WriteLatency,
 };
 
 use sterna_scenario::Downtime;
@@ -208,7 +209,8 @@ fn overlap(a: statistics::Gap, b: statistics::Gap) -> bool {
 fn phase(gap: statistics::Gap, record: &Record, time: Time) -> BlackoutPhase {
     let moments = &record.moments;
     let at = |ns: Option<u64>| ns.map(|it| time.seconds(it));
-    let (stopped, went_on) = (at(moments.stopped_ns), at(moments.restored_ns.or(moments.resumed_ns)));
+    let (stopped, went_on) =
+        (at(moments.stopped_ns), at(moments.restored_ns.or(moments.resumed_ns)));
     if let Some((start_seconds, end)) = stopped.zip(went_on) {
         let stop = statistics::Gap { start_seconds, length_seconds: end - start_seconds };
         if overlap(gap, stop) {

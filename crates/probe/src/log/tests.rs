@@ -259,7 +259,8 @@ fn a_target_that_is_dark_at_the_beginning_is_an_outage() {
         direction: Direction::ToResponder,
     };
     assert_eq!(seen.outages.len(), 1);
-    assert_eq!(seen.outages[0].start_ns / MS, 1);
+    // A round trip has three digits.
+    assert!(seen.outages[0].start_ns.abs_diff(MS) < MS / 100, "{seen:?}");
     assert_eq!(Outage { start_ns: MS, ..seen.outages[0] }, expected);
     assert_eq!((seen.sent, seen.received), (300, 150));
     assert_eq!(seen.losses, Some(Losses { to_responder: 150, from_responder: 0 }));
@@ -316,7 +317,7 @@ fn what_was_before_the_moment_from_which_answers_count_is_forgotten() {
 fn losses_in_a_silence_that_lasts_have_no_known_way() {
     let mut log = expected_log(100);
     (0..20).for_each(|number| log.received(number, number * 10 * MS + MS, Some(number + 1)));
-    let seen = log.seen(1_000 * MS).unwrap();
+    let seen = log.seen(1_100 * MS).unwrap();
     assert_eq!((seen.sent - seen.received, seen.losses), (80, None));
     // While all that was lost lies between two answers that were counted, it is known.
     let seen = log.seen(191 * MS).unwrap();

@@ -135,8 +135,12 @@ impl Player {
         let start_ns = self.dawn_ns.filter(|_| self.shown.is_none())?;
         let dark_ns = at_ns.saturating_sub(start_ns);
         let missed = dark_ns / self.interval_ns;
-        (dark_ns > ASKING_NS + 2 * self.interval_ns)
-            .then_some(Freeze { start_ns, end_ns: at_ns, has_ended, missed })
+        (dark_ns > ASKING_NS + 2 * self.interval_ns).then_some(Freeze {
+            start_ns,
+            end_ns: at_ns,
+            has_ended,
+            missed,
+        })
     }
 
     fn show(&mut self, before: Shown, now: Shown) {

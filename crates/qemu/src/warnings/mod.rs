@@ -146,7 +146,11 @@ impl Facts<'_> {
     }
 
     fn probe_unanswered(&self) -> Option<Warning> {
-        let unanswered = self.probes.iter().filter(|it| it.as_ref().is_none_or(|it| it.seen.received == 0)).count();
+        let unanswered = self
+            .probes
+            .iter()
+            .filter(|it| it.as_ref().is_none_or(|it| it.seen.received == 0))
+            .count();
         (unanswered > 0).then(|| {
             warning(
                 "probe-unanswered",

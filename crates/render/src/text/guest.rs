@@ -101,7 +101,7 @@ fn outages(probe: &Probe, messages: &str) -> String {
     let longest = after_start.map(|it| it.length_seconds).max_by(f64::total_cmp);
     let longest = match (longest, probe.unseen_seconds()) {
         (Some(it), _) => format!("longest outage {}", seconds(it)),
-        (None, Some(_)) => "no outage".to_owned(),
+        (None, Some(resolution)) => format!("no outage longer than {}", seconds(resolution)),
         (None, None) => "outages unknown".to_owned(),
     };
     let lost = match (probe.sent, probe.received) {

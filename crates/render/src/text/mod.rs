@@ -39,4 +39,6 @@ pub fn text(report: &Report, style: Style) -> String {
 }
 
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod tests;

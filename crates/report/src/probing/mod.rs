@@ -186,8 +186,8 @@ pub struct ProbeResult {
     pub duplicates: u64,
     /// Answers that came after the answer to a later message.
     pub reordered: u64,
-    /// Of the lost messages, those that did not reach the responder; null where nobody counted there, and
-    /// where it is not known of every lost message, as in a silence that lasts.
+    /// Of the lost messages, those that did not reach the responder; null where the responder does not count,
+    /// and where it is not known of every lost message, as in a silence that lasts.
     pub lost_to_responder: Option<u64>,
     /// Of the lost messages, those that reached the responder and whose answer did not come; null where the
     /// other number is.
@@ -288,7 +288,7 @@ pub struct ProbeOutage {
     pub lost: u64,
     /// The way on which they went missing.
     pub direction: ProbeDirection,
-    /// It is longer than this, in seconds: shorter silences could not have been told from late answers.
+    /// It is longer than this, in seconds: shorter silences cannot be distinguished from late answers.
     pub resolution_seconds: f64,
     /// How much of it this process itself did not run, in seconds.
     pub noise_seconds: f64,

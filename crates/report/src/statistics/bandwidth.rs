@@ -23,7 +23,7 @@ pub struct Bandwidth {
 /// the mean lies between the slowest and the fastest.
 ///
 /// `from_seconds` is the beginning of the transfer and `to_seconds` its end: before the one the counter
-/// stands at what the last poll before it says, or at 0, and from the other on at what the first poll at
+/// is what the last poll before it says, or at 0, and from the other on at what the first poll at
 /// or after it says. In between it is taken to grow evenly from poll to poll. Time after the last poll
 /// that knows the counter is not looked at. `None` when no poll that knows it lies after the beginning.
 pub fn bandwidth(polls: &[Poll], from_seconds: f64, to_seconds: f64) -> Option<Bandwidth> {

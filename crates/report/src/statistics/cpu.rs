@@ -8,7 +8,7 @@ use crate::{ClassCpu, CpuSample, ResidentPeak, Side};
 /// divided: one that had used nothing by the sample before `from_seconds` began after it, and one that uses
 /// nothing after the sample behind `to_seconds` had ended by then; both lie within as a whole. Where there
 /// is no sample before or after, it is measured from the first and to the last. A class that a sample does
-/// not have stands at 0. Empty without two samples at different times.
+/// not have is 0. Empty without two samples at different times.
 pub fn cpu_by_class(
     samples: &[CpuSample],
     side: Side,
@@ -53,9 +53,7 @@ fn at_end(points: &[(f64, f64)], to: f64) -> f64 {
 fn between(points: &[(f64, f64)], t: f64) -> f64 {
     let next = points.partition_point(|it| it.0 < t);
     match (next.checked_sub(1).map(|it| points[it]), points.get(next)) {
-        (Some((t0, used0)), Some(&(t1, used1))) => {
-            used0 + (used1 - used0) * (t - t0) / (t1 - t0)
-        }
+        (Some((t0, used0)), Some(&(t1, used1))) => used0 + (used1 - used0) * (t - t0) / (t1 - t0),
         (Some((_, used)), None) | (None, Some(&(_, used))) => used,
         (None, None) => 0.0,
     }

@@ -93,7 +93,7 @@ fn usable(baseline: Option<f64>) -> Option<f64> {
 /// Beginning of the first fully known window at or after `from` whose mean is back, to the
 /// resolution of the samples.
 ///
-/// A window begins with a sample that is itself back. Otherwise a guest that stands still for a while and
+/// A window begins with a sample that is itself back. Otherwise a guest that stops for a while and
 /// then makes up for it would be back before it moved, and its standstill would be no lost work.
 fn back_at(throughput: &Throughput, baseline: f64, from: f64) -> Option<f64> {
     let later = throughput.between(from, f64::INFINITY);

@@ -71,7 +71,9 @@ pub enum ThresholdError {
     #[error(transparent)]
     Quantity(#[from] ParseError),
     /// Not a number where the metric has no unit.
-    #[error("`{text}` is not {expected}, which `{metric}` is compared with; write for example {metric}>{example}")]
+    #[error(
+        "`{text}` is not {expected}, which `{metric}` is compared with; write for example {metric}>{example}"
+    )]
     Number {
         /// The text as it was given.
         text: String,

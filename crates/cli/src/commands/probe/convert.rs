@@ -62,7 +62,8 @@ pub fn report(
     let longest = longest.reduce(f64::max);
     // The worst of those that answered is not the worst of all.
     let is_known = probes.iter().all(|it| it.longest_outage_seconds.is_some());
-    let is_within_limit = start.max_outage_seconds.map(|limit| is_known && longest.is_some_and(|it| it <= limit));
+    let is_within_limit =
+        start.max_outage_seconds.map(|limit| is_known && longest.is_some_and(|it| it <= limit));
     let longest_outage_seconds = longest.filter(|_| is_known);
     ProbeReport {
         start,

@@ -77,7 +77,7 @@ fn named(task: Task, looking: Looking, telling: &ProbeTelling) -> Result<Named> 
     let resolution = plan.resolution();
     if let Some(limit) = telling.max_outage.filter(|it| it.0 < resolution) {
         return Err(usage(anyhow!(
-            "--max-outage {limit} is shorter than what `probe {kind}` can tell from a late answer at --interval {}, which is {}; send more often, or raise it",
+            "--max-outage {limit} is shorter than what `probe {kind}` can distinguish from a late answer at --interval {}, which is {}; send more often, or raise it",
             Span(interval),
             Span(resolution)
         )));

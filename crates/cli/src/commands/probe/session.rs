@@ -257,7 +257,7 @@ fn code(report: &ProbeReport, ending: ProbeEnding, failures: &[Option<Failure>])
         ProbeEnding::Unread if report.is_within_limit != Some(false) || !has_seen(report) => 0,
         _ if failures.iter().flatten().any(is_unsupported) => UNSUPPORTED,
         _ if failures.iter().flatten().any(is_broken) => 1,
-        // Where nobody answered nothing shows that the limit was kept.
+        // A target that never answered gives no evidence that the limit was kept.
         _ if report.is_within_limit == Some(false) => TOO_LONG,
         _ if failures.iter().any(Option::is_some) => 1,
         _ => 0,

@@ -79,7 +79,7 @@ fn unanswered(report: &ProbeReport) -> String {
     let silent = report.probes.iter().filter(|it| it.longest_outage_seconds.is_none());
     let names: Vec<&str> = silent.map(|it| it.name.as_str()).collect();
     if report.probes.len() == 1 {
-        return "Nobody answered".to_owned();
+        return "No answer".to_owned();
     }
     format!("{} never answered", names.join(" and "))
 }

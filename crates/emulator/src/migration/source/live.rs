@@ -157,12 +157,8 @@ impl Run<'_> {
 
     /// Notes a pass that ended with the synchronisation which opened the next one; returns its length.
     pub(super) fn finish_pass(&self, pass: PassMeter, next: Opening) -> u64 {
-        let record = pass.finish(
-            next.started_ns,
-            next.pending_bytes,
-            next.writes,
-            next.encryption_bytes,
-        );
+        let record =
+            pass.finish(next.started_ns, next.pending_bytes, next.writes, next.encryption_bytes);
         let length_ns = record.ended_ns.saturating_sub(record.started_ns);
         self.progress.finish_pass(record);
         length_ns

@@ -85,12 +85,7 @@ impl Run<'_> {
     fn final_pass_done(&self, pass: PassMeter) {
         // Its end is READY, which the pilot takes from the stamps; until then, the last byte sent.
         let encryption_bytes = self.dialer.connections.encryption_bytes();
-        self.progress.finish_pass(pass.finish(
-            monotonic_ns(),
-            0,
-            self.writes(),
-            encryption_bytes,
-        ));
+        self.progress.finish_pass(pass.finish(monotonic_ns(), 0, self.writes(), encryption_bytes));
     }
 
     pub(super) fn await_ready(&mut self) -> Result<(), Stop> {
