@@ -1,7 +1,7 @@
 //! A page on which several runs lie over each other.
 
 use maud::html;
-use sterna_report::Summary;
+use sterna_report::Report;
 
 use super::{
     Detail, Named, Scripts,
