@@ -6,6 +6,8 @@ use sterna_sys::region::Region;
 use sterna_sys::tracking::{TrackingError, WpTracker};
 use sterna_workload::{Crew, DirtyBitmap};
 
+use crate::probe::remedy;
+
 /// Finds the pages that the workers wrote.
 ///
 /// `WpAsync` is what a hypervisor's guest pays too: the kernel write-protects all pages at each synchronisation, and the first write to a page afterwards takes a fault of about a microsecond.
@@ -33,7 +35,8 @@ pub enum TrackerError {
     Unknown(String),
     /// The one that was asked for is not available here.
     #[error(
-        "Tracker wp-async is not available here ({0}); use cooperative, or auto to let Sterna choose"
+        "Tracker wp-async is not available here ({0}). {remedy}; or use cooperative, or auto to let Sterna choose",
+        remedy = remedy(.0)
     )]
     Unavailable(#[source] TrackingError),
     /// It failed while in use.
@@ -58,7 +61,7 @@ impl Tracker {
                 },
                 Err(error) => Choice {
                     tracker: Tracker::cooperative(region),
-                    reason: format!("wp-async is not available here: {error}"),
+                    reason: format!("wp-async is not available here: {error}. {}", remedy(&error)),
                 },
             }),
             "wp-async" => attach(region)

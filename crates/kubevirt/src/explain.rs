@@ -8,15 +8,20 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::error::KubevirtError;
-use crate::policy::{effective, fit, gigabytes, name, winner};
+use crate::multifd::{self, Connections};
+use crate::policy::{bandwidth, effective, fit, gigabytes, name, winner};
 use crate::preflight::Preflight;
-use crate::views::{self, Domain, KubeVirt, KubeVirtSpec, MigrationConfiguration, Policy, Vm, Vmi};
+use crate::views::{
+    self, Domain, KubeVirt, MigrationConfiguration, Policy, Vm, Vmi, VmiStatus, condition,
+};
 
 /// What can be said of a guest's next migration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// The guest.
     pub guest: String,
+    /// Why it cannot be migrated as it is now; None where nothing is known against it.
+    pub obstacle: Option<String>,
     /// The policy that wins.
     pub policy: Option<String>,
     /// Every policy, and how it fared: its name, whether it won, and why.
@@ -29,8 +34,12 @@ pub struct Explanation {
     pub timeout_seconds: Option<i64>,
     /// What happens at the timeout.
     pub at_timeout: String,
-    /// Parallel connections, and why so many.
-    pub multifd: String,
+    /// Parallel connections, and why that number.
+    pub multifd: Connections,
+    /// What KubeVirt makes of the bandwidth: bytes a second; None is no limit.
+    pub bandwidth_bytes_per_second: Option<u64>,
+    /// What it makes of it in words, where it does not keep to it exactly.
+    pub bandwidth_note: Option<String>,
     /// What happens on a drain.
     pub eviction: String,
 }
@@ -40,11 +49,17 @@ pub fn explain(
     vmi: &Vmi,
     policies: &[Policy],
     namespace_labels: &BTreeMap<String, String>,
-    kubevirt: Option<&KubeVirtSpec>,
+    kubevirt: Option<&KubeVirt>,
 ) -> Explanation {
     let won = winner(policies, vmi.labels(), namespace_labels);
-    let configuration = kubevirt.map(|it| &it.configuration);
+    let configuration = kubevirt.map(|it| &it.spec.configuration);
+    let release = kubevirt
+        .and_then(|it| it.status.as_ref())
+        .and_then(|it| it.observed_kube_virt_version.as_deref());
     let effective = effective(configuration.and_then(|it| it.migrations.as_ref()), won);
+    let has_postcopy = effective.allow_post_copy == Some(true);
+    let bandwidth = effective.bandwidth_per_migration.as_ref().and_then(quantity).unwrap_or(0.0);
+    let obstacle = obstacle(vmi);
     let memory_bytes = memory_bytes(&vmi.spec.domain);
     let timeout_seconds = memory_bytes.map(|bytes| {
         let each = effective.completion_timeout_per_gi_b.unwrap_or(150);
@@ -71,8 +86,15 @@ pub fn explain(
         policy: won.map(|it| name(it).to_owned()),
         candidates,
         at_timeout: at_timeout(&effective, timeout_seconds),
-        multifd: multifd(&vmi.spec.domain),
-        eviction: eviction(vmi, configuration.and_then(|it| it.eviction_strategy.as_deref())),
+        multifd: multifd::connections(&vmi.spec.domain, has_postcopy, release),
+        eviction: eviction(
+            vmi,
+            configuration.and_then(|it| it.eviction_strategy.as_deref()),
+            obstacle.is_some(),
+        ),
+        obstacle,
+        bandwidth_bytes_per_second: bandwidth::mebibytes(bandwidth).map(|it| it << 20),
+        bandwidth_note: bandwidth::note(bandwidth),
         effective,
         memory_bytes,
         timeout_seconds,
@@ -107,7 +129,7 @@ pub async fn ask(
     } else {
         Vec::new()
     };
-    Ok(explain(&vmi, &policies, &labels, kubevirts.first().map(|it| &it.spec)))
+    Ok(explain(&vmi, &policies, &labels, kubevirts.first()))
 }
 
 /// A machine that does not run has no instance yet; its template says what it will be.
@@ -126,6 +148,10 @@ async fn from_machine(cluster: &Cluster, name: &str) -> Result<Vmi, KubevirtErro
     let template = vm.spec.template.unwrap_or_default();
     let mut vmi = Vmi::new(name, &views::vmis(), template.spec);
     vmi.metadata.labels = Some(template.metadata.labels);
+    // The machine keeps the conditions of its last instance.
+    let conditions = vm.status.as_ref().and_then(|it| it.get("conditions")).cloned();
+    let conditions = conditions.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    vmi.status = Some(VmiStatus { conditions, ..VmiStatus::default() });
     Ok(vmi)
 }
 
@@ -144,33 +170,40 @@ fn at_timeout(effective: &MigrationConfiguration, timeout: Option<i64>) -> Strin
     text.to_owned()
 }
 
-fn multifd(domain: &Domain) -> String {
-    let has_cpu_limit = domain.resources.limits.contains_key("cpu");
-    let is_dedicated = domain.cpu.as_ref().and_then(|it| it.dedicated_cpu_placement) == Some(true);
-    match (has_cpu_limit, is_dedicated) {
-        (false, false) => "8 parallel connections".to_owned(),
-        (true, _) => "one connection, since the machine has a CPU limit".to_owned(),
-        (false, true) => "one connection, since the machine has dedicated CPUs".to_owned(),
+/// What keeps the guest from being migrated, as the cluster says it: only conditions that last.
+fn obstacle(vmi: &Vmi) -> Option<String> {
+    let status = vmi.status.as_ref()?;
+    if let phase @ ("Failed" | "Succeeded") = status.phase.as_deref().unwrap_or_default() {
+        return Some(format!("it is in phase {phase}"));
     }
+    let no = condition(&status.conditions, "LiveMigratable").filter(|it| it.status == "False")?;
+    let reason = no.reason.as_deref().unwrap_or("no reason is given");
+    let message = no.message.as_deref().map_or_else(String::new, |it| format!(": {it}"));
+    Some(format!("{reason}{message}"))
 }
 
-fn eviction(vmi: &Vmi, cluster: Option<&str>) -> String {
+fn eviction(vmi: &Vmi, cluster: Option<&str>, is_stuck: bool) -> String {
     let own = vmi.spec.eviction_strategy.as_deref();
     let strategy = own.or(cluster).unwrap_or("None");
     let of = if own.is_some() { "its own" } else { "the cluster's" };
     let what = match strategy {
-        "LiveMigrate" => "it is migrated; where that is impossible, the drain waits for ever",
+        "LiveMigrate" if is_stuck => "it cannot be migrated, so the drain waits without end",
+        "LiveMigrate" => "it is migrated; where that is impossible, the drain waits without end",
+        "LiveMigrateIfPossible" if is_stuck => "it cannot be migrated, so it is shut down",
         "LiveMigrateIfPossible" => "it is migrated, or shut down where that is impossible",
-        "External" => "somebody else has to move it",
+        "External" => "another controller has to move it",
         _ => "it is shut down",
     };
     format!("{strategy} ({of}): {what}")
 }
 
-/// Memory as KubeVirt counts it for the timeout: what the guest sees, else what is requested.
+/// Memory as KubeVirt counts it for the timeout: what the guest sees, else what is requested, which is the limit where
+/// only that is given.
 pub fn memory_bytes(domain: &Domain) -> Option<u64> {
     let guest = domain.memory.as_ref().and_then(|it| it.guest.clone()).map(Value::from);
-    let wanted = guest.or_else(|| domain.resources.requests.get("memory").cloned())?;
+    let resources = &domain.resources;
+    let requested = resources.requests.get("memory").or_else(|| resources.limits.get("memory"));
+    let wanted = guest.or_else(|| requested.cloned())?;
     quantity(&wanted).map(|it| it as u64)
 }
 
@@ -203,7 +236,61 @@ pub fn quantity(value: &Value) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn guest(conditions: Value, strategy: &str) -> Vmi {
+        serde_json::from_value(json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"name": "rwo", "namespace": "vms"},
+            "spec": {"domain": {"memory": {"guest": "8Gi"}}, "evictionStrategy": strategy},
+            "status": {"phase": "Running", "conditions": conditions},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_guest_that_is_not_migratable_has_an_obstacle_with_the_reason() {
+        let no = json!([{"type": "LiveMigratable", "status": "False",
+            "reason": "DisksNotLiveMigratable", "message": "PVC a is not shared"}]);
+        let table = [
+            (no, Some("DisksNotLiveMigratable: PVC a is not shared")),
+            (json!([{"type": "LiveMigratable", "status": "False"}]), Some("no reason is given")),
+            (json!([{"type": "LiveMigratable", "status": "True"}]), None),
+            (json!([{"type": "LiveMigratable", "status": "Unknown"}]), None),
+            (json!([{"type": "Paused", "status": "True"}]), None),
+            (json!([]), None),
+        ];
+        for (conditions, expected) in table {
+            let vmi = guest(conditions.clone(), "LiveMigrate");
+            let found = explain(&vmi, &[], &BTreeMap::new(), None);
+            assert_eq!(found.obstacle.as_deref(), expected, "{conditions}");
+            let is_stuck = found.eviction.contains("it cannot be migrated");
+            assert_eq!(is_stuck, expected.is_some(), "{conditions}: {}", found.eviction);
+        }
+    }
+
+    #[test]
+    fn the_bandwidth_is_explained_as_kubevirt_keeps_to_it() {
+        let bandwidth = |quantity: &str| {
+            let kubevirt: KubeVirt = serde_json::from_value(json!({
+                "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
+                "metadata": {"name": "kubevirt"},
+                "spec": {"configuration": {"migrations": {"bandwidthPerMigration": quantity}}},
+                "status": {"observedKubeVirtVersion": "v1.1.1"},
+            }))
+            .unwrap();
+            let found = explain(&guest(json!([]), "None"), &[], &BTreeMap::new(), Some(&kubevirt));
+            assert_eq!(found.multifd.count, Some(1));
+            (found.bandwidth_bytes_per_second, found.bandwidth_note.is_some())
+        };
+        assert_eq!(bandwidth("64Mi"), (Some(64 << 20), false));
+        assert_eq!(bandwidth("64M"), (Some(61 << 20), true));
+        assert_eq!(bandwidth("500k"), (Some(1 << 20), true));
+        assert_eq!(bandwidth("0"), (None, false));
+        assert_eq!(bandwidth("20Gi"), (Some(20 << 30), false));
+    }
 
     #[test]
     fn quantities_are_numbers() {

@@ -157,9 +157,9 @@ impl Follower {
             Seen::Gone(vmi) => (vmi, true),
         };
         let key = (vmi.namespace().unwrap_or_default(), vmi.name_any());
-        let migration =
-            vmi.status.as_ref().and_then(|it| it.migration_state.as_ref()?.migration_uid.clone());
-        if let Some(record) = migration.and_then(|uid| self.records.get_mut(&uid)) {
+        if let Some(state) = vmi.status.as_ref().and_then(|it| it.migration_state.as_ref())
+            && let Some(record) = self.records.values_mut().find(|it| state.is_about(&it.uid))
+        {
             record.see_guest(&vmi);
         }
         let phase = vmi.status.as_ref().and_then(|it| it.phase.as_deref());

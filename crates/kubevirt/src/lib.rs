@@ -27,6 +27,7 @@ pub mod labels;
 pub mod launcher;
 mod live;
 mod migrate;
+mod multifd;
 pub mod policy;
 mod preflight;
 mod probe_pod;

@@ -14,6 +14,7 @@ use crate::follow::{Follower, Step};
 use crate::launcher::{self, LauncherLine};
 use crate::migrate::log;
 use crate::record::MigrationRecord;
+use crate::views::MigrationState;
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -51,10 +52,19 @@ pub struct Row {
     pub age_seconds: f64,
     /// virt-launcher's last line.
     pub line: Option<LauncherLine>,
+    /// Why there is no such line although its log was read.
+    pub log_problem: Option<String>,
+}
+
+/// What a log said when it was read last.
+#[derive(Clone, Debug, PartialEq)]
+struct LogSeen {
+    line: Option<LauncherLine>,
+    problem: Option<String>,
 }
 
 impl Row {
-    fn of(record: &MigrationRecord, line: Option<&LauncherLine>, now_ns: u64) -> Row {
+    fn of(record: &MigrationRecord, log: Option<&LogSeen>, now_ns: u64) -> Row {
         let state = record.state.clone().unwrap_or_default();
         let until = record.ended_ns.unwrap_or(now_ns);
         Row {
@@ -62,12 +72,13 @@ impl Row {
             guest: record.vmi.clone(),
             migration: record.name.clone(),
             phase: record.current_phase().to_owned(),
-            source: state.source_node.or_else(|| record.node_before.clone()),
-            target: state.target_node,
+            source: state.leaves_node().or_else(|| record.node_before.clone()),
+            target: state.enters_node(),
             policy: state.migration_policy_name,
             verdict: record.is_ended().then(|| record.verdict().0.to_string()),
             age_seconds: until.saturating_sub(record.began_ns) as f64 / 1e9,
-            line: line.cloned(),
+            line: log.and_then(|it| it.line.clone()),
+            log_problem: log.and_then(|it| it.problem.clone()),
         }
     }
 
@@ -90,7 +101,7 @@ pub async fn watch(
 ) -> Result<(), KubevirtError> {
     let namespace = (!options.all_namespaces).then_some(cluster.namespace.as_str());
     let mut follower = Follower::new(cluster, namespace, None);
-    let mut lines: HashMap<String, LauncherLine> = HashMap::new();
+    let mut lines: HashMap<String, LogSeen> = HashMap::new();
     let began = Instant::now();
     let (mut quiet_since, mut last_lines, mut is_new) = (Instant::now(), None::<Instant>, true);
     loop {
@@ -104,12 +115,16 @@ pub async fn watch(
                 quiet_since = Instant::now();
             }
         }
+        let has_settled = quiet_since.elapsed() >= Duration::from_millis(400);
+        if options.once && !has_settled {
+            continue;
+        }
+        // Before anything is known of the migrations there is no Pod whose log could be read.
         if options.read_logs && last_lines.is_none_or(|it| it.elapsed() >= Duration::from_secs(4)) {
             is_new |= read_lines(cluster, &follower, &mut lines).await;
-            last_lines = Some(Instant::now());
+            last_lines = has_settled.then(Instant::now);
         }
-        let has_settled = quiet_since.elapsed() >= Duration::from_millis(400);
-        if options.once && !has_settled || !is_new && !options.once {
+        if !is_new && !options.once {
             continue;
         }
         is_new = false;
@@ -120,7 +135,7 @@ pub async fn watch(
     }
 }
 
-fn rows(follower: &Follower, lines: &HashMap<String, LauncherLine>) -> Vec<Row> {
+fn rows(follower: &Follower, lines: &HashMap<String, LogSeen>) -> Vec<Row> {
     let now_ns = follower.now_ns();
     let mut rows: Vec<Row> = follower
         .records
@@ -137,16 +152,17 @@ fn rows(follower: &Follower, lines: &HashMap<String, LauncherLine>) -> Vec<Row> 
 async fn read_lines(
     cluster: &Cluster,
     follower: &Follower,
-    lines: &mut HashMap<String, LauncherLine>,
+    lines: &mut HashMap<String, LogSeen>,
 ) -> bool {
     let mut is_new = false;
     for (uid, record) in follower.records.iter().filter(|it| !it.1.is_ended()) {
-        let pod = record.state.as_ref().and_then(|it| it.source_pod.as_deref());
-        let Some(pod) = pod else { continue };
-        let Ok(text) = log(cluster, &record.namespace, pod).await else { continue };
-        if let Some(line) = launcher::of_migration(&text, uid).pop() {
-            is_new |= lines.insert(uid.clone(), line.clone()).as_ref() != Some(&line);
-        }
+        let Some(pod) = record.state.as_ref().and_then(MigrationState::leaves_pod) else {
+            continue;
+        };
+        let Ok(text) = log(cluster, &record.namespace, &pod).await else { continue };
+        let mut found = launcher::read_log(&text, &record.log_uid());
+        let seen = LogSeen { problem: found.problem(), line: found.lines.pop() };
+        is_new |= lines.insert(uid.clone(), seen.clone()).as_ref() != Some(&seen);
     }
     is_new
 }
@@ -198,6 +214,11 @@ pub fn table(rows: &[Row]) -> String {
         let cells: Vec<String> =
             line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    for row in rows {
+        if let Some(problem) = &row.log_problem {
+            let _ = writeln!(text, "{}: {problem}", row.guest);
+        }
     }
     text
 }

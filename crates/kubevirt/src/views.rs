@@ -181,6 +181,19 @@ view! {
 }
 
 view! {
+    /// One side of a migration between two clusters, where each has a migration object of its own.
+    SideState {
+        /// Its node.
+        node: Option<String>,
+        /// Its virt-launcher Pod.
+        pod: Option<String>,
+        /// Its migration object.
+        #[serde(rename = "migrationUID")]
+        migration_uid: Option<String>,
+    }
+}
+
+view! {
     /// A migration as the instance tells of it.
     MigrationState {
         /// When memory began to move, in whole seconds.
@@ -215,6 +228,50 @@ view! {
         migration_policy_name: Option<String>,
         /// What holds for it, policy and cluster merged.
         migration_configuration: Option<MigrationConfiguration>,
+        /// The side that the guest leaves; from KubeVirt 1.6 on.
+        source_state: Option<SideState>,
+        /// The side that the guest goes to; from KubeVirt 1.6 on.
+        target_state: Option<SideState>,
+    }
+}
+
+impl MigrationState {
+    /// Whether it is about the migration object with this UID. Between two clusters each side has its own.
+    pub fn is_about(&self, uid: &str) -> bool {
+        let of_side = |it: &Option<SideState>| it.as_ref().and_then(|it| it.migration_uid.clone());
+        [self.migration_uid.clone(), of_side(&self.source_state), of_side(&self.target_state)]
+            .iter()
+            .any(|it| it.as_deref() == Some(uid))
+    }
+
+    /// The migration object that virt-launcher names in its log: the source's.
+    pub fn source_uid(&self) -> Option<String> {
+        let of_source = self.source_state.as_ref().and_then(|it| it.migration_uid.clone());
+        of_source.filter(|it| !it.is_empty()).or_else(|| self.migration_uid.clone())
+    }
+
+    /// The node that the guest leaves.
+    pub fn leaves_node(&self) -> Option<String> {
+        let side = self.source_state.as_ref();
+        self.source_node.clone().or_else(|| side.and_then(|it| it.node.clone()))
+    }
+
+    /// The Pod that the guest leaves.
+    pub fn leaves_pod(&self) -> Option<String> {
+        let side = self.source_state.as_ref();
+        self.source_pod.clone().or_else(|| side.and_then(|it| it.pod.clone()))
+    }
+
+    /// The node that the guest goes to.
+    pub fn enters_node(&self) -> Option<String> {
+        let side = self.target_state.as_ref();
+        self.target_node.clone().or_else(|| side.and_then(|it| it.node.clone()))
+    }
+
+    /// The Pod that the guest goes to.
+    pub fn enters_pod(&self) -> Option<String> {
+        let side = self.target_state.as_ref();
+        self.target_pod.clone().or_else(|| side.and_then(|it| it.pod.clone()))
     }
 }
 

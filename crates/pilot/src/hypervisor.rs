@@ -111,6 +111,9 @@ pub enum EngineError {
     /// The user asked to stop while the engine was busy.
     #[error("Interrupted")]
     Interrupted,
+    /// A side on another machine could not be reached, or did not accept this run.
+    #[error("{0}")]
+    Connect(String),
     /// A side died or does not answer.
     #[error("{side} host: {reason}")]
     SideGone {

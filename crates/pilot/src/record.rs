@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sterna_report::{Engine, EventSide, IntegrityDetail, Side, Verdict, Warning};
+use sterna_report::{Engine, EventSide, FailedIn, IntegrityDetail, Side, Verdict, Warning};
 use sterna_scenario::Scenario;
 
 use crate::{
@@ -19,6 +19,8 @@ pub struct Record {
     pub verdict: Verdict,
     /// Why.
     pub reason: Option<String>,
+    /// Where it failed, if that was before the migrate command was accepted.
+    pub failed_in: Option<FailedIn>,
     /// When the flight began.
     pub began_ns: u64,
     /// When the guest was known to work; `None` when it never was.

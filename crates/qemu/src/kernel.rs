@@ -20,7 +20,9 @@ pub struct Kernel {
 #[derive(Debug, Error)]
 pub enum KernelError {
     /// The file, often only for root to read.
-    #[error("Kernel {path} cannot be read; make it readable or give another with --kernel")]
+    #[error(
+        "Kernel {path} cannot be read; make it readable (`sudo chmod a+r {path}`) or give another with --kernel"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -37,8 +39,9 @@ pub enum KernelError {
     },
     /// Nothing on this machine suits.
     #[error(
-        "No kernel to boot a guest with was found; tried: {}. Install a distribution's kernel or give one with --kernel",
-        listed(.tried)
+        "No kernel to boot a guest with was found; tried: {}. {}",
+        listed(.tried),
+        way_out(.tried)
     )]
     None {
         /// What was looked at, and why it does not suit.
@@ -50,12 +53,15 @@ impl KernelError {
     /// The reason in a few words, for a list that names the file itself.
     pub(crate) fn reason(&self) -> String {
         match self {
-            KernelError::Unreadable { source, .. } => format!("it cannot be read: {source}"),
+            KernelError::Unreadable { source, .. } => format!("{UNREADABLE}: {source}"),
             KernelError::NotAKernel { reason, .. } => (*reason).to_owned(),
             KernelError::None { .. } => self.to_string(),
         }
     }
 }
+
+/// How the reason of a kernel that only root may read begins.
+const UNREADABLE: &str = "it cannot be read";
 
 /// Enough for the header and the version of a bzImage.
 const HEAD_BYTES: u64 = 128 << 10;
@@ -165,6 +171,17 @@ fn version(release: &str) -> Vec<u64> {
     release.split(|it: char| !it.is_ascii_digit()).filter_map(|it| it.parse().ok()).collect()
 }
 
+/// A kernel that is there and only for root to read needs no other one.
+fn way_out(tried: &[(PathBuf, String)]) -> String {
+    let unreadable = tried.iter().find(|it| it.1.starts_with(UNREADABLE));
+    match unreadable {
+        Some((path, _)) => {
+            format!("`sudo chmod a+r {}` makes it readable; or give another one with --kernel", path.display())
+        }
+        None => "Install a distribution's kernel (Debian: linux-image-cloud-amd64, Fedora: kernel-core) or give one with --kernel".to_owned(),
+    }
+}
+
 fn listed(tried: &[(PathBuf, String)]) -> String {
     if tried.is_empty() {
         return "/boot/vmlinuz*, /lib/modules/*/vmlinuz and /vmlinuz, where there is nothing"
@@ -239,6 +256,7 @@ mod tests {
         let tried = vec![("/boot/vmlinuz-1".into(), "it cannot be read: denied".to_owned())];
         let text = KernelError::None { tried }.to_string();
         assert!(text.contains("/boot/vmlinuz-1 (it cannot be read: denied)"), "{text}");
+        assert!(text.contains("`sudo chmod a+r /boot/vmlinuz-1`"), "{text}");
         let text = KernelError::None { tried: Vec::new() }.to_string();
         assert!(text.contains("/lib/modules/*/vmlinuz"), "{text}");
     }

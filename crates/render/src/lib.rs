@@ -12,6 +12,7 @@ mod comparison;
 mod csv;
 mod downtime;
 pub mod html;
+mod instruments;
 mod junit;
 mod markdown;
 pub mod number;
@@ -23,6 +24,7 @@ mod thresholds;
 
 pub use comparison::{comparison_line, comparison_markdown, comparison_text, repeats_text};
 pub use csv::{CsvTable, csv_header, csv_rows};
+pub use instruments::{Placed, instruments_text};
 pub use junit::{TestCase, junit};
 pub use markdown::{escape as markdown_text, markdown};
 pub use openmetrics::openmetrics;

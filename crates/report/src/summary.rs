@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskIntegrity, Integrity, IntegrityDetail, Latency, Verdict};
+use crate::{DiskIntegrity, FailedIn, Integrity, IntegrityDetail, Latency, Verdict};
 
 /// The headline numbers of a run.
 ///
@@ -17,6 +17,10 @@ pub struct Summary {
     /// Why it ended so, in one sentence, where possible in the engine's own words; null when there
     /// is nothing to explain.
     pub verdict_reason: Option<String>,
+    /// Where it failed, if that was before the migrate command was accepted: `boot`, `connect` or `prepare`; absent
+    /// otherwise. The exit code is then 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_in: Option<FailedIn>,
     /// Whether guest memory was found intact after the run, and the records on a disk where some were written.
     /// `corrupt` outranks every verdict.
     pub integrity: Integrity,

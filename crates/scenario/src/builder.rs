@@ -6,7 +6,7 @@ use crate::error::{Origin, ScenarioError};
 use crate::tables::{self, Table};
 use crate::types::Scenario;
 use crate::value::{Value as _, ValueError};
-use crate::{file, nearest, settings};
+use crate::{file, nearest, settings, words};
 
 /// Puts a scenario together: defaults, then whatever is applied, each later layer winning over the earlier ones.
 ///
@@ -121,7 +121,11 @@ impl Builder {
     ) -> Result<(), ScenarioError> {
         let path = setting.path();
         self.claim(path, &origin)?;
-        setting.set(&mut self.scenario, text).map_err(|error| unusable(path, &origin, error))?;
+        setting.set(&mut self.scenario, text).map_err(|error| {
+            let error = words::instead(setting, text).unwrap_or(error);
+            unusable(path, &origin, error)
+        })?;
+        self.scenario.written.remember(setting, text);
         self.given.insert(path, origin);
         Ok(())
     }

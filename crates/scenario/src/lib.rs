@@ -33,6 +33,8 @@ mod tables;
 mod types;
 mod validate;
 mod value;
+mod words;
+mod written;
 
 pub use builder::Builder;
 pub use error::{Origin, Problem, ScenarioError};
@@ -49,6 +51,7 @@ pub use types::{
     ZeroPage,
 };
 pub use value::{Kind, ValueError};
+pub use written::Written;
 
 /// What every size of guest memory is a multiple of. A tracker may work in larger pages, but amounts are counted in
 /// these.

@@ -57,6 +57,14 @@ pub enum ValueError {
         /// The words for yes and no.
         words: [&'static str; 2],
     },
+    /// A word for "no value", where another word means that.
+    #[error("`{text}` is no value of this field; {way_out}")]
+    NoValue {
+        /// The word as it was given.
+        text: String,
+        /// The right word.
+        way_out: String,
+    },
     /// Not a list of probes.
     #[error(transparent)]
     Probes(#[from] ProbeError),
@@ -72,6 +80,8 @@ pub(crate) trait Value: Sized + Display {
     /// Whether it is a list that a file may write as one, and a flag by being repeated; elsewhere its entries have
     /// semicolons between them.
     const IS_LIST: bool = false;
+    /// Whether it is an amount with a unit.
+    const IS_QUANTITY: bool = false;
 
     /// The only possible words, where there is such a list.
     fn choices() -> &'static [&'static str] {
@@ -90,7 +100,26 @@ macro_rules! parsed {
         }
     )+ };
 }
-parsed!(Bytes, Rate, Size, Span, IdSet, Probes, Faults);
+parsed!(IdSet, Probes, Faults);
+
+macro_rules! quantities {
+    ($($name:ty, $read:expr;)+) => { $(
+        impl Value for $name {
+            const IS_QUANTITY: bool = true;
+
+            fn read(text: &str) -> Result<$name, ValueError> {
+                let read: fn(&str) -> Result<$name, ParseError> = $read;
+                Ok(read(text)?)
+            }
+        }
+    )+ };
+}
+quantities! {
+    Bytes, Bytes::of_memory;
+    Size, Size::of_memory;
+    Rate, str::parse;
+    Span, str::parse;
+}
 
 impl Value for Thresholds {
     const IS_LIST: bool = true;
@@ -165,7 +194,15 @@ macro_rules! of_workload {
         }
     )+ };
 }
-of_workload!(Pattern, Method, Pace, Phases);
+of_workload!(Pattern, Method, Phases);
+
+impl Value for Pace {
+    const IS_QUANTITY: bool = true;
+
+    fn read(text: &str) -> Result<Pace, ValueError> {
+        text.parse().map_err(workload_error)
+    }
+}
 
 fn workload_error(error: SpecError) -> ValueError {
     match error {

@@ -40,6 +40,12 @@ const UNITS: [(&str, u64); 20] = [
     ("EB", 1_000_000_000_000_000_000),
 ];
 const PRINTED_UNITS: usize = 7;
+/// The last units of the list.
+const DECIMAL_UNITS: usize = 6;
+/// Characters of a text that is still easy to read.
+const LONG: usize = 7;
+/// Below this, a number without a unit is no amount of memory.
+const FEW: u64 = 1 << 16;
 
 impl Bytes {
     /// `count` KiB; for constants.
@@ -57,6 +63,44 @@ impl Bytes {
         Bytes(count << 30)
     }
 
+    /// Reads an amount of memory: as [`FromStr`], but `256` is refused, since `256MiB` is meant.
+    ///
+    /// # Errors
+    /// No size, or a small number without a unit.
+    pub fn of_memory(text: &str) -> Result<Bytes, ParseError> {
+        let bytes: Bytes = text.parse()?;
+        let is_bare = text.trim().bytes().all(|it| it.is_ascii_digit());
+        if is_bare && bytes.0 > 0 && bytes.0 < FEW {
+            return Err(Quantity::Size.error(text, Problem::FewBytes { number: bytes.0 }));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a quantity of Kubernetes, such as `8Gi`, and all sizes but those with a letter that Kubernetes reads
+    /// differently.
+    ///
+    /// # Errors
+    /// No size, a small number without a unit, and `8G`.
+    pub fn of_kubernetes(text: &str) -> Result<Bytes, ParseError> {
+        let trimmed = text.trim();
+        if let Some(number) = trimmed.strip_suffix('i') {
+            // `8Gi` is `8GiB`.
+            let is_quantity = number.ends_with(['K', 'M', 'G', 'T', 'P', 'E']);
+            if let (true, Ok(bytes)) = (is_quantity, format!("{trimmed}B").parse()) {
+                return Ok(bytes);
+            }
+        }
+        let letter = trimmed.chars().last().filter(|it| "kKMGTPE".contains(*it));
+        if let (Some(letter), Ok(_)) = (letter, trimmed.parse::<Bytes>()) {
+            let number = &trimmed[..trimmed.len() - 1];
+            let (small, large) = if letter == 'k' { ('k', 'K') } else { (letter, letter) };
+            let decimal = format!("{number}{small}B");
+            let binary = format!("{number}{large}iB");
+            return Err(Quantity::Size.error(text, Problem::TwoMeanings { decimal, binary }));
+        }
+        Bytes::of_memory(text)
+    }
+
     /// Rounded to three digits for eyes, such as `1.50 GiB`.
     pub fn human(self) -> String {
         human_bytes(self.0 as f64)
@@ -71,21 +115,25 @@ impl FromStr for Bytes {
     }
 }
 
-/// The largest binary unit that leaves a whole number: `1536KiB`, `1000B`.
+/// The largest binary unit that leaves a whole number: `1536KiB`, `1000B`. Where that is a long number and a decimal
+/// unit leaves a shorter one, the decimal unit: `256MB`, not `250000KiB`.
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = UNITS[..PRINTED_UNITS]
-            .iter()
-            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
-            .unwrap_or(&("B", 1));
-        f.pad(&format!("{}{unit}", self.0 / factor))
+        let text = |(unit, factor): &(&str, u64)| format!("{}{unit}", self.0 / factor);
+        let is_whole = |it: &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(it.1);
+        let binary = UNITS[..PRINTED_UNITS].iter().find(is_whole).map_or("0B".to_owned(), text);
+        let decimal = UNITS.iter().rev().take(DECIMAL_UNITS).find(is_whole).map(text);
+        match decimal {
+            Some(decimal) if binary.len() > LONG && decimal.len() < binary.len() => f.pad(&decimal),
+            _ => f.pad(&binary),
+        }
     }
 }
 
 crate::as_text!(Bytes);
 
 fn parse(text: &str) -> Result<u64, Problem> {
-    let (number, unit) = number::split(text)?;
+    let (number, unit) = number::split(text, &["B"])?;
     number::exact(number, factor(unit)?, "bytes")
 }
 
@@ -99,8 +147,9 @@ fn factor(unit: &str) -> Result<u64, Problem> {
         .ok_or_else(|| Problem::UnknownUnit { unit: unit.to_owned(), nearest: nearest(unit) })
 }
 
-/// Tolerates wrong case and a forgotten `B` (Kubernetes writes `8Gi`).
+/// Tolerates wrong case, a forgotten `B` (Kubernetes writes `8Gi`) and `MBytes`.
 fn nearest(unit: &str) -> Option<&'static str> {
+    let unit = unit.strip_suffix("ytes").or_else(|| unit.strip_suffix("yte")).unwrap_or(unit);
     let spelled = |wanted: &str| {
         UNITS.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(wanted))
     };
@@ -142,7 +191,7 @@ mod tests {
         fn check(text: &str, expected: &str) {
             assert_eq!(text.parse::<Bytes>().unwrap_err().to_string(), expected);
         }
-        let examples = "write for example `256MiB`, `2G` or `4096`";
+        let examples = "write for example `256MiB`, `2G` or `1048576`";
         check("", &format!("Size `` is empty; {examples}"));
         check("  ", &format!("Size `  ` is empty; {examples}"));
         check("-1", &format!("Size `-1` is negative; {examples}"));
@@ -158,7 +207,14 @@ mod tests {
             &format!("Size `8Gi` has the unknown unit `Gi` (did you mean `GiB`?); {examples}"),
         );
         check("1g", &format!("Size `1g` has the unknown unit `g` (did you mean `G`?); {examples}"));
-        check("1e9", &format!("Size `1e9` has the unknown unit `e9`; {examples}"));
+        check("1e9", &format!("Size `1e9` is in scientific notation; write `1GB`; {examples}"));
+        check("1,5GiB", &format!("Size `1,5GiB` has a comma; write `1.5GiB`; {examples}"));
+        check(
+            "64MBytes",
+            &format!(
+                "Size `64MBytes` has the unknown unit `MBytes` (did you mean `MB`?); {examples}"
+            ),
+        );
         check("0.3B", &format!("Size `0.3B` is not a whole number of bytes; {examples}"));
         check("16EiB", &format!("Size `16EiB` is too large; {examples}"));
         check(
@@ -180,7 +236,44 @@ mod tests {
         check(3 << 29, "1536MiB");
         check(256 << 20, "256MiB");
         check(1 << 63, "8EiB");
+        check(256_000_000, "256MB");
+        check(1_000_000_000, "1GB");
+        check(1_500_000, "1500kB");
         assert_eq!(format!("{:>8}", Bytes(4096)), "    4KiB");
+    }
+
+    #[test]
+    fn memory_of_a_few_bytes_asks_for_the_unit() {
+        let error = |text: &str| Bytes::of_memory(text).unwrap_err().to_string();
+        assert!(error("256").starts_with("Size `256` is 256 bytes; did you mean `256MiB`?"));
+        assert!(error(" 64 ").contains("`64MiB`"));
+        for text in ["0", "256B", "65536", "256MiB", "4096B"] {
+            assert_eq!(Bytes::of_memory(text), text.parse(), "{text}");
+        }
+        assert!(Bytes::of_memory("256Q").is_err());
+    }
+
+    #[test]
+    fn quantities_of_kubernetes_are_read_and_letters_with_two_meanings_are_refused() {
+        let table = [
+            ("8Gi", 8 << 30),
+            ("64Mi", 64 << 20),
+            ("1.5Gi", 3 << 29),
+            ("8GiB", 8 << 30),
+            ("8GB", 8_000_000_000),
+            ("1073741824", 1 << 30),
+            ("0", 0),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Bytes::of_kubernetes(text), Ok(Bytes(expected)), "{text}");
+        }
+        let error = |text: &str| Bytes::of_kubernetes(text).unwrap_err().to_string();
+        assert!(error("8G").contains("is `8GB` to Kubernetes and `8GiB` elsewhere"));
+        assert!(error("8k").contains("is `8kB` to Kubernetes and `8KiB` elsewhere"));
+        assert!(error("256").contains("did you mean `256MiB`?"));
+        for text in ["8gi", "Gi", "8i", "8Gib", "", "8e9", "i"] {
+            assert!(Bytes::of_kubernetes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

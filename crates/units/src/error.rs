@@ -66,6 +66,35 @@ pub enum Problem {
     /// A number with nothing that tells its unit.
     #[error("has no unit")]
     NoUnit,
+    /// A comma, which some read as a decimal point and some as a separator of thousands.
+    #[error("has a comma; write {suggestion}")]
+    Comma {
+        /// The same without it.
+        suggestion: String,
+    },
+    /// A power of ten.
+    #[error("is in scientific notation; write {suggestion}")]
+    Scientific {
+        /// The same without it.
+        suggestion: String,
+    },
+    /// So few bytes where memory is meant that the unit was forgotten.
+    #[error("is {number} bytes; did you mean `{number}MiB`? Write `{number}B` for bytes")]
+    FewBytes {
+        /// The number.
+        number: u64,
+    },
+    /// A letter that Kubernetes and Sterna read differently.
+    #[error("is `{decimal}` to Kubernetes and `{binary}` elsewhere; write one of the two")]
+    TwoMeanings {
+        /// As Kubernetes reads it.
+        decimal: String,
+        /// As Sterna reads it.
+        binary: String,
+    },
+    /// No limit, where there must be one.
+    #[error("is not possible here")]
+    NoLimit,
     /// A share of more than the whole.
     #[error("is above 100%")]
     AboveWhole,
@@ -75,7 +104,7 @@ impl Quantity {
     /// Examples for messages and documents, as a phrase.
     pub fn examples(self) -> &'static str {
         match self {
-            Quantity::Size => "`256MiB`, `2G` or `4096`",
+            Quantity::Size => "`256MiB`, `2G` or `1048576`",
             Quantity::Rate => "`500MB/s`, `32MiB/s` or `1Gbit/s`",
             Quantity::Duration => "`300ms`, `10s` or `1h 30m`",
             Quantity::Share => "`25%` or `12.5%`",

@@ -10,8 +10,8 @@
 //! | what | accepted | refused, with a hint |
 //! |---|---|---|
 //! | size | `256MiB`, `256M` (both 2^20), `256MB` (10^6), `4096`, `1.5GiB` | `256KB`, `1gb`, `0.3B` |
-//! | rate | `500MB/s`, `32MiB/s`, `1Gbit/s` | `500M`, `500`, `1Gbps`, `1gbit/s` |
-//! | duration | `300ms`, `1h 30m`, `1.5s` | `300` |
+//! | rate | `500MB/s`, `32MiB/s`, `1Gbit/s` | `500M`, `500`, `1Gbps`, `1gbit/s`, `10GbE`, `1e9`, `1,25GB/s` |
+//! | duration | `300ms`, `1h 30m`, `1.5s`, `250µs` | `300`, `0,5s` |
 //! | size or share | all sizes, `25%`, `12.5%` | `120%`, `0.001%` |
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,9 @@ pub use human::{human_bits_per_second, human_bytes, human_bytes_per_second};
 pub use rate::Rate;
 pub use size::{Percent, Size};
 pub use span::Span;
+
+/// Words for "no limit". Fields that can be without one take them; for all others they are no quantity.
+const NO_LIMIT: [&str; 4] = ["unlimited", "none", "infinite", "off"];
 
 /// Carries a quantity through serde as its canonical text, both ways.
 macro_rules! as_text {

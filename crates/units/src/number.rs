@@ -1,10 +1,14 @@
 //! Decimal numbers without floating point, so that `1.5GiB` is exact and `0.3B` is refused instead of rounded.
 
-use crate::Problem;
+use crate::{NO_LIMIT, Problem};
 
-/// Splits `text` into its leading number and the unit that follows; blanks around both are ignored.
-pub(crate) fn split(text: &str) -> Result<(&str, &str), Problem> {
+/// Splits `text` into its leading number and the unit that follows; blanks around both are ignored. `units` are those
+/// that a hint may add to a number without one.
+pub(crate) fn split<'a>(text: &'a str, units: &[&str]) -> Result<(&'a str, &'a str), Problem> {
     let text = text.trim();
+    if let Some(slip) = slip(text, units) {
+        return Err(slip);
+    }
     if text.is_empty() {
         return Err(Problem::Empty);
     }
@@ -13,10 +17,100 @@ pub(crate) fn split(text: &str) -> Result<(&str, &str), Problem> {
     }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     if end == 0 {
-        return Err(Problem::NoNumber);
+        let is_no_limit = NO_LIMIT.contains(&text);
+        return Err(if is_no_limit { Problem::NoLimit } else { Problem::NoNumber });
     }
     let (number, unit) = text.split_at(end);
     Ok((number, unit.trim_start()))
+}
+
+/// Notations that are not read, with what to write instead: a comma, and a power of ten.
+pub(crate) fn slip(text: &str, units: &[&str]) -> Option<Problem> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, rest) = text.split_at(end);
+    if number.is_empty() {
+        return None;
+    }
+    match rest.as_bytes() {
+        [b',', b'0'..=b'9', ..] => {
+            Some(Problem::Comma { suggestion: without_comma(number, &rest[1..]) })
+        }
+        [b'e' | b'E', ..] => scientific(number, &rest[1..], units),
+        _ => None,
+    }
+}
+
+fn without_comma(number: &str, rest: &str) -> String {
+    let dotted = format!("{}.{rest}", number.replace('.', ""));
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let joined = format!("{number}{}", rest.replace(',', ""));
+    match digits {
+        3 if rest[digits..].contains(',') => format!("`{joined}`"),
+        3 if !number.contains('.') => format!("`{joined}`, or `{dotted}` if it is a decimal comma"),
+        _ => format!("`{dotted}`"),
+    }
+}
+
+/// None where the letter is no power of ten but the beginning of a unit, as in `5E` and `5EiB`.
+fn scientific(number: &str, rest: &str, units: &[&str]) -> Option<Problem> {
+    let end = rest
+        .char_indices()
+        .find(|(at, c)| !(c.is_ascii_digit() || *at == 0 && ['+', '-'].contains(c)))
+        .map_or(rest.len(), |it| it.0);
+    let exponent: i32 = rest[..end].parse().ok()?;
+    let unit = rest[end..].trim_start();
+    let suggestion = plain(number, exponent).and_then(|number| {
+        // A unit with a prefix of its own cannot take another.
+        let is_whole = unit.is_empty() || units.contains(&unit);
+        let texts = units.iter().filter(|it| unit.is_empty() || **it == unit);
+        let texts: Vec<String> = texts.map(|it| format!("`{}{it}`", prefixed(&number))).collect();
+        is_whole.then(|| texts.join(" or ")).filter(|it| !it.is_empty())
+    });
+    Some(Problem::Scientific {
+        suggestion: suggestion.unwrap_or_else(|| "the number out".to_owned()),
+    })
+}
+
+/// The number without its exponent; None where it is no whole number of at most 18 digits.
+fn plain(number: &str, exponent: i32) -> Option<String> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let zeros = usize::try_from(exponent).ok()?.checked_sub(fraction.len())?;
+    let digits = format!("{whole}{fraction}{}", "0".repeat(zeros.min(30)));
+    let digits = digits.trim_start_matches('0');
+    (1..=18).contains(&digits.len()).then(|| digits.to_owned())
+}
+
+/// `250000000` as `250M`.
+fn prefixed(digits: &str) -> String {
+    let prefixes = [
+        ("000000000000000", "P"),
+        ("000000000000", "T"),
+        ("000000000", "G"),
+        ("000000", "M"),
+        ("000", "k"),
+    ];
+    let found = prefixes.iter().find_map(|(zeros, letter)| {
+        let short = digits.strip_suffix(zeros).filter(|it| !it.is_empty())?;
+        Some(format!("{short}{letter}"))
+    });
+    found.unwrap_or_else(|| digits.to_owned())
+}
+
+/// `value` / `factor` in decimal, exactly; both come from a text whose number was decimal.
+pub(crate) fn decimal(value: u64, factor: u64) -> String {
+    let mut text = (value / factor).to_string();
+    let mut rest = u128::from(value % factor);
+    if rest > 0 {
+        text.push('.');
+    }
+    // Each factor is a product of twos and fives of at most 2^60, so this ends.
+    while rest > 0 {
+        rest *= 10;
+        text.push_str(&(rest / u128::from(factor)).to_string());
+        rest %= u128::from(factor);
+    }
+    text
 }
 
 /// `number` × `factor`, which must come out whole; `step` names what one is.

@@ -28,6 +28,17 @@ pub struct Percent {
 const WHOLE_HUNDREDTHS: u32 = 10_000;
 
 impl Size {
+    /// Reads an amount of memory: as [`FromStr`], but `256` is refused, since `256MiB` is meant.
+    ///
+    /// # Errors
+    /// Neither size nor share, or a small number without a unit.
+    pub fn of_memory(text: &str) -> Result<Size, ParseError> {
+        if text.trim_end().ends_with('%') {
+            return text.parse().map(Size::Percent);
+        }
+        Bytes::of_memory(text).map(Size::Bytes)
+    }
+
     /// The size when the whole is `total`, rounded down to a byte. Rounding to pages is the caller's, who knows
     /// which pages.
     pub fn of(self, total: Bytes) -> Bytes {
@@ -119,7 +130,7 @@ crate::as_text!(Size);
 crate::as_text!(Percent);
 
 fn parse_percent(text: &str) -> Result<Percent, Problem> {
-    let (number, unit) = number::split(text)?;
+    let (number, unit) = number::split(text, &["%"])?;
     match unit {
         "%" => {}
         "" => return Err(Problem::NoUnit),

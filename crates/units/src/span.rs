@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ParseError, Problem, Quantity};
+use crate::{NO_LIMIT, ParseError, Problem, Quantity, number};
 
 /// A duration, as exact as [`Duration`] (nanoseconds). A bare number other than zero is refused: `300` is read as
 /// milliseconds by some and as seconds by others.
@@ -43,9 +43,16 @@ impl FromStr for Span {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Span, ParseError> {
-        let parsed = match text.trim_start().starts_with('-') {
-            true => Err(Problem::Negative),
-            false => humantime::parse_duration(text).map_err(|error| problem(text, error)),
+        // The micro sign and the Greek letter, which look the same.
+        let plain = text.replace(['\u{b5}', '\u{3bc}'], "u");
+        let parsed = if text.trim_start().starts_with('-') {
+            Err(Problem::Negative)
+        } else if let Some(slip) = number::slip(text, &[]) {
+            Err(slip)
+        } else if NO_LIMIT.contains(&text.trim()) {
+            Err(Problem::NoLimit)
+        } else {
+            humantime::parse_duration(&plain).map_err(|error| problem(&plain, error))
         };
         let bounded = parsed.and_then(|it| match it <= Span::LONGEST.0 {
             true => Ok(Span(it)),
@@ -55,10 +62,10 @@ impl FromStr for Span {
     }
 }
 
-/// Whole units, largest first: `300ms`, `1m 30s`.
+/// Whole units, largest first: `300ms`, `1m 30s`, `250µs`.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&humantime::format_duration(self.0).to_string())
+        f.pad(&humantime::format_duration(self.0).to_string().replace("us", "µs"))
     }
 }
 
@@ -83,7 +90,7 @@ fn problem(text: &str, error: humantime::DurationError) -> Problem {
         Error::InvalidCharacter(_) | Error::NumberExpected(_) => Problem::NoNumber,
         Error::UnknownUnit { unit, .. } if unit.is_empty() => Problem::NoUnit,
         Error::UnknownUnit { unit, .. } => {
-            let nearest = ["ns", "us", "ms", "s", "m", "h"]
+            let nearest = ["ns", "µs", "ms", "s", "m", "h"]
                 .into_iter()
                 .find(|name| name.eq_ignore_ascii_case(&unit));
             Problem::UnknownUnit { unit, nearest }
@@ -113,7 +120,10 @@ mod tests {
         check("1h 30m", Duration::from_secs(5400), "1h 30m");
         check("1.5s", Duration::from_millis(1500), "1s 500ms");
         check("0s", Duration::ZERO, "0s");
-        check("250us", Duration::from_micros(250), "250us");
+        check("250us", Duration::from_micros(250), "250µs");
+        check("250µs", Duration::from_micros(250), "250µs");
+        check("250μs", Duration::from_micros(250), "250µs");
+        check("1s 5µs", Duration::from_micros(1_000_005), "1s 5µs");
     }
 
     #[test]
@@ -131,6 +141,9 @@ mod tests {
         check("101years", "is too large");
         check("18446744073709551615s", "is too large");
         check("300", "has no unit");
+        check("0,5s", "has a comma; write `0.5s`");
+        check("1e3s", "is in scientific notation; write the number out");
+        check("unlimited", "is not possible here");
         check("soon", "needs a decimal number in front");
         check("3 parsecs", "has the unknown unit `parsecs`");
         check("3MS", "has the unknown unit `MS` (did you mean `ms`?)");

@@ -99,20 +99,22 @@ pub fn parse() -> Invocation {
     Invocation { output, action: action(&matches) }
 }
 
-/// As a plug-in of kubectl, which calls `kubectl-sterna …`, everything is about KubeVirt.
-#[cfg(feature = "kubevirt")]
+/// The arguments as the tree knows them: `help run` and `version` are words for flags, and as a plug-in of kubectl, which
+/// calls `kubectl-sterna …`, everything is about KubeVirt.
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut all: Vec<OsString> = given.collect();
-    let name = all.first().map(|it| Path::new(it).file_name().unwrap_or(it).to_owned());
-    if name.is_some_and(|it| it == "kubectl-sterna") {
+    if all.get(1).is_some_and(|it| it == "help") {
+        all.remove(1);
+        all.push("--help".into());
+    } else if all.len() == 2 && all[1] == "version" {
+        all[1] = "--version".into();
+    }
+    #[cfg(feature = "kubevirt")]
+    if all.first().and_then(|it| Path::new(it).file_name()).is_some_and(|it| it == "kubectl-sterna")
+    {
         all.insert(1, "kubevirt".into());
     }
     all
-}
-
-#[cfg(not(feature = "kubevirt"))]
-fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    given.collect()
 }
 
 /// The whole tree.
@@ -132,7 +134,7 @@ fn tree() -> Command {
              Will it complete, how long does it take, how long is the guest frozen, what does the guest feel, and which settings should be used?",
         )
         .after_help(
-            "Exit codes: 0 completed; 1 tool error; 2 usage; 3 cancelled, failed or lost; 4 corrupt memory; 5 not supported here; 130 interrupted.",
+            "Exit codes: 0 completed; 1 tool error, or a run that failed before a migration began; 2 usage; 3 cancelled, failed or lost; 4 corrupt memory; 5 not supported here; 130 interrupted.",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -264,5 +266,22 @@ mod tests {
         );
         check(&["sterna", "rbac"], &["sterna", "rbac"]);
         check(&[], &[]);
+        check(
+            &["kubectl-sterna", "help", "rbac"],
+            &["kubectl-sterna", "kubevirt", "rbac", "--help"],
+        );
+    }
+
+    #[test]
+    fn help_and_version_are_words_for_their_flags() {
+        let check = |given: &[&str], expected: &[&str]| {
+            assert_eq!(super::arguments(given.iter().map(Into::into)), expected);
+        };
+        check(&["sterna", "help"], &["sterna", "--help"]);
+        check(&["sterna", "help", "run"], &["sterna", "run", "--help"]);
+        check(&["sterna", "help", "probe", "udp"], &["sterna", "probe", "udp", "--help"]);
+        check(&["sterna", "version"], &["sterna", "--version"]);
+        check(&["sterna", "run", "help"], &["sterna", "run", "help"]);
+        check(&["sterna", "run", "version"], &["sterna", "run", "version"]);
     }
 }

@@ -85,6 +85,7 @@ pub fn command() -> Command {
         .long_about(
             "Show reports as text, pages, Markdown, CSV, OpenMetrics or JUnit.\n\n\
              REPORT is a file that `sterna run` wrote, a batch's directory, any directory with reports, or - for stdin. \
+             `summary` and `html` take reports of `sterna dirty`, `probe` and `stream`, too, alone or several over one time axis. \
              Nothing is measured anew.",
         )
         .after_help("Exit codes: 0 done, whatever the verdicts are; 4 done, and a report tells of corrupt memory; 1 the result could not be written; 2 a report could not be read (of a batch, the others are shown), or the arguments are wrong.")

@@ -9,6 +9,7 @@ mod dirty;
 mod doctor;
 mod host;
 mod keep_qemu;
+mod kept;
 #[cfg(feature = "kubevirt")]
 pub mod kubevirt;
 mod man;

@@ -9,6 +9,7 @@ use sterna_report::{Report, Verdict};
 use sterna_scenario::Scenario;
 
 use super::batch::worst_exit_code;
+use super::kept;
 use crate::args::{Format, RunOptions};
 use crate::output::Output;
 use crate::usage;
@@ -27,11 +28,13 @@ pub fn run(
     let directory = options.report.as_deref();
     directory.map(make_directory).transpose()?;
     let mut reports: Vec<Report> = Vec::new();
+    let mut worst_write = 0;
     for number in 1..=options.repeat {
         let report = super::run::fly(scenario, options, interrupt, output)?;
         if let Some(directory) = directory {
             let width = options.repeat.to_string().len();
-            report.write_atomically(&directory.join(format!("{number:0width$}.json")))?;
+            let path = directory.join(format!("{number:0width$}.json"));
+            worst_write = kept::report(&path, &report.to_json_pretty(), worst_write, output);
         }
         let line = sterna_render::one_line(&report);
         output.progress(&format!("[{number}/{}] {line}\n", options.repeat));
@@ -51,6 +54,7 @@ pub fn run(
         true => 130,
         false => worst_exit_code(reports.iter().map(Report::exit_code)),
     };
+    let code = if code == 0 { worst_write } else { code };
     Ok((reports, code))
 }
 

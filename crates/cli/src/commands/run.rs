@@ -1,6 +1,7 @@
 //! `sterna run`: from options to a report and an exit code.
 
 mod fleet;
+mod strayed;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -17,6 +18,7 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::Endpoint;
 
 use super::baseline::Store;
+use super::kept;
 use crate::args::{EngineKind, Format, Machines, RunOptions};
 use crate::output::Output;
 use crate::{machine, progress, usage};
@@ -47,8 +49,7 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
     } else {
         options.report.as_deref().map(super::check_writable).transpose()?;
         let report = fly(&scenario, &options, &interrupt, output)?;
-        tell(&report, &options, output)?;
-        let code = report.exit_code();
+        let code = tell(&report, &options, output)?;
         (vec![report], code)
     };
     if let Some(name) = save_as {
@@ -104,8 +105,13 @@ fn read(path: &Path) -> Result<(String, String)> {
         return Ok(("standard input".to_owned(), text));
     }
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| usage(anyhow!("Cannot read scenario {name}: {error}")))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let error = match strayed::value(path, std::env::args_os()) {
+            Some(hint) if !path.exists() => anyhow!("{hint}"),
+            _ => anyhow!("Cannot read scenario {name}: {error}"),
+        };
+        usage(error)
+    })?;
     Ok((name, text))
 }
 
@@ -237,24 +243,30 @@ fn remotes(machines: &Machines) -> Result<Remotes> {
     })
 }
 
-/// The report to its file, the result to stdout, warnings to stderr.
-fn tell(report: &Report, options: &RunOptions, output: Output) -> Result<()> {
-    if let Some(path) = &options.report {
-        report.write_atomically(path)?;
-    }
-    if options.json_stream {
-        progress::stream_report(report, output)?;
-    } else if options.format == Format::Json {
-        output.result(&report.to_json_pretty())?;
-    } else {
-        let style = sterna_render::Style { colour: output.colour(), width: output.width() };
-        output.result(&sterna_render::text(report, style))?;
-    }
+/// The result to stdout, then the report to its file, then warnings to stderr; returns the exit code.
+fn tell(report: &Report, options: &RunOptions, output: Output) -> Result<u8> {
+    let printed = print(report, options, output);
+    let code = match &options.report {
+        Some(path) => kept::report(path, &report.to_json_pretty(), report.exit_code(), output),
+        None => report.exit_code(),
+    };
+    printed?;
     if options.format == Format::Json || options.json_stream {
         for warning in &report.warnings {
             let advice = warning.advice.as_ref().map(|it| format!(" {it}.")).unwrap_or_default();
             output.warn(&format!("{}.{advice}", warning.text));
         }
     }
-    Ok(())
+    Ok(code)
+}
+
+fn print(report: &Report, options: &RunOptions, output: Output) -> Result<()> {
+    if options.json_stream {
+        return progress::stream_report(report, output);
+    }
+    if options.format == Format::Json {
+        return Ok(output.result(&report.to_json_pretty())?);
+    }
+    let style = sterna_render::Style { colour: output.colour(), width: output.width() };
+    Ok(output.result(&sterna_render::text(report, style))?)
 }

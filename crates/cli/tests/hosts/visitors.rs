@@ -97,7 +97,10 @@ fn the_token_is_asked_for() {
         Run::small(&arguments).env("STERNA_HOST_TOKEN", token).outcome()
     };
     run("", &[]).assert_reason_has("destination host: This host asks for its token");
-    run("0123456789abcdeX", &[]).assert_reason_has("The token is wrong");
+    let wrong = run("0123456789abcdeX", &[]);
+    wrong.assert_reason_has("The token is wrong");
+    wrong.assert_ended(1, "failed", "unchecked");
+    assert_eq!(wrong.summary("failed_in"), "connect");
     run("0123456789abcdef", &[]).assert_ended(0, "completed", "verified");
     run("", &["--token-file", file]).assert_ended(0, "completed", "verified");
     let said = daemon.stop(Signal::TERM);
@@ -181,7 +184,8 @@ fn what_cannot_be_reached_is_named() {
     let address = vanished.address.clone();
     drop(vanished);
     let outcome = Run::small(&["--destination", &address]).outcome();
-    assert_ne!(outcome.code, Some(0));
+    outcome.assert_ended(1, "failed", "unchecked");
+    assert_eq!(outcome.report()["summary"]["failed_in"], "connect");
     outcome.assert_reason_has("Connection refused");
     outcome.assert_reason_has("destination host: Cannot connect to 127.0.0.1:");
 }

@@ -127,7 +127,7 @@ fn a_scenario_becomes_a_machine_and_a_policy_and_what_no_policy_has_is_refused()
     let (code, report) = run("well", "[migration.auto-converge]\n");
     assert_eq!(code, Some(0), "{report:#}");
     let effective = &report["engine"]["details"]["effective_configuration"];
-    assert_eq!(effective["bandwidthPerMigration"], "1250000000", "{report:#}");
+    assert_eq!(effective["bandwidthPerMigration"], "1192Mi", "{report:#}");
     assert_eq!(effective["allowAutoConverge"], true);
     assert_eq!(report["scenario"]["guest"]["memory"], "1GiB");
     let (code, report) = run("refused", "[migration.multifd]\nchannels = 4\n");

@@ -8,6 +8,7 @@
 mod boots;
 mod container;
 mod drains;
+mod fixed;
 mod ground;
 mod guests;
 mod kubectl;

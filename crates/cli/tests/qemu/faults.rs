@@ -128,7 +128,7 @@ fn a_destination_that_rejects_the_stream_leaves_the_guest_on_the_source() {
 fn an_argument_that_qemu_does_not_take_fails_in_its_words() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&["--qemu-arg=-bios", "--qemu-arg=/nonexistent/bios"]);
-    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_ended(1, "failed", "unchecked");
     outcome.assert_reason_has("/nonexistent/bios");
 }
 
@@ -136,7 +136,7 @@ fn an_argument_that_qemu_does_not_take_fails_in_its_words() {
 fn a_guest_that_panics_has_its_last_words_in_the_report() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&["--guest-agent", "/etc/passwd"]);
-    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_ended(1, "failed", "unchecked");
     outcome.assert_reason_has("Kernel panic");
 }
 
@@ -144,7 +144,7 @@ fn a_guest_that_panics_has_its_last_words_in_the_report() {
 fn a_guest_without_room_for_its_kernel_names_the_field() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&["--memory", "32MiB", "--workload-memory", "1MiB"]);
-    outcome.assert_ended(3, "failed", "unchecked");
+    outcome.assert_ended(1, "failed", "unchecked");
     outcome.assert_reason_has("guest.memory of 32MiB may be too little");
 }
 

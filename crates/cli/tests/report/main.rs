@@ -8,5 +8,7 @@ mod comparison;
 mod forms;
 mod harness;
 mod hostile;
+mod instruments;
+mod kept;
 mod pages;
 mod refusals;

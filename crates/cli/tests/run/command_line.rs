@@ -163,3 +163,39 @@ fn a_host_started_by_hand_says_what_it_is_for() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("give it an address by --listen"));
 }
+
+#[test]
+fn a_run_without_room_for_its_temporary_files_fails_in_the_boot_with_exit_code_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let absent = directory.path().join("absent");
+    let outcome = Run::small(&[]).env("TMPDIR", absent.to_str().unwrap()).outcome();
+    outcome.assert_ended(1, "failed", "unchecked");
+    outcome.assert_reason_has("No runtime directory");
+    assert_eq!(outcome.summary("failed_in"), "boot");
+    assert!(outcome.stdout.starts_with("Failed before a migration began (boot)"));
+}
+
+#[test]
+fn a_value_after_a_flag_that_takes_none_is_answered_with_the_right_flag() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sterna"))
+        .args(["run", "--multifd", "8"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--multifd-channels 8"), "{said}");
+    assert!(!said.contains("Cannot read scenario"), "{said}");
+}
+
+#[test]
+fn help_and_version_are_commands_too() {
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sterna"));
+        let output = command.args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(run(&["help"]), run(&["--help"]));
+    assert_eq!(run(&["help", "run"]), run(&["run", "--help"]));
+    assert_eq!(run(&["version"]), run(&["--version"]));
+}

@@ -133,7 +133,8 @@ impl Start<'_> {
                 let credentials = self.credentials()?;
                 let meeting =
                     Meeting { endpoint: endpoint.clone(), name: name.clone(), credentials };
-                HostProcess::meet(&meeting, side, self.places.token.clone())
+                let met = HostProcess::meet(&meeting, side, self.places.token.clone());
+                met.map_err(unreachable)
             }
             Place::Ssh(target) => {
                 let file = PathBuf::from("/proc/self/exe");
@@ -142,7 +143,7 @@ impl Start<'_> {
                 let session = self.places.ssh.start(target, &program, &is_cancelled);
                 let session = session.map_err(|error| match error {
                     RemoteError::Interrupted => EngineError::Interrupted,
-                    other => EngineError::Failed(format!("{} host: {other}", side_name(side))),
+                    other => EngineError::Connect(format!("{} host: {other}", side_name(side))),
                 })?;
                 HostProcess::begun(session, side)
             }
@@ -155,8 +156,18 @@ impl Start<'_> {
             Credentials::load(directory).and_then(|it| it.check_client().map(|()| it));
         match credentials {
             Ok(it) => Ok(Some(Arc::new(it))),
-            Err(error) => Err(EngineError::Failed(error.to_string())),
+            Err(error) => Err(EngineError::Connect(error.to_string())),
         }
+    }
+}
+
+/// A host that listens and cannot be reached, or does not accept this run, is no failure of a migration.
+fn unreachable(error: EngineError) -> EngineError {
+    match error {
+        EngineError::SideGone { .. } | EngineError::Failed(_) => {
+            EngineError::Connect(error.to_string())
+        }
+        other => other,
     }
 }
 

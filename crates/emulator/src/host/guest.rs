@@ -77,7 +77,8 @@ pub enum GuestError {
     Crew(#[from] CrewError),
     /// Missing pages.
     #[error(
-        "migration.postcopy: page faults cannot be served here ({0}); remove [migration.postcopy], or use a kernel that allows userfaultfd"
+        "migration.postcopy: page faults cannot be served here ({0}). {remedy}; or remove [migration.postcopy]",
+        remedy = crate::probe::remedy(.0)
     )]
     Faults(#[source] TrackingError),
     /// Missing pages that are large.

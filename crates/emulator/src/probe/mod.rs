@@ -12,6 +12,7 @@ mod tracking;
 pub use memory::available_bytes;
 use sterna_pilot::{Availability, Finding};
 use sterna_scenario::Scenario;
+pub(crate) use tracking::remedy;
 
 /// Resident memory of a host beside its guest, at most.
 const OVERHEAD_BYTES: u64 = 64 << 20;

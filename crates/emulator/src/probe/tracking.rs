@@ -57,19 +57,33 @@ fn userfaultfd(error: Option<&TrackingError>) -> Finding {
         None | Some(TrackingError::NoUserModeOnly) => {
             ("the system call answers".to_owned(), Availability::Ok)
         }
-        Some(error) => {
-            let remedy = match error {
-                TrackingError::NoUserfaultfd => "Use a kernel built with CONFIG_USERFAULTFD",
-                TrackingError::Forbidden(_) => {
-                    "Allow the userfaultfd system call in the seccomp profile of this container or service"
-                }
-                TrackingError::Open(_) => "Raise the limit on open files (`ulimit -n`)",
-                _ => NEWER,
-            };
-            (chain(error), Availability::missing(NOT_REAL, remedy))
-        }
+        Some(error) => (chain(error), Availability::missing(NOT_REAL, remedy(error))),
     };
     Finding::new(GROUP, WP_ASYNC_NEEDS[0], value, availability)
+}
+
+/// The way to what the kernel refuses, the same for `sterna doctor` and for a run that is refused.
+pub(crate) fn remedy(error: &TrackingError) -> &'static str {
+    const SWITCH: &str = "/proc/sys/vm/unprivileged_userfaultfd";
+    match error {
+        TrackingError::NoUserfaultfd => "Use a kernel built with CONFIG_USERFAULTFD",
+        TrackingError::Forbidden(_) => {
+            let switch = std::fs::read_to_string(SWITCH).unwrap_or_default();
+            remedy_of_forbidden(switch.trim())
+        }
+        TrackingError::NoUserModeOnly => "Use Linux 5.11 or later, or one that has it backported",
+        TrackingError::Open(_) => "Raise the limit on open files (`ulimit -n`)",
+        TrackingError::Pagemap(_) => "Mount /proc in this container",
+        _ => NEWER,
+    }
+}
+
+fn remedy_of_forbidden(switch: &str) -> &'static str {
+    if switch == "0" {
+        "Run `sudo sysctl vm.unprivileged_userfaultfd=1`, or allow the userfaultfd system call in the seccomp profile of this container or service"
+    } else {
+        "Allow the userfaultfd system call in the seccomp profile of this container or service"
+    }
 }
 
 fn user_mode_only(error: Option<&TrackingError>) -> Finding {
@@ -168,6 +182,15 @@ mod tests {
         let letters: String = words.iter().map(|it| &it[..1]).collect();
         assert_eq!(letters, expected);
         findings
+    }
+
+    #[test]
+    fn a_refused_call_names_the_switch_where_it_is_off() {
+        assert!(remedy_of_forbidden("0").contains("sysctl vm.unprivileged_userfaultfd=1"));
+        assert!(!remedy_of_forbidden("1").contains("sysctl"));
+        assert!(!remedy_of_forbidden("").contains("sysctl"));
+        let open = TrackingError::Open(io::Error::from_raw_os_error(24));
+        assert!(remedy(&open).contains("ulimit -n"));
     }
 
     #[test]

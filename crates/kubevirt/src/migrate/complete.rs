@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::error::KubevirtError;
 use crate::probe_pod::Wait;
 use crate::record::{ClusterEvent, MigrationRecord};
+use crate::views::MigrationState;
 use crate::{launcher, probe_pod};
 
 /// Adds virt-launcher's account, the probes' outages and the cluster's events to a record. What cannot be read is no reason to lose the record.
@@ -26,10 +27,10 @@ pub async fn complete(
             Err(error) => warn(record, "no-probe-log", "The probe's outages", &error),
         }
     }
-    let pod = record.state.as_ref().and_then(|it| it.source_pod.clone());
+    let pod = record.state.as_ref().and_then(MigrationState::leaves_pod);
     if let (true, Some(pod)) = (read_logs, pod) {
         match log(cluster, &record.namespace, &pod).await {
-            Ok(text) => record.lines = launcher::of_migration(&text, &record.uid),
+            Ok(text) => take_log(record, &text),
             Err(error) => warn(record, "no-launcher-log", "virt-launcher's account", &error),
         }
     }
@@ -39,6 +40,21 @@ pub async fn complete(
             Err(error) => warn(record, "no-cluster-events", "The cluster's events", &error),
         }
     }
+}
+
+/// Takes the lines about this migration, and warns where there are none.
+fn take_log(record: &mut MigrationRecord, text: &str) {
+    let found = launcher::read_log(text, &record.log_uid());
+    if let Some(problem) = found.problem() {
+        record.warnings.push(Warning {
+            code: "launcher-log-unread".to_owned(),
+            text: problem,
+            advice: Some(
+                "KubeVirt before 1.2 writes these lines at log verbosity 4 only: set spec.configuration.developerConfiguration.logVerbosity.virtLauncher".to_owned(),
+            ),
+        });
+    }
+    record.lines = found.lines;
 }
 
 /// Says what could not be read, and why.

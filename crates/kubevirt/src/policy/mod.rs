@@ -1,5 +1,6 @@
 //! MigrationPolicies: what is in one, which one wins, what holds then, and how a scenario becomes one.
 
+pub mod bandwidth;
 mod experimental;
 mod known;
 mod scenario;
@@ -67,7 +68,7 @@ impl PolicySpec {
         put("allowAutoConverge", self.allow_auto_converge.map(Value::from));
         put("allowPostCopy", self.allow_post_copy.map(Value::from));
         put("allowWorkloadDisruption", self.allow_workload_disruption.map(Value::from));
-        let bandwidth = self.bandwidth_bytes_per_second.map(|it| it.to_string());
+        let bandwidth = self.bandwidth_bytes_per_second.map(|it| bandwidth::quantity(it as f64));
         put("bandwidthPerMigration", bandwidth.map(Value::from));
         put("completionTimeoutPerGiB", self.completion_timeout_per_gib.map(Value::from));
         put("maxDowntimeMs", self.max_downtime_ms.map(Value::from));
@@ -106,6 +107,12 @@ impl PolicySpec {
             });
         }
         Ok(())
+    }
+
+    /// What is not kept as it was asked for, in words.
+    pub fn notes(&self) -> Vec<String> {
+        let bandwidth = self.bandwidth_bytes_per_second.map(|it| it as f64);
+        bandwidth.and_then(bandwidth::note).into_iter().collect()
     }
 
     /// Fields for which the cluster lacks a feature gate: KubeVirt's webhook would refuse the policy because of them.

@@ -5,6 +5,8 @@
 //! phase transitions) fills in what no event told.
 
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,7 @@ use sterna_report::{Probe, Verdict, Warning};
 
 use crate::guest::GuestSeen;
 use crate::launcher::LauncherLine;
-use crate::views::{MigrationState, Vmi, Vmim, is_final};
+use crate::views::{Domain, MigrationState, Vmi, Vmim, is_final};
 
 /// A migration as it was seen.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +42,8 @@ pub struct MigrationRecord {
     pub state: Option<MigrationState>,
     /// Whether disks were copied.
     pub method: Option<String>,
+    /// The machine of the guest, which decides on parallel connections.
+    pub domain: Option<Domain>,
     /// Conditions that were true at some time: kind and message.
     pub conditions: BTreeMap<String, String>,
     /// The node of the guest before it.
@@ -140,8 +144,9 @@ impl MigrationRecord {
         if self.method.is_none() {
             self.method.clone_from(&status.migration_method);
         }
+        self.domain.get_or_insert_with(|| vmi.spec.domain.clone());
         let Some(state) = &status.migration_state else { return };
-        if state.migration_uid.as_deref() != Some(&self.uid) {
+        if !state.is_about(&self.uid) {
             return;
         }
         self.take_state(state.clone());
@@ -196,6 +201,12 @@ impl MigrationRecord {
             _ => self.state.as_ref().is_none_or(|it| it.completed || it.migration_uid.is_none()),
         };
         self.vanished || self.ended_ns.is_some() && is_told
+    }
+
+    /// The UID that virt-launcher writes into its log.
+    pub fn log_uid(&self) -> String {
+        let state = self.state.as_ref().filter(|it| it.is_about(&self.uid));
+        state.and_then(MigrationState::source_uid).unwrap_or_else(|| self.uid.clone())
     }
 
     /// Whether the guest is where it was to go.
@@ -255,7 +266,12 @@ impl MigrationRecord {
             return cancelled(cancel, reason);
         }
         if state.abort_requested {
-            let reason = reason.unwrap_or_else(|| "Somebody deleted the migration".to_owned());
+            let reason = reason.unwrap_or_else(|| "The migration was deleted".to_owned());
+            return (Verdict::Cancelled, Some(reason));
+        }
+        // A timeout of the policy or of the cluster: virt-launcher aborts, and no object asked for it.
+        if state.abort_status.as_deref() == Some("Succeeded") {
+            let reason = reason.unwrap_or_else(|| "A timeout of KubeVirt aborted it".to_owned());
             return (Verdict::Cancelled, Some(reason));
         }
         let told = self.events.iter().rev().find(|it| it.reason == "FailedMigration");
@@ -274,6 +290,8 @@ impl MigrationRecord {
         let had = |name: &str| self.phases.iter().any(|it| it.phase == name);
         let text = if had("Running") {
             return None;
+        } else if is_waiting_for_the_other_cluster(&self.phases) {
+            "The other cluster did not take part: the two sides were never synchronised"
         } else if had("Scheduled") {
             "The target's virt-handler did not prepare it"
         } else if had("Scheduling") {
@@ -286,9 +304,17 @@ impl MigrationRecord {
 
     /// How long it waited for its turn: from its beginning to the first phase after Pending.
     pub fn queue_seconds(&self) -> Option<f64> {
-        let next = self.phases.iter().find(|it| it.phase != "Pending")?;
+        let before = ["WaitingForSync", "Synchronizing", "Pending"];
+        let next = self.phases.iter().find(|it| !before.contains(&it.phase.as_str()))?;
         Some(next.seen_ns?.saturating_sub(self.began_ns) as f64 / 1e9)
     }
+}
+
+/// Whether a migration between two clusters came no further than finding the other side.
+fn is_waiting_for_the_other_cluster(phases: &[PhaseSeen]) -> bool {
+    let early = ["WaitingForSync", "Synchronizing"];
+    let is_early = |it: &PhaseSeen| early.contains(&it.phase.as_str());
+    phases.iter().any(is_early) && !phases.iter().any(|it| it.phase == "Scheduling")
 }
 
 fn cancelled(cancel: Cancel, reason: Option<String>) -> (Verdict, Option<String>) {

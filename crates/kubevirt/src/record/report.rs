@@ -11,6 +11,8 @@ use sterna_report::{
 };
 
 use super::{ClusterFacts, MigrationRecord};
+use crate::multifd;
+use crate::views::MigrationState;
 
 impl MigrationRecord {
     /// The whole record as a report of schema 1.
@@ -65,7 +67,8 @@ impl MigrationRecord {
     }
 
     fn samples(&self) -> Vec<GuestSample> {
-        let target = self.state.as_ref().and_then(|it| it.target_pod.as_deref());
+        let target = self.state.as_ref().and_then(MigrationState::enters_pod);
+        let target = target.as_deref();
         self.guest.as_ref().map(|it| it.samples(self.began_ns, target)).unwrap_or_default()
     }
 
@@ -182,6 +185,14 @@ impl MigrationRecord {
         events
     }
 
+    /// Parallel connections of the migration; None where the release or the machine is not known.
+    fn connections(&self, cluster: &ClusterFacts) -> Option<u8> {
+        let effective = self.state.as_ref()?.migration_configuration.as_ref();
+        let has_postcopy = effective.is_some_and(|it| it.allow_post_copy == Some(true));
+        let release = cluster.kubevirt_version.as_deref();
+        multifd::connections(self.domain.as_ref()?, has_postcopy, release).count
+    }
+
     fn engine(&self, cluster: &ClusterFacts) -> Engine {
         let state = self.state.clone().unwrap_or_default();
         let mut details: BTreeMap<String, Value> = BTreeMap::new();
@@ -196,13 +207,14 @@ impl MigrationRecord {
         put("migration_uid", json!(self.uid));
         put("origin", json!(self.origin.word()));
         put("run_id", json!(cluster.run_id));
-        put("source_node", json!(state.source_node.or_else(|| self.node_before.clone())));
-        put("target_node", json!(state.target_node));
+        put("source_node", json!(state.leaves_node().or_else(|| self.node_before.clone())));
+        put("target_node", json!(state.enters_node()));
         put("node_before", json!(self.node_before));
         put("node_after", json!(self.node_after));
         put("method", json!(self.method));
         put("mode", json!(state.mode));
         put("policy", json!(state.migration_policy_name));
+        put("multifd_connections", json!(self.connections(cluster)));
         put("effective_configuration", json!(state.migration_configuration));
         put("cluster_start", json!(state.start_timestamp));
         put("cluster_end", json!(state.end_timestamp));

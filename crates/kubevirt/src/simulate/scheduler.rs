@@ -144,7 +144,8 @@ impl Simulation {
     fn load(&self, vmi: &Vmi, configuration: &MigrationConfiguration) -> Load {
         let memory_bytes = memory_bytes(&vmi.spec.domain).unwrap_or(1 << 30);
         let limit = configuration.bandwidth_per_migration.as_ref().and_then(quantity);
-        let limit = limit.filter(|it| *it > 0.0).unwrap_or(f64::INFINITY);
+        let limit = limit.and_then(crate::policy::bandwidth::mebibytes);
+        let limit = limit.map_or(f64::INFINITY, |it| it as f64 * 1_048_576.0);
         Load {
             memory_bytes,
             bandwidth_bytes_per_second: self.options.bandwidth_bytes_per_second.min(limit),

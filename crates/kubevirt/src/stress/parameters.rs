@@ -244,6 +244,7 @@ impl Parameters {
                 "memory is {size}: below 4GiB the guest's system takes a large part of it and a migration is over within seconds, so that neither limits nor the cluster's samples (one in 5 s) get to act; 8GiB is recommended"
             ));
         }
+        warnings.extend(self.policy.iter().flat_map(PolicySpec::notes));
         if self.tool == Tool::StressNg && self.vm_method == "all" {
             warnings.push("vm-method all turns through some seventy methods, many of which mostly read; write64 dirties more, and steadily".to_owned());
         }

@@ -18,6 +18,7 @@ pub(super) fn summary(seen: &Seen) -> Summary {
     let mut summary = Summary {
         verdict: record.verdict,
         verdict_reason: record.reason.clone(),
+        failed_in: record.failed_in.filter(|_| record.verdict == Verdict::Failed),
         integrity: integrity(record),
         integrity_detail: record.verified.clone(),
         passes: record.completed_passes(),

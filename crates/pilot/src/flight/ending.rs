@@ -9,7 +9,7 @@
 //! A side that is dead has taken its guest with it, whatever the verdict was until then.
 //! The check of memory finds that out, and the verdict becomes `lost` as well; "failed" would claim a guest that runs on unharmed.
 
-use sterna_report::{Side, Verdict};
+use sterna_report::{FailedIn, Side, Verdict};
 
 use super::watch::{CANCEL_TIMEOUT_NS, RECOVERY_TIMEOUT_NS};
 use super::{Flight, Stop};
@@ -140,6 +140,11 @@ impl Flight<'_> {
     /// The guest, if there is one, never left the source.
     fn broken_before_migration(&mut self, error: &EngineError, text: String) {
         self.record.verdict = Verdict::Failed;
+        self.record.failed_in = Some(match (self.phase, error) {
+            (_, EngineError::Connect(_)) => FailedIn::Connect,
+            (Phase::Boot, _) => FailedIn::Boot,
+            _ => FailedIn::Prepare,
+        });
         self.record.reason = Some(text);
         self.home = self.record.booted_ns.map(|_| Side::Source);
         self.lose_if_gone(error);

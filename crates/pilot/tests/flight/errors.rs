@@ -1,7 +1,7 @@
 //! Engines that fail, and sides that die.
 
 use sterna_pilot::{Action, Phase};
-use sterna_report::Side;
+use sterna_report::{FailedIn, Side};
 
 use crate::flown::fly;
 use crate::scripted::{Call, Commit, Script};
@@ -25,6 +25,8 @@ fn a_boot_that_fails_is_a_failure_without_anything_to_rescue() {
     let flown = fly("", &faulty(Call::Boot, 0));
     flown.assert_ended("failed unchecked");
     flown.assert_reason_has("Scripted failure");
+    assert_eq!(flown.summary().failed_in, Some(FailedIn::Boot));
+    assert_eq!(flown.report.exit_code(), 1);
     assert_eq!(flown.order(), [Call::Boot, Call::Warnings, Call::Shutdown]);
     assert_eq!(flown.summary().total_time_seconds, None);
 }
@@ -34,6 +36,8 @@ fn an_error_in_the_warm_up_leaves_a_verified_source() {
     let flown = fly("", &faulty(Call::Samples, 3));
     flown.assert_ended("failed verified source");
     assert_eq!(flown.summary().verdict_reason.as_deref(), Some("Scripted failure"));
+    assert_eq!(flown.summary().failed_in, Some(FailedIn::Prepare));
+    assert_eq!(flown.report.exit_code(), 1);
     assert_eq!(flown.count(Call::Migrate), 0);
 }
 
@@ -43,6 +47,8 @@ fn a_migration_that_cannot_begin_leaves_a_verified_source() {
     flown.assert_ended("failed verified source");
     flown.assert_reason_has("Scripted failure");
     assert_eq!(flown.count(Call::Act(Action::Cancel)), 0);
+    assert_eq!(flown.summary().failed_in, Some(FailedIn::Prepare));
+    assert_eq!(flown.report.exit_code(), 1);
     assert_eq!(flown.summary().total_time_seconds, None);
 }
 
@@ -53,6 +59,7 @@ fn an_engine_that_gives_up_leaves_a_verified_source() {
         flown.assert_ended("failed verified source");
         flown.assert_verdict_is_true();
         flown.assert_reason_has("In the engine's own words");
+        assert_eq!((flown.summary().failed_in, flown.report.exit_code()), (None, 3));
         assert_eq!(flown.summary().total_time_seconds, Some(failure as f64 / 1e3));
         // The guest is watched after it as well: how it came back is part of the result.
         assert!(flown.phases.iter().any(|it| it.1 == Phase::CoolDown));

@@ -119,6 +119,22 @@ pub fn kernel_faults() -> Finding {
     judge_kernel_faults(switch, probe_kernel_faults().is_ok(), device)
 }
 
+/// What to do where QEMU refuses post-copy because this machine keeps the faults from it; empty where it does not.
+pub fn postcopy_advice() -> String {
+    advice_of(&kernel_faults())
+}
+
+fn advice_of(finding: &Finding) -> String {
+    match &finding.availability {
+        Availability::Ok => String::new(),
+        Availability::Limited(shortfall) | Availability::Missing(shortfall) => format!(
+            "; on this machine {}: {}",
+            finding.value.as_deref().unwrap_or("userfaultfd is not allowed"),
+            shortfall.remedy
+        ),
+    }
+}
+
 fn judge_kernel_faults(switch: Option<u64>, by_call: bool, by_device: bool) -> Finding {
     let mut value = switch.map_or_else(
         || "there is no vm.unprivileged_userfaultfd".to_owned(),
@@ -206,5 +222,14 @@ mod tests {
         check(Some(0), false, false, "missing", "userfaultfd = 0");
         check(None, true, false, "ok", "no vm.unprivileged_userfaultfd");
         check(None, false, false, "missing", "no vm.unprivileged_userfaultfd");
+    }
+
+    #[test]
+    fn a_refusal_of_post_copy_says_what_this_machine_keeps_back() {
+        let advice = |switch, by_call| advice_of(&judge_kernel_faults(switch, by_call, false));
+        assert_eq!(advice(Some(1), true), "");
+        let text = advice(Some(0), false);
+        assert!(text.contains("on this machine vm.unprivileged_userfaultfd = 0"), "{text}");
+        assert!(text.contains("sudo sysctl vm.unprivileged_userfaultfd=1"), "{text}");
     }
 }

@@ -8,6 +8,7 @@ mod kvm;
 mod network;
 mod programs;
 
+pub(crate) use kvm::postcopy_advice;
 use std::path::Path;
 
 use sterna_pilot::{Availability, Finding};

@@ -95,6 +95,7 @@ fn advice(name: &str, schema: &Schema) -> String {
             let words: Vec<String> = schema.parameter_values(name).into_iter().collect();
             format!("; it has {}", words.join(", "))
         }
+        "postcopy-ram" => crate::host::postcopy_advice(),
         _ => String::new(),
     }
 }

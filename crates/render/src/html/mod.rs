@@ -10,6 +10,7 @@ mod chart;
 mod comparison;
 mod facts;
 mod figure;
+mod instruments;
 mod labels;
 mod overlay;
 mod run;
@@ -21,6 +22,7 @@ mod tiles;
 
 pub use batch::{Batch, BatchRun, index};
 pub use comparison::{ComparisonPage, comparison};
+pub use instruments::instruments;
 pub(crate) use labels::{ending, title};
 pub use overlay::{Overlay, overlay};
 pub use run::run;

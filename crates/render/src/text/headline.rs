@@ -23,7 +23,9 @@ pub fn one_line(report: &Report) -> String {
         Verdict::CompletedForced => "Completed, but forced",
         Verdict::Cancelled => "Cancelled, the guest runs on at the source",
         Verdict::Failed if never_began(report) => {
-            return "Failed before a migration began".to_owned();
+            let place =
+                summary.failed_in.map_or_else(String::new, |it| format!(" ({})", it.as_str()));
+            return format!("Failed before a migration began{place}");
         }
         Verdict::Failed => "Failed, the guest runs on at the source",
         Verdict::Lost => "Lost, no side can run the guest",

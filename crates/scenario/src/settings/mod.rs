@@ -21,6 +21,7 @@ pub struct Setting {
     none: Option<&'static str>,
     kind: Kind,
     is_list: bool,
+    is_quantity: bool,
     choices: fn() -> &'static [&'static str],
     get: fn(&Scenario) -> Option<String>,
     set: fn(&mut Scenario, &str) -> Result<(), ValueError>,
@@ -73,6 +74,11 @@ impl Setting {
         self.none
     }
 
+    /// Whether a text asks for no value.
+    pub(crate) fn is_none_word(&self, text: &str) -> bool {
+        self.none.is_some_and(|none| rows::means_none(none, text))
+    }
+
     /// Its variable of the environment, such as `STERNA_MIGRATION_MAX_BANDWIDTH`.
     pub fn variable(&self) -> String {
         variable(self.path)
@@ -95,9 +101,20 @@ impl Setting {
         self.default_text().or(self.example.map(str::to_owned)).unwrap_or_default()
     }
 
-    /// Its value in `scenario` as text, or `None` if it has none there.
+    /// Its value in `scenario` as text, or `None` if it has none there. A quantity is as it was written.
     pub fn get(&self, scenario: &Scenario) -> Option<String> {
+        let canonical = self.canonical(scenario)?;
+        Some(scenario.written.text(self, &canonical).unwrap_or(canonical))
+    }
+
+    /// Its value in `scenario` as the one text that each value has.
+    pub(crate) fn canonical(&self, scenario: &Scenario) -> Option<String> {
         (self.get)(scenario)
+    }
+
+    /// Whether its values are amounts with units, which can be written in more than one way.
+    pub(crate) fn is_quantity(&self) -> bool {
+        self.is_quantity
     }
 
     /// Gives it the value that `text` stands for. A field of an optional table brings the table with it.

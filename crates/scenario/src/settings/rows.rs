@@ -14,6 +14,7 @@ macro_rules! row {
             none: $none,
             kind: kind($peek),
             is_list: is_list($peek),
+            is_quantity: is_quantity($peek),
             choices: choices($peek),
             get: |scenario| show($peek, scenario),
             set: $set,
@@ -456,8 +457,15 @@ fn put_option<T: Value>(
     none: Option<&str>,
     text: &str,
 ) -> Result<(), ValueError> {
-    *place = if Some(text) == none { None } else { Some(T::read(text)?) };
+    let is_none = none.is_some_and(|none| means_none(none, text.trim()));
+    *place = if is_none { None } else { Some(T::read(text)?) };
     Ok(())
+}
+
+/// Whether a text asks for no value, where `none` is the word for it. Limits are taken away by either of two words.
+pub(super) fn means_none(none: &str, text: &str) -> bool {
+    let limit = ["unlimited", "none"];
+    text == none || limit.contains(&none) && limit.contains(&text)
 }
 
 fn show<T: Value>(peek: fn(&Scenario) -> Option<&T>, scenario: &Scenario) -> Option<String> {
@@ -470,6 +478,10 @@ const fn kind<T: Value>(_: fn(&Scenario) -> Option<&T>) -> Kind {
 
 const fn is_list<T: Value>(_: fn(&Scenario) -> Option<&T>) -> bool {
     T::IS_LIST
+}
+
+const fn is_quantity<T: Value>(_: fn(&Scenario) -> Option<&T>) -> bool {
+    T::IS_QUANTITY
 }
 
 const fn choices<T: Value>(_: fn(&Scenario) -> Option<&T>) -> fn() -> &'static [&'static str] {

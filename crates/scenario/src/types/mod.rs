@@ -23,7 +23,7 @@ pub use migration::{
 pub use stream::{Compress, Compression, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage};
 pub use threshold::{Bound, Relation, Threshold, ThresholdError, Thresholds};
 
-use crate::{IdSet, PAGE_BYTES, choice::choice};
+use crate::{IdSet, PAGE_BYTES, Written, choice::choice};
 
 /// One run, completely described: every default is filled in.
 ///
@@ -54,6 +54,8 @@ pub struct Scenario {
     pub slo: Slo,
     /// How long to watch, and how often.
     pub timing: Timing,
+    /// Quantities as they were written.
+    pub written: Written,
 }
 
 /// The virtual machine that is migrated.

@@ -17,7 +17,11 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
     found.range("guest.vcpus", guest.vcpus, 1, MOST_VCPUS);
     found.range("workload.workers", scenario.workload.workers, 1, MOST_VCPUS);
     if let Pace::BytesPerSecond(rate) = scenario.workload.rate {
-        found.some_rate("workload.rate", Some(rate), "give a rate such as 32MiB/s, or `unlimited`");
+        found.some_rate(
+            "workload.rate",
+            Some(rate),
+            "give a rate such as 32MiB/s, `unlimited`, or `idle` for no writes",
+        );
     }
     memory(scenario, found);
     shares(scenario, found);

@@ -217,7 +217,7 @@ mod tests {
         check("memory=1MiB method=compressible(0.5)", "from 1 to 100");
         check("memory=1MiB method=write46", "did you mean `write64`?");
         check("memory=1MiB rate=0%", "5000pages/s or 25%");
-        check("memory=1MiB rate=0pages/s", "or `unlimited`");
+        check("memory=1MiB rate=0pages/s", "`unlimited`, or `idle` for no writes");
         check("memory=1MiB rate=-1pages/s", "rate cannot be `-1`: ");
         check("memory=1MiB repeat=on", "no phases to repeat");
         check("memory=1MiB phases=for=1s,memory=2MiB", "Phase 1 cannot have a working set of 2MiB");

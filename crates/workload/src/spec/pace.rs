@@ -32,7 +32,8 @@ impl FromStr for Pace {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Pace, SpecError> {
-        let way_out = "give a rate such as 32MiB/s, 5000pages/s or 25%, or `unlimited`";
+        let way_out =
+            "give a rate such as 32MiB/s, 5000pages/s or 25%, `unlimited`, or `idle` for no writes";
         let zero = || out_of_range("rate", text, way_out);
         match text {
             "unlimited" => return Ok(Pace::Unlimited),

@@ -372,7 +372,7 @@ mod tests {
         check("for=1m 30s; for=1s", "at=0s,for=1m30s;at=1m30s,for=1s");
         check(
             "rate=0B/s..500MB/s,for=1s;at=5s,for=2s,pattern=hot-set(10%,90%),memory=25%,rate=idle",
-            "at=0s,for=1s,rate=0B/s..4Gbit/s;at=5s,for=2s,pattern=hot-set(10%,90%),rate=idle,memory=25%",
+            "at=0s,for=1s,rate=0B/s..500MB/s;at=5s,for=2s,pattern=hot-set(10%,90%),rate=idle,memory=25%",
         );
     }
 

@@ -58,6 +58,8 @@ pub struct DirtyOptions {
     pub telling: Telling,
     /// A defect to commit on purpose.
     pub breakage: Option<String>,
+    /// How flags of other tools were understood.
+    pub notes: Vec<String>,
 }
 
 /// What is told, and where.
@@ -123,7 +125,7 @@ pub fn command() -> Command {
 
 /// What was given.
 pub fn options(matches: &ArgMatches) -> DirtyOptions {
-    let peers = peers::Given::of(matches);
+    let peers = peers::Given::of(matches).unwrap_or_else(|text| refuse(text));
     DirtyOptions {
         memory: peers.memory.or_else(|| get(matches, "memory")).unwrap_or(values::DEFAULT_MEMORY),
         workers: peers.workers.or_else(|| get(matches, "workers")).unwrap_or(1),
@@ -134,7 +136,7 @@ pub fn options(matches: &ArgMatches) -> DirtyOptions {
         seed: get(matches, "seed").unwrap_or(1),
         phases: get(matches, "phases"),
         repeat: matches.get_flag("repeat"),
-        duration: peers.duration.or_else(|| get(matches, "duration")),
+        duration: peers.duration.unwrap_or_else(|| get(matches, "duration")),
         huge_pages: get(matches, "huge-pages"),
         locked: matches.get_flag("locked") || peers.locked,
         numa_nodes: get(matches, "numa-node"),
@@ -144,7 +146,13 @@ pub fn options(matches: &ArgMatches) -> DirtyOptions {
         verify_final: matches.get_flag("verify-final"),
         telling: telling(matches, peers.latency),
         breakage: get(matches, "x-break"),
+        notes: peers.notes,
     }
+}
+
+/// Flags that contradict each other end as clap's own mistakes do.
+fn refuse(text: String) -> ! {
+    command().bin_name("sterna dirty").error(ErrorKind::ArgumentConflict, text).exit()
 }
 
 fn telling(matches: &ArgMatches, mig_mon_latency: bool) -> Telling {

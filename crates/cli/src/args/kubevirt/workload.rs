@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use sterna_kubevirt::policy::{ExperimentalField, PolicySpec};
 use sterna_kubevirt::stress::{DataDisk, Parameters, Tool};
-use sterna_units::{Bytes, Rate};
+use sterna_units::{Bytes, ParseError, Rate};
 
 /// The parameters of the workload.
 #[derive(Clone, Debug, Args)]
@@ -18,7 +18,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub vm_count: u32,
     /// Memory of each; 8GiB is recommended
-    #[arg(long, value_name = "SIZE", default_value = "8GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "8GiB", value_parser = Bytes::of_kubernetes)]
     pub memory: Bytes,
     /// Virtual processors of each
     #[arg(long, value_name = "N", default_value_t = 2)]
@@ -42,7 +42,7 @@ pub struct WorkloadArgs {
     #[arg(long, value_name = "IMAGE", default_value = "quay.io/containerdisks/fedora:42")]
     pub container_disk: String,
     /// A persistent disk of this size for each
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = Bytes::of_kubernetes)]
     pub data_disk: Option<Bytes>,
     /// Its storage class, which must offer ReadWriteMany
     #[arg(long, value_name = "NAME", requires = "data_disk")]
@@ -68,8 +68,8 @@ pub struct WorkloadArgs {
     /// Policy: pause the guest, or go over to post-copy, at the completion timeout
     #[arg(long, value_name = "BOOL", help_heading = "MigrationPolicy")]
     pub allow_workload_disruption: Option<bool>,
-    /// Policy: bandwidth of one migration
-    #[arg(long, value_name = "RATE", help_heading = "MigrationPolicy")]
+    /// Policy: bandwidth of one migration, such as 64Mi, 64MiB/s or unlimited; KubeVirt keeps to whole MiB/s
+    #[arg(long, value_name = "RATE", help_heading = "MigrationPolicy", value_parser = bandwidth)]
     pub bandwidth_per_migration: Option<Rate>,
     /// Policy: seconds for each decimal GB of the guest
     #[arg(long, value_name = "SECONDS", help_heading = "MigrationPolicy", value_parser = clap::value_parser!(i64).range(0..))]
@@ -134,10 +134,48 @@ impl WorkloadArgs {
     }
 }
 
+/// A rate, or a quantity of Kubernetes, which counts bytes a second.
+fn bandwidth(text: &str) -> Result<Rate, ParseError> {
+    if ["0", "unlimited", "none"].contains(&text.trim()) {
+        return Ok(Rate::default());
+    }
+    let is_quantity = text.trim().ends_with('i');
+    match Bytes::of_kubernetes(text) {
+        Ok(bytes) if is_quantity => Ok(Rate::from_bytes_per_second(bytes.0)),
+        _ => text.parse(),
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) =
         text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
             format!("`{text}` is not of the form key=value, as in kubernetes.io/arch=amd64")
         })?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bandwidth_is_a_rate_or_a_quantity_of_kubernetes() {
+        let table = [
+            ("64Mi", 64 << 20),
+            ("1Gi", 1 << 30),
+            ("64MiB/s", 64 << 20),
+            ("1Gbit/s", 125_000_000),
+            ("0", 0),
+            ("unlimited", 0),
+            ("none", 0),
+        ];
+        for (text, expected) in table {
+            let rate = bandwidth(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(rate.bytes_per_second(), expected, "{text}");
+        }
+        for text in ["64M", "64", "64MB", "fast"] {
+            let error = bandwidth(text).unwrap_err().to_string();
+            assert!(error.contains("MB/s") || error.contains("B/s"), "{text}: {error}");
+        }
+    }
 }

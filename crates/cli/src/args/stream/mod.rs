@@ -189,7 +189,9 @@ fn client(matches: &ArgMatches) -> ClientCommand {
     let server: Option<String> = get(matches, "server")
         .or_else(|| get(matches, "client"))
         .or_else(|| get(matches, "mig-mon-host"));
-    let bytes: Option<Bytes> = get(matches, "bytes");
+    let block = get(matches, "block").unwrap_or(DEFAULT_BLOCK);
+    let blocks = get::<u64>(matches, "blockcount").map(|it| Bytes(it.saturating_mul(block.0)));
+    let bytes: Option<Bytes> = get(matches, "bytes").or(blocks);
     let window: Option<Bytes> = get(matches, "window");
     let mode = get(matches, "mode").or_else(|| values::mode_of(&times)).unwrap_or_default();
     let duration = get::<Option<Span>>(matches, "duration")
@@ -204,7 +206,7 @@ fn client(matches: &ArgMatches) -> ClientCommand {
         preempt: matches.get_flag("preempt"),
         direction: get(matches, "direction").or(both).or(reverse).unwrap_or_default(),
         channels: get(matches, "channels").unwrap_or(1),
-        block: get(matches, "block").unwrap_or(DEFAULT_BLOCK),
+        block,
         memory: get(matches, "memory"),
         dirty: get(matches, "dirty"),
         place: matches.get_flag("place"),
@@ -391,8 +393,46 @@ fn iperf_args() -> Vec<Arg> {
         flag("bidir", "As --direction both").conflicts_with_all(["direction", "reverse"]),
         value("window", "SIZE", "As --send-buffer and --receive-buffer").short('w').value_parser(chain::<Bytes>),
         flag("json", "As --format json").short('J').conflicts_with_all(["format", "json-stream"]),
+        value("blockcount", "N", "As --bytes, in blocks of --block")
+            .short('k')
+            .value_parser(value_parser!(u64).range(1..))
+            .conflicts_with("bytes"),
+        flag("verbose", "Taken and not needed: the summary has all of it").short('V'),
+        value("units", "LETTER", "Taken and not needed: units follow the size of a number")
+            .short('f')
+            .visible_alias("format-units")
+            .value_parser(["k", "m", "g", "t", "K", "M", "G", "T"]),
+        flag("no-delay", "Taken and not needed: it is the rule here").short('N'),
+        flag("get-server-output", "Taken and not needed: both sides' numbers are in the summary"),
+        value("omit", "SECONDS", "Not taken: every interval is in the report with its time")
+            .short('O')
+            .hide(true)
+            .value_parser(explained("Nothing is left out here: every interval is in the report with its time, so leave out the first ones there")),
+        value("udp", "", "Not taken: migrations use TCP")
+            .short('u')
+            .hide(true)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("udp")
+            .value_parser(explained("Migrations use TCP; `sterna probe udp` looks at a link with datagrams")),
+        value("set-mss", "SIZE", "Not taken: the kernel finds it")
+            .short('M')
+            .hide(true)
+            .value_parser(explained("The segment size is the kernel's; set the MTU of the interface instead")),
+        value("title", "TEXT", "Not taken: reports are told apart by their file names")
+            .short('T')
+            .hide(true)
+            .value_parser(explained("A report has no title; name its file with --output")),
+        value("logfile", "FILE", "Not taken: redirect standard output")
+            .hide(true)
+            .value_parser(explained("Redirect standard output, or write a report with --output FILE")),
     ];
     args.into_iter().map(|it| it.help_heading(HEADING)).collect()
+}
+
+/// A flag of another tool that is answered with what to do instead.
+fn explained(words: &'static str) -> impl Fn(&str) -> Result<String, &'static str> + Clone {
+    move |_| Err(words)
 }
 
 /// The workload in its short text. A rate alone dirties all of the memory, in any order; what a workload leaves out is the same.
@@ -455,6 +495,9 @@ mod tests {
         assert_eq!(client("stream box -t postcopy").mode, StreamMode::Postcopy);
         assert_eq!(client("stream box -n 1G").duration, None);
         assert_eq!(client("stream box -t 0").duration, None);
+        let blocks = client("stream -c box -k 100 -l 64K -V -f m -N --get-server-output");
+        assert_eq!((blocks.bytes, blocks.duration), (Some(Bytes(100 * (64 << 10))), None));
+        assert_eq!(client("stream -c box -k 8").bytes, Some(Bytes(8 * (128 << 10))));
     }
 
     #[test]
@@ -473,6 +516,12 @@ mod tests {
         check("stream box --mode fast", "precopy, postcopy");
         check("stream box --dscp 64", "0 to 63");
         check("stream a:b:c", "brackets");
+        check("stream -c box -O 3", "every interval is in the report");
+        check("stream -c box -u", "Migrations use TCP");
+        check("stream -c box -M 1400", "MTU of the interface");
+        check("stream -c box -T run7", "name its file with --output");
+        check("stream -c box -f x", "possible values");
+        check("stream -c box -k 5 -n 1G", "cannot be used with");
         check("stream box:0", "port");
         check("stream box -R --direction send", "cannot be used with");
         check("stream serve --listen nonsense", "HOST:PORT");

@@ -87,7 +87,7 @@ pub fn duration_of(given: &[TimeOrMode]) -> Option<Option<Span>> {
 }
 
 pub fn duration(text: &str) -> Result<Option<Span>, String> {
-    if text == "unlimited" {
+    if ["unlimited", "none"].contains(&text) {
         return Ok(None);
     }
     let span: Span = chain(text)?;
@@ -117,7 +117,7 @@ pub fn iperf_interval(text: &str) -> Result<Span, String> {
 
 pub fn bandwidth(text: &str) -> Result<Option<Rate>, String> {
     match text {
-        "unlimited" | "0" => Ok(None),
+        "unlimited" | "none" | "0" => Ok(None),
         _ => chain(text).map(Some),
     }
 }

@@ -133,7 +133,11 @@ fn tell(
     match &options.output {
         None => output.result(&text).context("Cannot print the result"),
         Some(path) => {
-            write_atomically(path, text.as_bytes())?;
+            if let Err(error) = write_atomically(path, text.as_bytes()) {
+                // The result is not lost with the file.
+                output.result(&sterna_render::comparison_text(comparison, style))?;
+                return Err(error.into());
+            }
             output.progress(&format!("{}\n", sterna_render::comparison_line(comparison)));
             Ok(())
         }

@@ -1,7 +1,5 @@
 //! For programs: from what was seen to the documents of the `report` crate.
 
-use std::path::Path;
-
 use anyhow::Result;
 use sterna_report::Word;
 use sterna_report::dirty::{
@@ -98,14 +96,6 @@ pub fn report(report: &Report<'_>, options: &DirtyOptions) -> DirtyReport {
 pub fn pretty(document: &DirtyReport) -> Result<String> {
     // By way of a value, so that fields stand in the order of their names in every document.
     Ok(format!("{:#}\n", serde_json::to_value(document)?))
-}
-
-/// To a file, which is whole or not there.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write(document: &DirtyReport, path: &Path) -> Result<()> {
-    Ok(sterna_report::write_atomically(path, pretty(document)?.as_bytes())?)
 }
 
 fn spec(begin: &Begin<'_>, options: &DirtyOptions) -> DirtySpec {

@@ -30,6 +30,9 @@ const UNSUPPORTED: u8 = 5;
 
 /// Dirties memory as the options say, until their time is over or a signal comes.
 pub fn run(options: DirtyOptions, output: Output) -> Result<u8> {
+    for note in &options.notes {
+        output.progress(&format!("note: {note}\n"));
+    }
     let plan = Plan::of(&options)?;
     options.telling.report.as_deref().map(super::check_writable).transpose()?;
     // Before memory is prepared, which takes a while: a signal that comes then shall end the run as well.

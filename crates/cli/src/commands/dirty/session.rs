@@ -100,8 +100,8 @@ impl Session<'_> {
             report.compressibility = Some(compress::ratio(self.region)?);
         }
         report.warnings = self.warnings(&crew, &report);
-        self.teller.end(&report, self.options)?;
-        Ok(report.exit_code(self.options.telling.strict_rate))
+        let code = report.exit_code(self.options.telling.strict_rate);
+        self.teller.end(&report, self.options, code)
     }
 
     fn serve_metrics(&self, crew: &Arc<Crew>) -> Result<Option<Arc<Metrics>>> {

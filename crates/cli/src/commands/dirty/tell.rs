@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use sterna_report::dirty::DirtyEvent;
 
+use super::super::kept;
 use super::begin::Begin;
 use super::look::Stretch;
 use super::report::Report;
@@ -76,20 +77,23 @@ impl Teller {
     }
 
     /// It is over.
-    pub fn end(&self, report: &Report<'_>, options: &DirtyOptions) -> Result<()> {
+    pub fn end(&self, report: &Report<'_>, options: &DirtyOptions, code: u8) -> Result<u8> {
         let document = json::report(report, options);
-        if let Some(path) = &options.telling.report {
-            json::write(&document, path)?;
-        }
-        match self.form {
-            Form::Text => self.output.result(&text::summary(report, options.telling.buckets))?,
-            Form::Json => self.output.result(&json::pretty(&document)?)?,
-            Form::Stream => {
-                self.event(&DirtyEvent::Report(Box::new(document)))?;
-            }
-        }
+        let whole = json::pretty(&document)?;
+        let printed = match self.form {
+            Form::Text => self
+                .output
+                .line(&text::summary(report, options.telling.buckets))
+                .map_err(Into::into),
+            Form::Json => self.output.line(&whole).map_err(Into::into),
+            Form::Stream => self.event(&DirtyEvent::Report(Box::new(document))),
+        };
         report.warnings.iter().for_each(|it| self.output.warn(it));
-        Ok(())
+        let code = match &options.telling.report {
+            Some(path) => kept::report(path, &whole, code, self.output),
+            None => code,
+        };
+        printed.map(|_| code)
     }
 
     fn event(&self, event: &DirtyEvent) -> Result<bool> {

@@ -216,7 +216,7 @@ fn optional_time(ns: Option<u64>) -> String {
 fn time(ns: u64) -> String {
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "µs"),
         1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
         _ => (ns as f64 / 1e9, "s"),
     };
@@ -233,8 +233,8 @@ mod tests {
         let check = |ns: u64, expected: &str| assert_eq!(time(ns), expected);
         check(0, "0 ns");
         check(999, "999 ns");
-        check(1_234, "1.23 us");
-        check(45_600, "45.6 us");
+        check(1_234, "1.23 µs");
+        check(45_600, "45.6 µs");
         check(789_000_000, "789 ms");
         check(12_000_000_000, "12.0 s");
     }

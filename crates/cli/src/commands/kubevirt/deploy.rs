@@ -72,13 +72,16 @@ pub fn explain(args: &ExplainArgs, place: &PlaceArgs, output: Output) -> Result<
                 .collect();
             let all = json!({
                 "guest": found.guest,
+                "obstacle": found.obstacle,
                 "policy": found.policy,
                 "candidates": candidates,
                 "effective_configuration": found.effective,
                 "memory_bytes": found.memory_bytes,
                 "completion_timeout_seconds": found.timeout_seconds,
                 "at_timeout": found.at_timeout,
-                "multifd": found.multifd,
+                "multifd": found.multifd.text,
+                "multifd_connections": found.multifd.count,
+                "bandwidth_bytes_per_second": found.bandwidth_bytes_per_second,
                 "eviction": found.eviction,
             });
             format!("{all:#}\n")
@@ -91,7 +94,16 @@ pub fn explain(args: &ExplainArgs, place: &PlaceArgs, output: Output) -> Result<
 fn in_words(found: &Explanation) -> String {
     let mut text = String::new();
     let policy = found.policy.as_deref().unwrap_or("none; the cluster's configuration holds");
-    let _ = writeln!(text, "{}\n  policy       {policy}", found.guest);
+    match &found.obstacle {
+        Some(why) => {
+            let _ = writeln!(text, "{} cannot be migrated: {why}", found.guest);
+            let _ = writeln!(text, "  Once it can be, this holds:");
+        }
+        None => {
+            let _ = writeln!(text, "{}", found.guest);
+        }
+    }
+    let _ = writeln!(text, "  policy       {policy}");
     for (name, wins, why) in &found.candidates {
         let _ = writeln!(text, "    {} {name}: {why}", if *wins { "*" } else { " " });
     }
@@ -108,15 +120,15 @@ fn in_words(found: &Explanation) -> String {
     let _ = writeln!(text, "  then         {}", found.at_timeout);
     let progress = found.effective.progress_timeout.unwrap_or(150);
     let _ = writeln!(text, "  no progress  aborted when nothing less remains for {progress} s");
-    let bandwidth = found.effective.bandwidth_per_migration.as_ref();
-    let bandwidth = match bandwidth.and_then(sterna_kubevirt::explain::quantity) {
-        Some(rate) if rate > 0.0 => sterna_units::human_bytes_per_second(rate),
-        _ => "unlimited".to_owned(),
+    let bandwidth = match found.bandwidth_bytes_per_second {
+        Some(rate) => format!("{} MiB/s", rate >> 20),
+        None => "unlimited".to_owned(),
     };
-    let _ = writeln!(text, "  bandwidth    {bandwidth}");
+    let note = found.bandwidth_note.as_ref().map_or_else(String::new, |it| format!("; {it}"));
+    let _ = writeln!(text, "  bandwidth    {bandwidth}{note}");
     let converge = found.effective.allow_auto_converge == Some(true);
     let _ = writeln!(text, "  throttling   {}", if converge { "auto-converge" } else { "none" });
-    let _ = writeln!(text, "  multifd      {}", found.multifd);
+    let _ = writeln!(text, "  multifd      {}", found.multifd.text);
     let _ = writeln!(text, "  on a drain   {}", found.eviction);
     text
 }

@@ -31,7 +31,7 @@ pub fn run(args: &DrainArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
             DrainEvent::Evicted(guest, words) => output.progress(&format!("{guest}: {words}\n")),
             DrainEvent::Moved(record) => phases.tell(record, output),
             DrainEvent::Ended(record) => {
-                let path = records.write(record)?;
+                let path = records.write(record, output);
                 let _ = output.result(&format!("{}\n", path.display()));
             }
             DrainEvent::Node(words) => output.warn(words),

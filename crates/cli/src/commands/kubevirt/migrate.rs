@@ -45,7 +45,7 @@ pub fn run(args: &MigrateArgs, place: &PlaceArgs, output: Output) -> Result<u8> 
                 output.progress(&format!("{name}: asked to stop, waiting for the abort\n"));
             }
             MigrateEvent::Ended(record) => {
-                let path = records.write(record)?;
+                let path = records.write(record, output);
                 let (verdict, reason) = record.verdict();
                 let why = reason.map_or_else(String::new, |it| format!(": {it}"));
                 output.progress(&format!("{}: {verdict}{why}\n", record.vmi));

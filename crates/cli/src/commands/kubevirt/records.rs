@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
-use sterna_kubevirt::{ClusterFacts, KubevirtError, MigrationRecord, Preflight};
+use sterna_kubevirt::{ClusterFacts, MigrationRecord, Preflight};
 use sterna_report::{Integrity, Probe, Report, Verdict};
 
+use super::super::kept;
 use crate::args::kubevirt::{ReportArgs, TextFormat};
 use crate::output::Output;
 use crate::{machine, usage};
@@ -38,18 +39,14 @@ impl Records {
     }
 
     /// Writes one at once, so that nothing that happens later can lose it.
-    pub fn write(&mut self, record: &MigrationRecord) -> Result<PathBuf, KubevirtError> {
+    /// The migrations that follow are recorded also where this one cannot be kept.
+    pub fn write(&mut self, record: &MigrationRecord, output: Output) -> PathBuf {
         let report = record.report(machine::tool(), machine::host(), &self.facts);
         let path = self.directory.join(format!("{:04}-{}.json", self.next, record.vmi));
-        report.write_atomically(&path).map_err(|error| {
-            KubevirtError::NotReady(format!(
-                "The report {} cannot be written: {error}",
-                path.display()
-            ))
-        })?;
+        let code = kept::report(&path, &report.to_json_pretty(), report.exit_code(), output);
         self.next += 1;
-        self.worst = worse(self.worst, report.exit_code());
-        Ok(path)
+        self.worst = worse(self.worst, code);
+        path
     }
 
     /// The exit code of the worst migration.

@@ -11,7 +11,7 @@ use sterna_kubevirt::{
     MigrationRecord, Preflight, Session,
 };
 use sterna_pilot::Interrupt;
-use sterna_report::{Engine, Report, Verdict};
+use sterna_report::{Engine, FailedIn, Report, Verdict, Warning};
 use sterna_scenario::{LimitAction, Scenario};
 
 use super::{connect, new_run_id, ready};
@@ -55,11 +55,23 @@ pub fn run_scenario(
     // A second signal is for whoever cannot wait for that.
     let removed = session.cleanup(Some(&run_id), PATIENCE, &interrupt.next(), &mut |_| ());
     let report = match flown {
-        Ok(record) => record.report(machine::tool(), machine::host(), &facts),
+        Ok(record) => {
+            let mut report = record.report(machine::tool(), machine::host(), &facts);
+            report.warnings.extend(policy_warnings(&parameters));
+            report
+        }
         Err(KubevirtError::Interrupted) => {
             ended(&facts, Verdict::Interrupted, &KubevirtError::Interrupted)
         }
-        Err(error) => ended(&facts, Verdict::Failed, &error),
+        // No migration was recorded, so none came to an end.
+        Err(error) => {
+            let mut report = ended(&facts, Verdict::Failed, &error);
+            report.summary.failed_in = Some(match error {
+                KubevirtError::Unreachable { .. } => FailedIn::Connect,
+                _ => FailedIn::Prepare,
+            });
+            report
+        }
     };
     if let Err(error) = removed {
         output.warn(&format!(
@@ -164,6 +176,13 @@ fn rest(length: Duration, interrupt: &Interrupt) -> Result<(), KubevirtError> {
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// What the policy does not keep as the scenario asks for it.
+fn policy_warnings(parameters: &Parameters) -> Vec<Warning> {
+    let notes = parameters.policy.iter().flat_map(PolicySpec::notes);
+    let warning = |text| Warning { code: "bandwidth-rounded".to_owned(), text, advice: None };
+    notes.map(warning).collect()
 }
 
 /// A report of a run that came to no migration.

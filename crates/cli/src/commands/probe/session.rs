@@ -12,6 +12,7 @@ use sterna_probe::watch::{Failure, Watch};
 use sterna_report::probing::{NamedOutage, ProbeEnding, ProbeEvent, ProbeReport, ProbeStart};
 use sterna_sys::clock::monotonic_ns;
 
+use super::super::kept;
 use super::convert::{self, Scale, Witness};
 use super::{Named, metrics, text};
 use crate::args::{ProbeFormat, ProbeTelling};
@@ -206,13 +207,16 @@ impl Run<'_> {
         let noise = self.heart.noise();
         let report =
             convert::report(start, ending, &self.watches, &failures, &noise, self.scale, end_ns);
-        if let Some(path) = &self.telling.report {
-            sterna_report::write_atomically(path, pretty(&report)?.as_bytes())?;
-        }
+        let printed = if ending == ProbeEnding::Unread { Ok(()) } else { self.show(&report) };
+        let code = code(&report, ending, &failures);
+        let code = match &self.telling.report {
+            Some(path) => kept::report(path, &pretty(&report)?, code, self.output),
+            None => code,
+        };
+        printed?;
         if ending == ProbeEnding::Unread {
-            return Ok(code(&report, ending, &failures));
+            return Ok(code);
         }
-        self.show(&report)?;
         for (witness, failure) in self.watches.iter().zip(&failures) {
             if let Some(failure) = failure {
                 let name = if self.watches.len() > 1 {
@@ -223,7 +227,7 @@ impl Run<'_> {
                 self.output.error(&format!("{name}{failure}"));
             }
         }
-        Ok(code(&report, ending, &failures))
+        Ok(code)
     }
 
     fn show(&self, report: &ProbeReport) -> Result<()> {

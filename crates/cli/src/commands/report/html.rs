@@ -132,7 +132,7 @@ fn check_count(inputs: &[Input]) -> Result<()> {
 }
 
 /// The page of a report lies beside it unless another place is named.
-fn beside(report: &Input) -> Result<Place> {
+pub fn beside(report: &Input) -> Result<Place> {
     if report.path == Path::new(DASH) {
         return Ok(Place::Stdout);
     }
@@ -163,7 +163,7 @@ fn is_bad(report: &Report) -> bool {
     report.exit_code() == 4
 }
 
-fn tell(place: &Place, output: Output) {
+pub fn tell(place: &Place, output: Output) {
     if let Place::File(path) = place {
         output.progress(&format!("Wrote {}\n", path.display()));
     }

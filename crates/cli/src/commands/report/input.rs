@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use sterna_report::{
     Report,
+    instrument::Instrument,
     readers::{self, MOST_BYTES},
 };
 
@@ -54,6 +55,21 @@ pub fn of_batch(directory: &Path, listed: &Listed) -> Vec<Input> {
     with_report
         .map(|(run, report)| Input { name: run.long_name(), path: directory.join(report) })
         .collect()
+}
+
+/// Reads the report of an instrument (`sterna dirty`, `probe`, `stream`); None where it is another result.
+pub fn read_instrument(path: &Path) -> Result<Option<Instrument>> {
+    let mut head = Vec::new();
+    let refuse = |why: String| usage(anyhow!("{} cannot be read: {why}", path.display()));
+    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut head).map_err(|error| refuse(error.to_string()))?;
+    match Instrument::read(&head) {
+        Some(Ok(instrument)) => Ok(Some(instrument)),
+        Some(Err(error)) => Err(usage(
+            anyhow::Error::new(error).context(format!("Cannot use {} as a report", path.display())),
+        )),
+        None => Ok(None),
+    }
 }
 
 /// Reads one report, of ours or of another program.

@@ -3,6 +3,7 @@
 mod csv;
 mod html;
 mod input;
+mod instruments;
 mod manifest;
 mod place;
 mod site;
@@ -13,6 +14,8 @@ mod texts;
 pub use input::stdin;
 
 use anyhow::Result;
+
+use input::Inputs;
 
 use crate::args::{ReportForm, ReportOptions};
 use crate::output::Output;
@@ -35,11 +38,16 @@ struct Seen {
 /// Shows reports.
 pub fn run(options: &ReportOptions, output: Output) -> Result<u8> {
     let inputs = input::find(&options.inputs)?;
-    let seen = match options.form {
-        ReportForm::Summary => summary::run(options, &inputs, output)?,
-        ReportForm::Html => html::run(options, &inputs, output)?,
-        ReportForm::Csv => csv::run(options, &inputs, output)?,
-        ReportForm::Markdown | ReportForm::OpenMetrics | ReportForm::JUnit => {
+    let instruments = match &inputs {
+        Inputs::Reports(reports) => instruments::run(options, reports, output)?,
+        Inputs::Batch(..) => None,
+    };
+    let seen = match (instruments, options.form) {
+        (Some(seen), _) => seen,
+        (None, ReportForm::Summary) => summary::run(options, &inputs, output)?,
+        (None, ReportForm::Html) => html::run(options, &inputs, output)?,
+        (None, ReportForm::Csv) => csv::run(options, &inputs, output)?,
+        (None, ReportForm::Markdown | ReportForm::OpenMetrics | ReportForm::JUnit) => {
             texts::run(options, &inputs, output)?
         }
     };

@@ -1,7 +1,5 @@
 //! For programs: from what was seen to the documents of the `report` crate.
 
-use std::path::Path;
-
 use anyhow::Result;
 use sterna_emulator::stream::Outcome;
 use sterna_report::stream::{StreamReport, StreamSpec, StreamStart, StreamSummary};
@@ -50,14 +48,6 @@ pub fn report(start: StreamStart, outcome: Outcome) -> StreamReport {
 pub fn pretty(document: &StreamReport) -> Result<String> {
     // By way of a value, so that fields stand in the order of their names in every document.
     Ok(format!("{:#}\n", serde_json::to_value(document)?))
-}
-
-/// To a file, which is whole or not there.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write(document: &StreamReport, path: &Path) -> Result<()> {
-    Ok(sterna_report::write_atomically(path, pretty(document)?.as_bytes())?)
 }
 
 fn spec(command: &ClientCommand, test: &Test) -> StreamSpec {

@@ -80,18 +80,17 @@ fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
     };
     lost?;
     let (ending, error) = (outcome.ending, outcome.error.clone());
-    teller.end(outcome)?;
-    if ending == StreamEnding::Interrupted && !is_read {
-        return Ok(0);
-    }
-    if let Some(error) = error {
-        output.error(&error);
-    }
-    Ok(match ending {
+    let code = match ending {
+        StreamEnding::Interrupted if !is_read => 0,
         StreamEnding::Interrupted => INTERRUPTED,
         StreamEnding::Failed => FAILED,
         StreamEnding::Duration | StreamEnding::Bytes | StreamEnding::Signal => 0,
-    })
+    };
+    let code = teller.end(outcome, code)?;
+    if let Some(error) = error.filter(|_| ending != StreamEnding::Interrupted || is_read) {
+        output.error(&error);
+    }
+    Ok(code)
 }
 
 /// Memory that can be had here.

@@ -7,6 +7,7 @@ use sterna_emulator::stream::Outcome;
 use sterna_report::stream::{StreamEvent, StreamInterval, StreamStart};
 use sterna_wire::trial::ask::Test;
 
+use super::super::kept;
 use super::{json, text};
 use crate::args::{ClientCommand, Format};
 use crate::output::Output;
@@ -61,21 +62,21 @@ impl<'a> Teller<'a> {
     }
 
     /// It is over.
-    pub fn end(self, outcome: Outcome) -> Result<()> {
+    pub fn end(self, outcome: Outcome, code: u8) -> Result<u8> {
         let document = json::report(self.start.clone(), outcome);
-        if let Some(path) = &self.report {
-            json::write(&document, path)?;
-        }
         let warnings = document.warnings.clone();
-        match self.form {
-            Form::Text => self.output.result(&text::summary(&document))?,
-            Form::Json => self.output.result(&json::pretty(&document)?)?,
-            Form::Stream => {
-                self.event(&StreamEvent::Report(Box::new(document)))?;
-            }
-        }
+        let whole = json::pretty(&document)?;
+        let printed = match self.form {
+            Form::Text => self.output.line(&text::summary(&document)).map_err(Into::into),
+            Form::Json => self.output.line(&whole).map_err(Into::into),
+            Form::Stream => self.event(&StreamEvent::Report(Box::new(document))),
+        };
         warnings.iter().for_each(|it| self.output.warn(it));
-        Ok(())
+        let code = match &self.report {
+            Some(path) => kept::report(path, &whole, code, self.output),
+            None => code,
+        };
+        printed.map(|_| code)
     }
 
     fn event(&self, event: &StreamEvent) -> Result<bool> {

@@ -262,7 +262,7 @@ fn time(ns: Option<u64>) -> String {
     let Some(ns) = ns else { return UNKNOWN.to_owned() };
     let (value, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (ns as f64 / 1e3, "us"),
+        1_000..1_000_000 => (ns as f64 / 1e3, "µs"),
         1_000_000..1_000_000_000 => (ns as f64 / 1e6, "ms"),
         _ => (ns as f64 / 1e9, "s"),
     };
@@ -287,7 +287,7 @@ mod tests {
     fn times_have_three_digits() {
         let check = |ns: u64, expected: &str| assert_eq!(time(Some(ns)), expected);
         check(999, "999 ns");
-        check(45_600, "45.6 us");
+        check(45_600, "45.6 µs");
         check(789_000_000, "789 ms");
         assert_eq!(time(None), UNKNOWN);
         assert_eq!(long_time(0.25), "250 ms");

@@ -20,5 +20,5 @@ pub use marks::{marks, switchover};
 pub use memory::memory;
 pub use probes::probes;
 pub use rates::{rates, wire_rate};
-pub use scale::Scale;
+pub use scale::{Scale, largest};
 pub use thin::{evenly, thin};
