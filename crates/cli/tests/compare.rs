@@ -41,6 +41,24 @@ fn runs(directory: &Path, name: &str, count: u32, total: f64, change: impl Fn(&m
 }
 
 #[test]
+fn runs_without_times_are_compared_with_their_kind_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let at_rest = |it: &mut Value| {
+        it["scenario"]["verify"] = json!("all-memory");
+        it["summary"]["total_time_seconds"] = Value::Null;
+    };
+    runs(here, "usual", 3, 1.0, |_| {});
+    runs(here, "at-rest", 3, 1.0, at_rest);
+    for arguments in [["usual", "at-rest"], ["at-rest", "usual"]] {
+        let refused = sterna(here, &[&["compare"], &arguments[..]].concat());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("at-rest has runs with verify = \"all-memory\""));
+    }
+    assert_eq!(sterna(here, &["compare", "at-rest", "at-rest"]).code, 0);
+}
+
+#[test]
 fn a_slower_candidate_is_told_and_fails_only_when_asked_to() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

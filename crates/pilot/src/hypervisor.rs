@@ -122,6 +122,9 @@ pub enum EngineError {
         /// What is known of it.
         reason: String,
     },
+    /// The guest died of its own while it ran on the source, and its process ended with it.
+    #[error("The guest itself died ({0})")]
+    GuestDied(String),
     /// Anything else, in the engine's own words.
     #[error("{0}")]
     Failed(String),
@@ -287,6 +290,8 @@ pub enum Settled {
     Running(Box<Moments>),
     /// No side can run the guest; why.
     Lost(String),
+    /// The guest died of its own before the commit point, as in this phrase.
+    GuestDied(String),
 }
 
 /// How a side's clock relates to the pilot's.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sterna_report::{Engine, EventSide, FailedIn, IntegrityDetail, Side, Verdict, Warning};
+use sterna_report::{Engine, EventSide, FailedIn, IntegrityDetail, LostCause, Side, Verdict, Warning};
 use sterna_scenario::Scenario;
 
 use crate::{
@@ -21,6 +21,8 @@ pub struct Record {
     pub reason: Option<String>,
     /// Where it failed, if that was before the migrate command was accepted.
     pub failed_in: Option<FailedIn>,
+    /// What a lost guest died of, where that is known.
+    pub lost_cause: Option<LostCause>,
     /// When the flight began.
     pub began_ns: u64,
     /// When the guest was known to work; `None` when it never was.

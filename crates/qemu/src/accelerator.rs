@@ -59,6 +59,39 @@ pub(crate) fn choices(wish: Accelerator, obstacles: &[String]) -> Vec<Choice> {
     }
 }
 
+/// A machine without KVM refuses a scenario that insists on it: nothing about the migration has failed.
+pub(crate) fn refuse_without_kvm(
+    wish: Accelerator,
+    obstacles: &[String],
+    error: EngineError,
+) -> EngineError {
+    let words = match &error {
+        EngineError::Failed(words) => words,
+        EngineError::SideGone { reason, .. } => reason,
+        EngineError::Unsupported(_) | EngineError::Interrupted | EngineError::GuestDied(_) => {
+            return error;
+        }
+    };
+    let (is_kvms, obstacle) = match obstacles.first() {
+        Some(obstacle) => (true, format!("{obstacle}; ")),
+        None => (is_about_kvm(words), String::new()),
+    };
+    if wish != Accelerator::Kvm || !is_kvms {
+        return error;
+    }
+    EngineError::Unsupported(format!(
+        "--accelerator kvm: {obstacle}{words}; use --accelerator auto or tcg"
+    ))
+}
+
+/// How QEMU says that it was built without KVM, or that the kernel does not give it.
+fn is_about_kvm(words: &str) -> bool {
+    let words = words.to_lowercase();
+    ["failed to initialize kvm", "could not access kvm", "invalid accelerator kvm"]
+        .iter()
+        .any(|it| words.contains(it))
+}
+
 /// Tries one after the other; who comes after a failure has its words in the reason.
 ///
 /// What is refused is refused for good: the next one has no more of what a scenario asks for.
@@ -141,6 +174,33 @@ mod tests {
             refused,
             "--dirty-ring-size: only KVM has a dirty ring, and the guest runs on tcg: so"
         );
+    }
+
+    #[test]
+    fn a_machine_without_kvm_refuses_who_insists_on_it() {
+        let no_device = "/dev/kvm cannot be opened: No such file".to_owned();
+        let no_flag = "the processor offers neither vmx nor svm here".to_owned();
+        let gone = |words: &str| EngineError::SideGone { side: "source", reason: words.to_owned() };
+        let hung = || EngineError::Failed("The guest did not boot within 20 s".to_owned());
+        let table: [(_, &[String], _, Option<&str>); 6] = [
+            (Accelerator::Kvm, &[no_device], gone("x"), Some("kvm: /dev/kvm cannot be opened")),
+            (Accelerator::Kvm, std::slice::from_ref(&no_flag), hung(), Some("did not boot within")),
+            (Accelerator::Kvm, &[], gone("invalid accelerator kvm"), Some("accelerator kvm")),
+            // With a KVM that works the guest has another trouble.
+            (Accelerator::Kvm, &[], hung(), None),
+            (Accelerator::Auto, std::slice::from_ref(&no_flag), hung(), None),
+            (Accelerator::Kvm, &[no_flag.clone()], EngineError::Interrupted, None),
+        ];
+        for (wish, obstacles, error, expected) in table {
+            let before = error.to_string();
+            match (refuse_without_kvm(wish, obstacles, error), expected) {
+                (EngineError::Unsupported(text), Some(words)) => {
+                    assert!(text.contains(words) && text.contains("auto or tcg"), "{text}");
+                }
+                (error, None) => assert_eq!(error.to_string(), before),
+                (error, _) => panic!("{error}"),
+            }
+        }
     }
 
     /// What a machine's KVM answers to an attempt, and what becomes of the run.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use sterna_report::Side;
-use sterna_scenario::{HugePages, Placement, Scenario, TlsMode};
+use sterna_scenario::{HugePages, Placement, Scenario, TlsMode, Verify};
 use sterna_wire::guest_line::PORT_NAME;
 
 use crate::QemuOptions;
@@ -96,6 +96,10 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
         // Settings may be refused, and then no guest shall have run.
         Side::Source => line.word("-S"),
         Side::Destination => line.pair("-incoming", "defer"),
+    }
+    // The guest arrives paused, so that both sides stand still while their memory is compared.
+    if *side == Side::Destination && scenario.verify == Verify::AllMemory {
+        line.word("-S");
     }
     line.words.extend(options.extra_arguments.iter().cloned());
     line.words
@@ -239,6 +243,13 @@ mod tests {
         check("[guest]\nhuge-pages = \"2MiB\"", "hugetlbsize=2M");
         check("[guest.source]\nnuma-nodes = \"0,2\"", "host-nodes=0,host-nodes=2,policy=bind");
         check("", "path=/run,,x/source.guest");
+    }
+
+    #[test]
+    fn a_destination_waits_where_all_memory_is_compared() {
+        let all = line(Side::Destination, "verify = \"all-memory\"");
+        assert!(all.contains(" -incoming defer -S"), "{all}");
+        assert!(!line(Side::Destination, "").contains(" -S"));
     }
 
     #[test]

@@ -10,15 +10,14 @@
 use serde_json::{Value, json};
 use sterna_pilot::{EngineError, Status};
 use sterna_scenario::Scenario;
-use sterna_wire::guest_line::Marker;
 use sterna_workload::Pace;
 
+use crate::guest_memory::MarkerPage;
 use crate::place::Place;
 use crate::process::QemuProcess;
-use crate::qmp::QmpError;
 use crate::settings::milliseconds;
 
-/// Time between two looks at the marker page; one look takes up to 0.2 s of QEMU's main thread.
+/// Time between two looks at the marker page where QEMU has to write it to a file, which takes up to 0.2 s of its main thread. A look from outside costs QEMU nothing and is made at each poll.
 const LOOK_INTERVAL_NS: u64 = 200_000_000;
 
 /// QEMU's least limit; in whole milliseconds.
@@ -33,6 +32,8 @@ pub(crate) struct Hold {
     least_passes: u64,
     nonce: u64,
     marker_gpa: Option<u64>,
+    /// The marker page on both sides, once the migration begins.
+    pages: Option<[MarkerPage; 2]>,
     fast: u64,
     slow: u64,
     is_slow: bool,
@@ -75,6 +76,7 @@ impl Hold {
             least_passes: u64::from(hold.at_least_passes),
             nonce,
             marker_gpa,
+            pages: None,
             fast,
             slow: (written / 2).min(fast / 4).max(LEAST_RATE),
             is_slow: false,
@@ -101,8 +103,16 @@ impl Hold {
         self.downtime_limit_ns = ns;
     }
 
-    /// Sets the limits with which the migration begins.
-    pub fn begin(&mut self, source: &mut QemuProcess) -> Result<(), EngineError> {
+    /// Sets the limits with which the migration begins, and finds the marker page on both sides.
+    pub fn begin(
+        &mut self,
+        source: &mut QemuProcess,
+        destination: &mut QemuProcess,
+    ) -> Result<(), EngineError> {
+        self.pages = self.marker_gpa.map(|guest_address| {
+            let page = |qemu| MarkerPage::new(qemu, guest_address, self.nonce);
+            [&mut *source, destination].map(page)
+        });
         limits(source, self.fast, HELD_DOWNTIME_MS)
     }
 
@@ -133,7 +143,9 @@ impl Hold {
         }
         if status.at_ns >= self.next_look_ns && !self.is_proven() {
             self.look(source, destination, places)?;
-            self.next_look_ns = sterna_sys::clock::monotonic_ns() + LOOK_INTERVAL_NS;
+            let is_free = self.pages.iter().flatten().all(MarkerPage::is_free);
+            let interval_ns = if is_free { 0 } else { LOOK_INTERVAL_NS };
+            self.next_look_ns = sterna_sys::clock::monotonic_ns() + interval_ns;
         }
         let was_resent = status.pages_resent.is_some_and(|it| it > 0);
         if self.is_proven() && passes >= self.least_passes && was_resent {
@@ -150,11 +162,14 @@ impl Hold {
             Proof::Sent { beat } => (Some(beat), None),
             Proof::DirtyAgain { sent, now } => (Some(sent), Some(now)),
         };
+        let way = |side: usize| self.pages.as_ref().map(|it| it[side].way());
         json!({
             "proven": self.is_proven(),
             "released": !self.is_holding(),
             "marker_beat_on_destination": sent,
             "marker_beat_on_source_later": now,
+            "looks_at_source": way(0),
+            "looks_at_destination": way(1),
         })
     }
 
@@ -175,40 +190,21 @@ impl Hold {
         destination: &mut QemuProcess,
         places: &[Place; 2],
     ) -> Result<(), EngineError> {
-        let Some(gpa) = self.marker_gpa else { return Ok(()) };
-        let [here, there] = places;
+        let (Some([on_source, on_destination]), [here, there]) = (&self.pages, places) else {
+            return Ok(());
+        };
         if self.proof == Proof::None
-            && let Some(marker) = self.marker(destination, gpa, there)?
+            && let Some(marker) = on_destination.read(destination, there)?
         {
             self.proof = Proof::Sent { beat: marker.beat };
         }
         if let Proof::Sent { beat } = self.proof
-            && let Some(marker) = self.marker(source, gpa, here)?
+            && let Some(marker) = on_source.read(source, here)?
             && marker.beat > beat
         {
             self.proof = Proof::DirtyAgain { sent: beat, now: marker.beat };
         }
         Ok(())
-    }
-
-    /// The marker of this run, if the page holds it.
-    fn marker(
-        &self,
-        qemu: &mut QemuProcess,
-        gpa: u64,
-        place: &Place,
-    ) -> Result<Option<Marker>, EngineError> {
-        let file = place.directory().join("marker");
-        let arguments = json!({ "val": gpa, "size": 4096, "filename": file.to_string_lossy() });
-        match qemu.try_execute("pmemsave", arguments) {
-            Ok(_) => {}
-            // A destination that has no memory yet, for one.
-            Err(QmpError::Refused { .. }) => return Ok(None),
-            Err(error) => return Err(qemu.explain(error)),
-        }
-        let page = place.tail(&file);
-        place.remove(&file);
-        Ok(Marker::read(&page).filter(|it| it.nonce == self.nonce))
     }
 }
 

@@ -19,6 +19,7 @@ mod guest;
 mod guest_clock;
 pub mod guest_image;
 mod guest_link;
+mod guest_memory;
 mod hold;
 mod host;
 mod initramfs;

@@ -3,6 +3,7 @@
 use sterna_report::Warning;
 use sterna_scenario::{HugePages, Scenario};
 
+use crate::settings::major;
 use crate::warnings::warning;
 
 /// As many pages as one word of the bitmap of dirty pages stands for.
@@ -87,10 +88,6 @@ impl MemorySize {
             }),
         }
     }
-}
-
-fn major(version: &str) -> Option<u32> {
-    version.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]

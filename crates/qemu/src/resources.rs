@@ -85,8 +85,12 @@ fn huge_pages(scenario: &Scenario, sides: u64, folder: &Path) -> Result<(), Stri
     };
     // Both sides have the guest's memory at once; pages that others have reserved are counted as free.
     let needed = sides * scenario.guest.memory.0.div_ceil(kib << 10);
-    let there =
-        number("free_hugepages").map(|it| it - number("resv_hugepages").unwrap_or(0).min(it));
+    // The kernel may be allowed to make more than are reserved.
+    let more = number("nr_overcommit_hugepages")
+        .zip(number("surplus_hugepages"))
+        .map_or(0, |(most, made)| most.saturating_sub(made));
+    let there = number("free_hugepages")
+        .map(|it| it.saturating_sub(number("resv_hugepages").unwrap_or(0)) + more);
     match there {
         None => Err(format!("guest.huge-pages: this kernel has no pages of {name}")),
         Some(there) if there < needed => Err(format!(
@@ -122,6 +126,10 @@ mod tests {
         std::fs::write(folder.join("resv_hugepages"), "6\n").unwrap();
         assert_eq!(huge_pages(&wish, 2, root.path()), Ok(()));
         assert_eq!(huge_pages(&scenario("guest.huge-pages = \"thp\""), 2, root.path()), Ok(()));
+        std::fs::write(folder.join("resv_hugepages"), "10\n").unwrap();
+        std::fs::write(folder.join("nr_overcommit_hugepages"), "4\n").unwrap();
+        std::fs::write(folder.join("surplus_hugepages"), "0\n").unwrap();
+        assert_eq!(huge_pages(&wish, 2, root.path()), Ok(()));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 use sterna_scenario::Transport;
+use sterna_sys::clock::monotonic_ns;
 
 use crate::process::QemuProcess;
 use crate::qmp::{QmpError, Schema};
@@ -102,12 +103,22 @@ pub(crate) fn prepare(
     }
 }
 
-/// Sends the source on its way; gives what it was told.
+/// A migrate command that was accepted.
+pub(crate) struct Begun {
+    /// Where the source was sent to.
+    pub uri: String,
+    /// The command was sent at this moment, and accepted at this one or later.
+    pub asked_ns: u64,
+    /// Its answer was read.
+    pub answered_ns: u64,
+}
+
+/// Gives the source the migrate command.
 pub(crate) fn begin(
     way: &Way,
     source: &mut QemuProcess,
     destination: &mut QemuProcess,
-) -> Result<String, EngineError> {
+) -> Result<Begun, EngineError> {
     let uri = match way {
         Way::Address(uri) => uri.clone(),
         Way::Socket(end) => {
@@ -121,6 +132,7 @@ pub(crate) fn begin(
         }
         Way::File(path) => format!("file:{}", path.display()),
     };
+    let asked_ns = monotonic_ns();
     let begun = source.execute("migrate", json!({ "uri": uri }));
     if let (Err(_), Way::Pipes { forth, back }) = (&begun, way) {
         // The destination's shells wait for the source's to open the pipes, and would do so for ever.
@@ -128,7 +140,7 @@ pub(crate) fn begin(
             let _ = std::fs::File::options().read(true).write(true).open(pipe);
         }
     }
-    begun.map(|_| uri)
+    begun.map(|_| Begun { uri, asked_ns, answered_ns: monotonic_ns() })
 }
 
 /// Lets the destination read a file that is complete.

@@ -51,7 +51,7 @@ pub use series::{
     Poll, Side, Warning,
 };
 pub use summary::{
-    BlackoutPhase, ClassCpu, CpuBySide, ResidentPeak, Resumption, Summary, WriteLatency,
+    BlackoutPhase, ClassCpu, CpuBySide, LostCause, ResidentPeak, Resumption, Summary, WriteLatency,
 };
 pub use threshold::{Threshold, ThresholdOutcome};
 pub use verdict::{Circumstances, FailedIn, Verdict};

@@ -121,6 +121,12 @@ impl Report {
         }
     }
 
+    /// Whether the guest was kept still after the migration until all memory of both sides had been compared, so that
+    /// its times are unknown.
+    pub fn is_compared_at_rest(&self) -> bool {
+        self.scenario.get("verify").and_then(Value::as_str) == Some("all-memory")
+    }
+
     /// The process exit code for this result: that of [`crate::Verdict::exit_code`], and 4 for a run that completed
     /// without keeping to its thresholds. A run that ended otherwise keeps its own code, which says more.
     pub fn exit_code(&self) -> u8 {

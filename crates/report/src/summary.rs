@@ -21,6 +21,9 @@ pub struct Summary {
     /// otherwise. The exit code is then 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_in: Option<FailedIn>,
+    /// What a lost guest died of; absent unless the verdict is `lost` and that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_cause: Option<LostCause>,
     /// Whether guest memory was found intact after the run, and the records on a disk where some were written.
     /// `corrupt` outranks every verdict.
     pub integrity: Integrity,
@@ -197,6 +200,15 @@ pub enum BlackoutPhase {
     Postcopy,
     /// After the terminal state.
     CoolDown,
+}
+
+/// What a lost guest died of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LostCause {
+    /// The guest itself: its kernel panicked, or it switched itself off, while it ran on the source. The migration was
+    /// not the cause.
+    Guest,
 }
 
 /// How the guest came back after switchover.

@@ -83,6 +83,7 @@ mod tests {
             serde_json::to_value(&scenario).unwrap(),
             json!({
                 "name": "n",
+                "verify": "workload",
                 "probes": "default",
                 "faults": null,
                 "guest": {

@@ -47,7 +47,7 @@ pub use types::{
     FaultAction, FaultChannel, FaultError, FaultMoment, FaultSide, Faults, Fleet, Guest, Hold,
     HugePages, LimitAction, Limits, Link, Measure, MeasureSource, MeasureUnit, Migration, Multifd,
     Pause, Placement, Postcopy, Relation, Scenario, Slo, SwitchoverDecision, Threshold,
-    ThresholdError, Thresholds, Timing, Tls, TlsMode, Transport, Trigger, Workload, Xbzrle,
+    ThresholdError, Thresholds, Timing, Tls, TlsMode, Transport, Trigger, Verify, Workload, Xbzrle,
     ZeroPage,
 };
 pub use value::{Kind, ValueError};

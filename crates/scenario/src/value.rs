@@ -8,7 +8,7 @@ use sterna_workload::{Method, Pace, Pattern, Phases, SpecError, UnknownName};
 
 use crate::types::{
     Compression, FaultError, Faults, HugePages, LimitAction, SwitchoverDecision, ThresholdError,
-    Thresholds, TlsMode, Transport, ZeroPage,
+    Thresholds, TlsMode, Transport, Verify, ZeroPage,
 };
 use crate::{IdSet, IdSetError};
 
@@ -150,6 +150,7 @@ chosen! {
     ZeroPage, ZeroPage::NAMES;
     Compression, Compression::NAMES;
     TlsMode, TlsMode::NAMES;
+    Verify, Verify::NAMES;
 }
 
 macro_rules! integers {

@@ -4,6 +4,7 @@ mod compare;
 mod dice;
 mod hold;
 mod kubevirt;
+mod pairs;
 mod probe;
 mod recovery;
 mod techniques;
@@ -48,6 +49,8 @@ enum What {
     Recovery,
     /// Held migrations of real guests with each QEMU that is here, plain and with multifd: each must be proven, verified, and done within 5 s
     Hold,
+    /// Every pair of techniques on each QEMU that is here: each flight must end, verified, or be refused before it begins
+    Pairs,
     /// Migrations over a link of 1 Gbit/s: the downtime must keep to its limit x 1.2 + 20 ms in 19 of 20
     Downtime,
     /// Runs that differ by a known throttle: `sterna compare` must tell them apart, and equal ones not
@@ -82,6 +85,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         What::Hold => {
             hold::run(&flights, options.count.unwrap_or(if options.short { 1 } else { 20 }))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Pairs => {
+            let short = if options.short { 3 } else { u32::MAX };
+            pairs::run(&flights, options.count.unwrap_or(short) as usize)?;
             Ok(ExitCode::SUCCESS)
         }
         What::Downtime => downtime(&flights, options.seed, count(20)),

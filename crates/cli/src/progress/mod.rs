@@ -64,10 +64,11 @@ fn status_line(elapsed_seconds: f64, status: &Status) -> String {
         .expected_downtime_seconds
         .map_or("–".to_owned(), |seconds| format!("{:.0} ms", seconds * 1e3));
     format!(
-        "{elapsed_seconds:6.1} s  {state}  pass {pass}  remaining {remaining}  sending {sending}  dirtying {dirtying}  expected downtime {expected}",
+        "{elapsed_seconds:6.1} s  {state}  pass {pass}  remaining {remaining}  transferred {transferred}  sending {sending}  dirtying {dirtying}  expected downtime {expected}",
         state = status.state.as_str(),
         pass = status.pass.map_or("–".to_owned(), |it| it.to_string()),
         remaining = bytes(status.remaining_bytes),
+        transferred = bytes(status.transferred_bytes),
         sending = rate(status.bandwidth_bytes_per_second),
         dirtying = rate(status.dirty_rate_bytes_per_second),
     )

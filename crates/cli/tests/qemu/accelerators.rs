@@ -42,6 +42,20 @@ fn a_kvm_that_does_not_start_gives_way_to_emulation() {
     outcome.assert_reason_has("-accel kvm,dirty-ring-size=4096 -cpu host,migratable=on");
 }
 
+#[test]
+fn a_machine_without_kvm_refuses_a_run_that_insists_on_it() {
+    let Some(bench) = Bench::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let words = "Could not access KVM kernel module: No such file or directory";
+    let program = pretender(&bench, directory.path(), &format!("echo '{words}' >&2; exit 1"));
+    let outcome =
+        bench.outcome(&["--qemu-source", program.to_str().unwrap(), "--accelerator", "kvm"]);
+    outcome.assert_ended(5, "unsupported", "unchecked");
+    outcome.assert_reason_has("--accelerator kvm: ");
+    outcome.assert_reason_has(words);
+    outcome.assert_reason_has("use --accelerator auto or tcg");
+}
+
 /// The first attempt has both QEMUs running, sockets and a network; the second must find room for its own.
 #[test]
 fn a_kvm_in_which_no_guest_boots_gives_way_to_emulation() {

@@ -67,11 +67,13 @@ fn what_is_no_kernel_is_refused_before_anything_starts() {
 
 /// The kernel's own words say why; no side can run the guest any more.
 #[test]
-fn a_guest_that_panics_in_mid_migration_is_lost_in_its_own_words() {
+fn a_guest_that_panics_in_mid_migration_is_lost_by_its_own_fault() {
     let Some(bench) = Bench::new() else { return };
     let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--x-break", "guest-panic"]].concat());
     outcome.assert_ended(3, "lost", "unchecked");
-    outcome.assert_reason_has("Kernel panic - not syncing: NMI");
+    outcome.assert_reason_has("The guest itself died (kernel panic: NMI");
+    outcome.assert_reason_has("), before the commit point");
+    assert_eq!(outcome.report()["summary"]["lost_cause"], "guest");
     assert!(outcome.report()["events"].to_string().contains("the guest's kernel panics"));
 }
 
@@ -141,11 +143,13 @@ fn a_guest_that_panics_has_its_last_words_in_the_report() {
 }
 
 #[test]
-fn a_guest_without_room_for_its_kernel_names_the_field() {
-    let Some(bench) = Bench::new() else { return };
-    let outcome = bench.outcome(&["--memory", "32MiB", "--workload-memory", "1MiB"]);
-    outcome.assert_ended(1, "failed", "unchecked");
-    outcome.assert_reason_has("guest.memory of 32MiB may be too little");
+fn a_guest_without_room_for_its_kernel_and_workload_is_refused_by_its_field() {
+    for (memory, workload) in [("32MiB", "1MiB"), ("128MiB", "64MiB")] {
+        let sizes = ["--memory", memory, "--workload-memory", workload];
+        let outcome = Run::new(&[&["--engine", "qemu"], &sizes[..]].concat()).outcome();
+        outcome.assert_ended(5, "unsupported", "unchecked");
+        outcome.assert_reason_has(&format!("guest.memory: {memory} cannot hold a kernel"));
+    }
 }
 
 /// Kills one of the two.
@@ -190,6 +194,7 @@ fn a_source_that_is_killed_takes_the_guest_with_it() {
     let outcome = killed(&bench, "source", &[]);
     outcome.assert_ended(3, "lost", "unchecked");
     outcome.assert_reason_has("killed by signal 9");
+    assert!(outcome.report()["summary"].get("lost_cause").is_none());
 }
 
 #[test]

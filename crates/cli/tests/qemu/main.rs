@@ -5,6 +5,8 @@
 #![allow(clippy::print_stderr, reason = "a test that skips says why, also in its helpers")]
 
 mod accelerators;
+mod all_memory;
+mod counters;
 mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]

@@ -1,5 +1,6 @@
 //! Each technique completes with its memory verified, and with evidence that it was at work.
 
+use super::counters::assert_agree;
 use super::{Bench, NEVER_ENDING, detail};
 
 #[track_caller]
@@ -23,7 +24,9 @@ fn a_guest_arrives_with_all_of_its_memory() {
     assert!(number(&probe["received"]) > 50.0, "{probe}");
     for side in ["memory_source", "memory_destination"] {
         // Pages of 4 KiB are what was asked for, whatever the system would give.
-        assert_eq!(detail(&outcome, &format!("/{side}/transparent_huge_page_bytes")), 0);
+        for moment in ["transparent_huge_page_bytes", "transparent_huge_page_bytes_before"] {
+            assert_eq!(detail(&outcome, &format!("/{side}/{moment}")), 0);
+        }
     }
     let cpu = outcome.report()["summary"]["cpu"]["source"].to_string();
     assert!(cpu.contains("vcpu") && cpu.contains("migration"), "{cpu}");
@@ -42,9 +45,18 @@ fn a_share_of_the_memory_leaves_the_guests_system_its_part() {
 #[test]
 fn post_copy_fetches_what_the_guest_asks_for() {
     let Some(bench) = Bench::new() else { return };
-    let outcome = bench.outcome(&[&NEVER_ENDING[..], &["--postcopy-after-passes", "2"]].concat());
+    let more = ["--postcopy-after-passes", "2", "--huge-pages", "thp"];
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &more].concat());
     outcome.assert_ended(0, "completed", "verified");
     assert!(number(detail(&outcome, "/source_counters/postcopy_requests")) > 0.0);
+    // Memory that was forgotten for post-copy came back in pages of 4 KiB.
+    let before = detail(&outcome, "/memory_destination/transparent_huge_page_bytes_before");
+    if number(before) > f64::from(64 << 20) {
+        let after = number(detail(&outcome, "/memory_destination/transparent_huge_page_bytes"));
+        assert!(after < number(before) / 2.0, "{after} bytes of {before} before");
+    } else {
+        eprintln!("skipped: this system gives no transparent huge pages");
+    }
 }
 
 #[test]
@@ -56,6 +68,11 @@ fn passes_are_held_until_memory_is_sent_again() {
         assert_eq!(detail(&outcome, "/hold/proven"), true);
         assert!(number(outcome.summary("pages_resent")) > 0.0);
         assert!(number(outcome.summary("passes")) >= 2.0);
+        assert_agree(&outcome);
+        for side in ["looks_at_source", "looks_at_destination"] {
+            let way = detail(&outcome, &format!("/hold/{side}")).as_str().unwrap();
+            assert!(way.ends_with("/mem"), "{side}: {way}");
+        }
         if !more.is_empty() {
             assert!(number(detail(&outcome, "/source_counters/multifd_bytes")) > 0.0);
         }

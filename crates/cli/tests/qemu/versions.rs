@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::counters::assert_agree;
 use super::lost_link::LOST_IN_POSTCOPY;
 use super::techniques::number;
 use super::{Bench, NEVER_ENDING, Outcome, detail, major};
@@ -37,8 +38,7 @@ fn an_old_qemu_loses_nothing_in_several_passes() {
         assert!(number(outcome.summary("pages_resent")) > 0.0);
         assert_eq!(detail(&outcome, "/memory_bytes"), (160 << 20) + ADDED_BYTES);
         // A careful synchronisation takes long, and what it finds belongs to the pass that it begins.
-        let found = &outcome.report()["passes"][1]["dirty_pages"];
-        assert!(found.as_u64().is_none_or(|it| it > 100), "{found} pages dirty in pass 2");
+        assert_agree(&outcome);
         assert!(has_warning(&outcome, "memory-size-odd"));
         assert!(!has_warning(&outcome, "emulation-forgets-writes"));
     }
@@ -61,6 +61,20 @@ fn an_old_qemu_recovers_from_a_lost_link() {
     let outcome = bench.outcome(&[&NEVER_ENDING[..], &LOST_IN_POSTCOPY, &more].concat());
     outcome.assert_ended(0, "completed", "verified");
     assert!(detail(&outcome, "/postcopy_recoveries").as_u64() >= Some(1));
+}
+
+/// With all three the destination takes connections for one another, and both wait for ever.
+#[test]
+fn an_old_qemu_does_multifd_and_post_copy_without_preempt() {
+    let (Some(bench), Some(old)) = (Bench::new(), old()) else { return };
+    let more = ["--qemu-source", &old, "--multifd", "--postcopy-after-passes", "1"];
+    let outcome = bench.outcome(&[&NEVER_ENDING[..], &more].concat());
+    outcome.assert_ended(0, "completed", "verified");
+    assert!(has_warning(&outcome, "preempt-left-out"));
+    assert!(number(detail(&outcome, "/source_counters/multifd_bytes")) > 0.0);
+    assert!(number(detail(&outcome, "/source_counters/postcopy_requests")) > 0.0);
+    let left_out = detail(&outcome, "/left_out").to_string();
+    assert!(left_out.contains("postcopy-preempt"), "{left_out}");
 }
 
 #[test]

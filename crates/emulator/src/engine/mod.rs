@@ -4,6 +4,7 @@ mod boot;
 mod configure;
 mod evidence;
 mod hold;
+mod huge_pages;
 mod mapping;
 mod observer;
 mod parallel;

@@ -13,6 +13,7 @@ use sterna_units::human_bytes;
 use sterna_wire::control::{Endpoint, Side, Welcome};
 use sterna_wire::tls::Credentials;
 
+use super::huge_pages;
 use crate::host;
 use crate::host_process::{HostProcess, Meeting, side_name};
 
@@ -201,6 +202,7 @@ pub fn check_memory(
     }
     let guests = scenario.fleet.map_or(1, |it| u64::from(it.guests));
     let sides = guests.saturating_mul(2);
+    huge_pages::check(scenario, sides, Path::new(huge_pages::FOLDER))?;
     let needed = scenario.guest.memory.0.saturating_mul(sides);
     let who = match guests {
         1 => "both sides".to_owned(),

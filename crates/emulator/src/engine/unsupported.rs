@@ -2,7 +2,7 @@
 
 use sterna_pilot::Unsupported;
 use sterna_probe::Kind;
-use sterna_scenario::{Compression, HugePages, LimitAction, Scenario, TlsMode, Transport};
+use sterna_scenario::{Compression, HugePages, LimitAction, Scenario, TlsMode, Transport, Verify};
 use sterna_wire::stream;
 use sterna_workload::Method;
 
@@ -32,6 +32,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
             !migration.return_path,
             "migration.return-path",
             "the destination always answers here; drop the field",
+        ),
+        (
+            scenario.verify == Verify::AllMemory,
+            "verify",
+            "only the engine QEMU compares all memory of both sides; use \"workload\", or `--engine qemu`",
         ),
         (migration.switchover_ack, "migration.switchover-ack", qemu_alone),
         (

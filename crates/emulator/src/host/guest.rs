@@ -93,10 +93,16 @@ pub enum GuestError {
     #[error(transparent)]
     Tracker(#[from] TrackerError),
     /// NUMA binding.
-    #[error("Memory cannot be bound to NUMA nodes {nodes:?}: {source}")]
+    #[error(
+        "guest.{side}.numa-nodes: memory cannot be bound to nodes {nodes:?}: {source}; this machine has {there:?}"
+    )]
     Numa {
+        /// Whose memory.
+        side: &'static str,
         /// The nodes asked for.
         nodes: Vec<usize>,
+        /// Those that there are.
+        there: Vec<usize>,
         /// The kernel's reason.
         source: std::io::Error,
     },
@@ -228,7 +234,14 @@ fn allocate(config: &HostConfig) -> Result<Arc<Region>, GuestError> {
     let region = Region::new(&RegionOptions { bytes, huge_pages, locked: config.locked })?;
     if !config.numa_nodes.is_empty() {
         let nodes = config.numa_nodes.clone();
-        numa::bind(&region, &nodes).map_err(|source| GuestError::Numa { nodes, source })?;
+        let side = match config.side {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        };
+        numa::bind(&region, &nodes).map_err(|source| {
+            let there = numa::nodes().iter().map(|it| it.id).collect();
+            GuestError::Numa { side, nodes, there, source }
+        })?;
     }
     Ok(Arc::new(region))
 }

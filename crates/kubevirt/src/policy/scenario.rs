@@ -1,7 +1,7 @@
 //! How a scenario becomes a policy, and what no policy can express.
 
 use sterna_scenario::{
-    Compression, Downtime, DowntimeSteps, LimitAction, Scenario, TlsMode, Trigger,
+    Compression, Downtime, DowntimeSteps, LimitAction, Scenario, TlsMode, Trigger, Verify,
 };
 use sterna_units::Span;
 
@@ -167,6 +167,11 @@ fn inexpressible(scenario: &Scenario, gates: &[String]) -> Vec<Inexpressible> {
         migration.tls.as_ref().is_some_and(|it| it.mode != TlsMode::Off),
         "migration.tls",
         cluster("disableTLS, which is false unless somebody changed it,"),
+    );
+    refuse(
+        scenario.verify == Verify::AllMemory,
+        "verify",
+        "the memory of a virtual machine on a cluster cannot be read; use \"workload\"".to_owned(),
     );
     refuse(
         scenario.link.is_some(),

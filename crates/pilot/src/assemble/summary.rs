@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use sterna_report::statistics;
 use sterna_report::{
-    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Side, Summary, Verdict,
+    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Resumption, Side, Summary, Verdict,
     WriteLatency,
 };
-
-use sterna_scenario::Downtime;
+use sterna_scenario::{Downtime, Verify};
 
 use super::{Seen, Time, pages_to_bytes, resumed_ns};
 use crate::{GapSpan, LatencyPair, Record, State, Status};
@@ -19,6 +18,7 @@ pub(super) fn summary(seen: &Seen) -> Summary {
         verdict: record.verdict,
         verdict_reason: record.reason.clone(),
         failed_in: record.failed_in.filter(|_| record.verdict == Verdict::Failed),
+        lost_cause: record.lost_cause.filter(|_| record.verdict == Verdict::Lost),
         integrity: integrity(record),
         integrity_detail: record.verified.clone(),
         passes: record.completed_passes(),
@@ -34,7 +34,26 @@ pub(super) fn summary(seen: &Seen) -> Summary {
         add_transfer(seen, &mut summary);
         add_cpu(seen, &mut summary);
     }
+    if record.scenario.verify == Verify::AllMemory && record.moments.resumed_ns.is_some() {
+        forget_times(&mut summary);
+    }
     summary
+}
+
+/// While all memory was compared the guest stood still, for as long as the comparison took; a warning says so.
+fn forget_times(summary: &mut Summary) {
+    *summary = Summary {
+        total_time_seconds: None,
+        downtime_seconds: None,
+        downtime_uncertainty_seconds: None,
+        downtime_claimed_seconds: None,
+        resume_seconds: None,
+        blackout_seconds: None,
+        resumption: Resumption::default(),
+        lost_work_seconds: None,
+        lost_work_lower_bound: None,
+        ..std::mem::take(summary)
+    };
 }
 
 fn add_times(seen: &Seen, summary: &mut Summary) {

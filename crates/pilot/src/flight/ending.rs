@@ -9,7 +9,7 @@
 //! A side that is dead has taken its guest with it, whatever the verdict was until then.
 //! The check of memory finds that out, and the verdict becomes `lost` as well; "failed" would claim a guest that runs on unharmed.
 
-use sterna_report::{FailedIn, Side, Verdict};
+use sterna_report::{FailedIn, LostCause, Side, Verdict};
 
 use super::watch::{CANCEL_TIMEOUT_NS, RECOVERY_TIMEOUT_NS};
 use super::{Flight, Stop};
@@ -75,10 +75,19 @@ impl Flight<'_> {
                 return self.completed();
             }
             Ok(Settled::Lost(reason)) => reason,
+            Ok(Settled::GuestDied(how)) => return self.guest_died(&how, "before the commit point"),
             Err(error) => format!("no side can be shown to run the guest: {error}"),
         };
         self.record.verdict = Verdict::Lost;
         self.record.reason = Some(format!("{words}; {lost}"));
+    }
+
+    /// What the source says of its end is that of the guest; nothing has to be added to it.
+    fn guest_died(&mut self, how: &str, when: &str) {
+        self.home = None;
+        self.record.verdict = Verdict::Lost;
+        self.record.lost_cause = Some(LostCause::Guest);
+        self.record.reason = Some(format!("The guest itself died ({how}), {when}"));
     }
 
     /// The one error path.
@@ -139,6 +148,9 @@ impl Flight<'_> {
 
     /// The guest, if there is one, never left the source.
     fn broken_before_migration(&mut self, error: &EngineError, text: String) {
+        if let EngineError::GuestDied(how) = error {
+            return self.guest_died(how, "before the migration");
+        }
         self.record.verdict = Verdict::Failed;
         self.record.failed_in = Some(match (self.phase, error) {
             (_, EngineError::Connect(_)) => FailedIn::Connect,
@@ -240,8 +252,15 @@ impl Flight<'_> {
             Some(Side::Destination) => "destination",
             None => return,
         };
-        if matches!(error, EngineError::SideGone { side, .. } if *side == home) {
-            self.record.verdict = Verdict::Lost;
+        match error {
+            EngineError::SideGone { side, .. } if *side == home => {
+                self.record.verdict = Verdict::Lost;
+            }
+            EngineError::GuestDied(_) => {
+                self.record.verdict = Verdict::Lost;
+                self.record.lost_cause = Some(LostCause::Guest);
+            }
+            _ => {}
         }
     }
 }

@@ -8,6 +8,7 @@ mod tests;
 
 use sterna_report::statistics::percentile;
 use sterna_report::{GuestSample, Integrity, PAGE_BYTES, Report, Verdict, Warning};
+use sterna_scenario::Verify;
 use sterna_units::human_bytes_per_second;
 use sterna_workload::Pace;
 
@@ -55,6 +56,7 @@ pub fn warnings(record: &Record, report: &Report) -> Vec<Warning> {
     let of = Of { record, report };
     [
         of.unverified(),
+        of.times_not_measured(),
         of.nothing_sent_again(),
         of.polls_late(),
         of.samples_late(),
@@ -77,6 +79,16 @@ struct Of<'a> {
 }
 
 impl Of<'_> {
+    fn times_not_measured(&self) -> Option<Warning> {
+        let has_resumed = self.record.moments.resumed_ns.is_some();
+        let is_compared = self.record.scenario.verify == Verify::AllMemory && has_resumed;
+        is_compared.then(|| Warning {
+            code: "times-not-measured".to_owned(),
+            text: "Total time, downtime, blackout, resumption and lost work are unknown: the guest stood still while all memory of both sides was compared".to_owned(),
+            advice: Some("Measure them in a run with verify = \"workload\"".to_owned()),
+        })
+    }
+
     fn unverified(&self) -> Option<Warning> {
         if self.record.is_simulated {
             return None;
@@ -206,7 +218,8 @@ impl Of<'_> {
         let accepted_ns = self.record.accepted_ns?;
         let running = (running? as f64 - accepted_ns as f64) / 1e9;
         let has_baseline = summary.baseline_pages_per_second.is_some_and(|it| it > 0.0);
-        if !has_baseline || summary.resumption.at_95_percent_seconds.is_some() {
+        let is_known = summary.resumption.at_95_percent_seconds.is_some();
+        if !has_baseline || is_known || self.times_not_measured().is_some() {
             return None;
         }
         let watched = self.report.guest.last().map_or(0.0, |it| it.t_seconds - running).max(0.0);

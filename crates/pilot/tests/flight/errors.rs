@@ -1,7 +1,7 @@
 //! Engines that fail, and sides that die.
 
 use sterna_pilot::{Action, Phase};
-use sterna_report::{FailedIn, Side};
+use sterna_report::{FailedIn, LostCause, Side};
 
 use crate::flown::fly;
 use crate::scripted::{Call, Commit, Script};
@@ -106,6 +106,19 @@ fn a_source_that_dies_takes_the_guest_with_it() {
         flown.assert_verdict_is_true();
         flown.assert_reason_has("source host: The process was killed");
         assert_eq!(flown.count(Call::Settle), 1);
+    }
+}
+
+#[test]
+fn a_guest_that_dies_of_its_own_is_lost_by_its_own_fault() {
+    for (source_dies_of_guest, cause) in [(true, Some(LostCause::Guest)), (false, None)] {
+        let script = Script { source_dies: Some(500), source_dies_of_guest, ..Script::default() };
+        let flown = fly("", &script);
+        flown.assert_ended("lost unchecked");
+        assert_eq!(flown.record.lost_cause, cause);
+        let reason = "The guest itself died (kernel panic: out of memory), before the commit point";
+        let is_same = flown.record.reason.as_deref() == Some(reason);
+        assert_eq!(is_same, source_dies_of_guest, "{:?}", flown.record.reason);
     }
 }
 

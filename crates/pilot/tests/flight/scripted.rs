@@ -35,6 +35,8 @@ pub struct Script {
     pub commit: Commit,
     pub cancel: Cancel,
     pub source_dies: Option<u64>,
+    /// What it dies of is the guest, which the engine knows.
+    pub source_dies_of_guest: bool,
     pub destination_dies: Option<u64>,
     /// The call that fails, and how often it works before.
     pub fault: Option<(Call, u32)>,
@@ -78,6 +80,7 @@ impl Default for Script {
             commit: Commit::Answered,
             cancel: Cancel::After(30),
             source_dies: None,
+            source_dies_of_guest: false,
             destination_dies: None,
             fault: None,
             status_takes: 0,
@@ -446,6 +449,9 @@ impl Hypervisor for Scripted {
             return Ok(Settled::Running(Box::new(moments)));
         }
         self.is_destination_killed = true;
+        if self.script.source_dies_of_guest {
+            return Ok(Settled::GuestDied("kernel panic: out of memory".to_owned()));
+        }
         Ok(Settled::Lost("no side can run the guest".to_owned()))
     }
 

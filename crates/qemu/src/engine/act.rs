@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use sterna_pilot::{Action, EngineError};
-use sterna_sys::clock::monotonic_ns;
 
 use super::Qemu;
 use super::mishaps::Mishaps;
@@ -23,26 +22,28 @@ impl Qemu {
         let marker_gpa = self.sides()?.hello.marker_gpa.filter(|_| !self.is_broken("no-marker"));
         self.hold = Hold::new(&self.scenario, self.nonce, marker_gpa);
         if let (Some(hold), Some(sides)) = (&mut self.hold, &mut self.sides) {
-            hold.begin(&mut sides.source)?;
+            hold.begin(&mut sides.source, &mut sides.destination)?;
         }
         if self.is_broken("stay-in-switchover") {
             let capability = json!({ "capability": "pause-before-switchover", "state": true });
             let arguments = json!({ "capabilities": [capability] });
             self.source()?.execute("migrate-set-capabilities", arguments)?;
         }
-        let asked_ns = monotonic_ns();
         let Launched { source, destination, way, .. } = self.sides()?;
         let begun = transport::begin(way, source, destination);
-        let uri = begun.map_err(|error| match (error, destination.is_gone()) {
+        let begun = begun.map_err(|error| match (error, destination.is_gone()) {
             (EngineError::Failed(words), Some(end)) => {
                 EngineError::Failed(format!("{words}; destination: {end}"))
             }
             (error, _) => error,
         })?;
-        let accepted_ns = asked_ns.midpoint(monotonic_ns());
+        // QEMU begins to count somewhere between the command and its answer. The earliest of these moments keeps the setup positive, and the total no shorter than QEMU's own.
+        let accepted_ns = begun.asked_ns;
+        self.acceptance_took_ns = begun.answered_ns - accepted_ns;
         self.has_migration_begun = true;
         self.accepted_ns = accepted_ns;
-        self.stream_uri = Some(uri);
+        self.trace.accepted(accepted_ns);
+        self.stream_uri = Some(begun.uri);
         self.mishaps = Mishaps::new(&self.scenario, accepted_ns);
         self.sides()?.guest.migration_began(accepted_ns);
         Ok(accepted_ns)

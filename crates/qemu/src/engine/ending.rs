@@ -96,14 +96,35 @@ impl Qemu {
         Ok(())
     }
 
-    /// A guest that arrives paused stays so.
+    /// A guest that arrives paused stays so, and one whose memory is compared arrives paused.
     fn start_if_paused(&mut self) -> Result<(), EngineError> {
-        let is_paused_by_us = self.is_paused_by_us;
-        let destination = &mut self.sides()?.destination;
-        if is_paused_by_us && is_loaded(destination)? {
-            destination.execute("cont", Value::Null)?;
-            self.is_paused_by_us = false;
+        let is_compared = self.sides()?.whole_memory.is_some() && self.compared.is_none();
+        let is_waiting = self.is_paused_by_us || is_compared;
+        if !is_waiting || !is_loaded(&mut self.sides()?.destination)? {
+            return Ok(());
         }
+        self.compare_memory()?;
+        self.sides()?.destination.execute("cont", Value::Null)?;
+        self.is_paused_by_us = false;
+        // What follows has its own time.
+        self.completed_since_ns = Some(monotonic_ns());
+        Ok(())
+    }
+
+    /// Compares all memory of both sides, where that was asked for. Neither runs the guest: the source has sent all, and the destination waits.
+    fn compare_memory(&mut self) -> Result<(), EngineError> {
+        let is_broken = self.is_broken("flip-bit");
+        let Some([source, destination]) = &self.sides()?.whole_memory else { return Ok(()) };
+        let failed =
+            |error| EngineError::Failed(format!("The memories cannot be compared: {error}"));
+        if is_broken {
+            destination.flip_bit().map_err(failed)?;
+        }
+        let compared = source.compare(destination).map_err(failed)?;
+        if is_broken {
+            destination.flip_bit().map_err(failed)?;
+        }
+        self.compared = Some(compared);
         Ok(())
     }
 
@@ -189,6 +210,10 @@ impl Qemu {
 
     /// The destination alone can tell. If it does not run the guest, it is killed: a guest that might run is worse than one that is lost for certain.
     pub(super) fn settle_both(&mut self) -> Result<Settled, EngineError> {
+        if let Some(how) = self.how_guest_died() {
+            self.sides()?.destination.kill();
+            return Ok(Settled::GuestDied(how));
+        }
         let reason = match self.trace.has_postcopy_begun() {
             true => self.await_last_page(),
             false => self.await_guest(),
@@ -200,6 +225,17 @@ impl Qemu {
                 Ok(Settled::Lost(format!("no side can run the guest: {reason}")))
             }
         }
+    }
+
+    /// What the guest on the source died of by itself, if it did: QEMU said that the guest switched itself off, which is what a panic ends in.
+    pub(super) fn how_guest_died(&mut self) -> Option<String> {
+        self.drain_events();
+        let has_moved = self.trace.moments().resumed_ns.is_some();
+        if !self.has_guest_shut_down || has_moved {
+            return None;
+        }
+        let console = &self.sides.as_ref()?.consoles[Side::Source as usize];
+        Some(console.panic().unwrap_or_else(|| "it switched itself off".to_owned()))
     }
 
     /// In post-copy a destination that runs still lacks memory that only the source has, unless it has said that it lacks nothing. It is not asked, for it might wait for that memory itself.

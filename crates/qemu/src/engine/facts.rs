@@ -62,7 +62,9 @@ impl Qemu {
         let (stopped_ns, resumed_ns) = moments.stopped_ns.zip(moments.resumed_ns)?;
         let sides = self.sides.as_ref()?;
         let probes = self.probes_seen.iter().flatten();
-        moments.restored_ns.is_none().then(|| Switchover {
+        // While memory was compared the guest stood still for no reason of the migration's.
+        let is_one = moments.restored_ns.is_none() && self.compared.is_none();
+        is_one.then(|| Switchover {
             stopped_ns,
             resumed_ns,
             standstill: sides.guest.freeze(),
@@ -103,6 +105,10 @@ impl Qemu {
         if let Some(uri) = &self.stream_uri {
             add("stream_uri", uri.clone().into());
         }
+        if self.has_migration_begun {
+            let seconds = self.acceptance_took_ns as f64 / 1e9;
+            add("accepted_uncertainty_seconds", seconds.into());
+        }
         if self.recoveries > 0 {
             add("postcopy_recoveries", self.recoveries.into());
         }
@@ -119,6 +125,9 @@ impl Qemu {
             if !polls.is_empty() {
                 add(name, polls.to_table(self.accepted_ns));
             }
+        }
+        if let Some(compared) = &self.compared {
+            add("memory_compared", compared.to_details());
         }
         if let Some(switchover) = self.switchover() {
             add("switchover", switchover.to_details());

@@ -44,6 +44,7 @@ impl Qemu {
         let from_destination = sides.destination.take_events();
         for event in &from_source {
             self.trace.source_event(event);
+            self.has_guest_shut_down |= is_guests_shutdown(event);
             self.events.extend(recorded(EventSide::Source, event));
         }
         for event in &from_destination {
@@ -120,6 +121,11 @@ impl Qemu {
         hold.steer(status, passes, source, destination, places)?;
         Ok(hold.is_holding())
     }
+}
+
+/// Whether the guest itself asked for the end of its machine; a QEMU that is told to quit says so too.
+fn is_guests_shutdown(event: &Event) -> bool {
+    event.name == "SHUTDOWN" && event.data["guest"] == true
 }
 
 fn recorded(side: EventSide, event: &Event) -> Option<RecordedEvent> {

@@ -14,7 +14,6 @@ use crate::launch::Launched;
 pub(super) struct Mishaps {
     waiting: Vec<Fault>,
     accepted_ns: u64,
-    postcopy_ns: Option<u64>,
     has_guest_panicked: bool,
 }
 
@@ -26,10 +25,10 @@ impl Mishaps {
     }
 
     /// Takes the faults that are due, in the order in which they were written.
+    ///
+    /// Post-copy counts from the destination running the guest: what the source says comes earlier, when no side runs it.
     fn due(&mut self, status: &Status, is_postcopy: bool) -> Vec<Fault> {
-        if is_postcopy {
-            self.postcopy_ns.get_or_insert(status.at_ns);
-        }
+        let running_ns = status.moments.resumed_ns.filter(|_| is_postcopy);
         let is_over = |from_ns: u64, span: std::time::Duration| {
             u128::from(status.at_ns.saturating_sub(from_ns)) >= span.as_nanos()
         };
@@ -37,7 +36,7 @@ impl Mishaps {
             FaultMoment::Pass(number) => status.pass.is_some_and(|it| it >= u64::from(number)),
             FaultMoment::Bytes(bytes) => status.transferred_bytes.is_some_and(|it| it >= bytes.0),
             FaultMoment::Time(span) => is_over(self.accepted_ns, span.0),
-            FaultMoment::Postcopy(span) => self.postcopy_ns.is_some_and(|it| is_over(it, span.0)),
+            FaultMoment::Postcopy(span) => running_ns.is_some_and(|it| is_over(it, span.0)),
         };
         let (due, waiting) = self.waiting.iter().copied().partition(is_due);
         self.waiting = waiting;
@@ -111,6 +110,8 @@ impl Qemu {
 
 #[cfg(test)]
 mod tests {
+    use sterna_pilot::Moments;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -120,23 +121,27 @@ mod tests {
         let text = "faults = \"at=3s,action=drop;at-pass=2,action=kill;at-bytes=1MiB,action=drop;at-postcopy=1s,action=drop\"\n[migration.postcopy]\nafter = \"9s\"";
         let scenario = Scenario::from_toml(text, "test.toml").unwrap();
         let mut mishaps = Mishaps::new(&scenario, SECOND);
-        let mut look = |seconds: u64, pass, bytes, is_postcopy| {
+        let mut look = |seconds: u64, pass, bytes, running: Option<u64>| {
+            let resumed_ns = running.map(|it| SECOND + it * SECOND);
             let status = Status {
                 at_ns: SECOND + seconds * SECOND,
                 pass: Some(pass),
                 transferred_bytes: Some(bytes),
+                moments: Moments { resumed_ns, ..Moments::default() },
                 ..Status::default()
             };
-            let due = mishaps.due(&status, is_postcopy);
+            let due = mishaps.due(&status, seconds >= 5);
             let first = |it: &Fault| it.to_string().split(',').next().unwrap().to_owned();
             due.iter().map(first).collect::<Vec<_>>()
         };
         let nothing: Vec<String> = Vec::new();
-        assert_eq!(look(1, 1, 9, false), nothing);
-        assert_eq!(look(2, 1, 1 << 20, false), ["at-bytes=1MiB"]);
-        assert_eq!(look(3, 2, 1 << 20, false), ["at=3s", "at-pass=2"]);
-        assert_eq!(look(5, 2, 1 << 20, true), nothing);
-        assert_eq!(look(6, 2, 1 << 20, true), ["at-postcopy=1s"]);
-        assert_eq!(look(9, 9, 1 << 30, true), nothing);
+        assert_eq!(look(1, 1, 9, None), nothing);
+        assert_eq!(look(2, 1, 1 << 20, None), ["at-bytes=1MiB"]);
+        assert_eq!(look(3, 2, 1 << 20, None), ["at=3s", "at-pass=2"]);
+        // The source says post-copy since 5 s, and the destination runs the guest since 7 s.
+        assert_eq!(look(5, 2, 1 << 20, None), nothing);
+        assert_eq!(look(7, 2, 1 << 20, Some(7)), nothing);
+        assert_eq!(look(8, 2, 1 << 20, Some(7)), ["at-postcopy=1s"]);
+        assert_eq!(look(9, 9, 1 << 30, Some(7)), nothing);
     }
 }

@@ -26,6 +26,8 @@ use mishaps::Mishaps;
 
 use crate::costs::CostSampler;
 use crate::evidence::Evidence;
+use crate::footprint::Footprints;
+use crate::guest_memory::Compared;
 use crate::hold::Hold;
 use crate::launch::Launched;
 use crate::network::Prober;
@@ -37,6 +39,7 @@ use crate::switchover::Switchover;
 use crate::tls;
 use crate::trace::Trace;
 use crate::warnings::{self, Facts};
+use crate::workload_size;
 use crate::{Network, QemuOptions};
 
 /// Time between two questions for the guest's clock while it migrates.
@@ -66,6 +69,8 @@ pub struct Qemu {
     polls: RawPolls,
     destination_polls: RawPolls,
     accepted_ns: u64,
+    /// From the migrate command to its answer; QEMU accepted it in between.
+    acceptance_took_ns: u64,
     events: Vec<RecordedEvent>,
     has_migration_begun: bool,
     is_paused_by_us: bool,
@@ -77,7 +82,11 @@ pub struct Qemu {
     lost_destination: Option<String>,
     /// A destination ends by itself when its stream does, also before the source says that it has been cancelled.
     is_cancelled_by_us: bool,
+    /// The guest on the source switched its machine off.
+    has_guest_shut_down: bool,
     recoveries: u32,
+    /// What was found when all memory of both sides was compared.
+    compared: Option<Compared>,
     mishaps: Mishaps,
     next_ping_ns: u64,
     warnings: Vec<Warning>,
@@ -106,6 +115,7 @@ impl Qemu {
             polls: RawPolls::default(),
             destination_polls: RawPolls::default(),
             accepted_ns: 0,
+            acceptance_took_ns: 0,
             events: Vec::new(),
             has_migration_begun: false,
             is_paused_by_us: false,
@@ -115,7 +125,9 @@ impl Qemu {
             completed_since_ns: None,
             lost_destination: None,
             is_cancelled_by_us: false,
+            has_guest_shut_down: false,
             recoveries: 0,
+            compared: None,
             mishaps: Mishaps::default(),
             next_ping_ns: 0,
             warnings: Vec::new(),
@@ -174,6 +186,7 @@ impl Hypervisor for Qemu {
         let mut found = settings::impossible(scenario);
         found.extend(self.network_impossible(scenario));
         found.extend(self.options.remotes.impossible(scenario));
+        found.extend(workload_size::too_small(scenario));
         found
     }
 
@@ -205,6 +218,9 @@ impl Hypervisor for Qemu {
         if status.at_ns >= self.next_ping_ns {
             self.next_ping_ns = status.at_ns + PING_INTERVAL_NS;
             self.sides()?.guest.ping();
+        }
+        if status.state.is_terminal() {
+            self.sides()?.footprints.iter_mut().for_each(Footprints::see_end);
         }
         // One that lacks memory might never answer.
         if status.state.is_terminal() && status.state != State::Undecided {
@@ -257,7 +273,11 @@ impl Hypervisor for Qemu {
             return Err(EngineError::Failed(format!("The agent in the guest gave up: {reason}")));
         }
         // Once it migrates, `status` tells what that means for the guest.
-        if let Some(end) = sides.source.is_gone().filter(|_| !has_begun) {
+        let end = sides.source.is_gone().filter(|_| !has_begun);
+        if let (Some(_), Some(how)) = (&end, self.how_guest_died()) {
+            return Err(EngineError::GuestDied(how));
+        }
+        if let Some(end) = end {
             let words = self.console(Side::Source);
             return Err(EngineError::SideGone { side: "source", reason: format!("{end}{words}") });
         }
@@ -281,7 +301,16 @@ impl Hypervisor for Qemu {
             let reason = qemu.is_gone().map(|end| format!("{end}{words}"))?;
             Some(EngineError::SideGone { side: crate::process::side_name(side), reason })
         };
-        guest.verify(side, limit, Some(interrupt), &mut is_gone)
+        let outcome = guest.verify(side, limit, Some(interrupt), &mut is_gone);
+        match (outcome, self.how_guest_died()) {
+            (Err(EngineError::SideGone { side: "source", .. }), Some(how)) => {
+                Err(EngineError::GuestDied(how))
+            }
+            (outcome, _) => outcome.map(|detail| match &self.compared {
+                Some(compared) if side == Side::Destination => compared.beside(detail),
+                _ => detail,
+            }),
+        }
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -289,6 +318,7 @@ impl Hypervisor for Qemu {
         let has_moved = self.trace.moments().resumed_ns.is_some();
         found.extend(self.encryption().filter(|_| has_moved).and_then(tls::Seen::warning));
         if let Some(sides) = &self.sides {
+            found.extend(sides.pair_warnings.iter().cloned());
             found.extend(self.switchover().iter().flat_map(Switchover::differences));
             found.extend(warnings::of(&Facts {
                 scenario: &self.scenario,

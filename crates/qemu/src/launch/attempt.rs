@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sterna_pilot::{EngineError, Progress};
 use sterna_report::Side;
-use sterna_scenario::HugePages;
+use sterna_scenario::{HugePages, Verify};
 use sterna_sys::clock::monotonic_ns;
 
 use super::{Console, Launched, Plan, Prepared};
 use crate::accelerator::Choice;
 use crate::command_line::{self, Files, Start, TAP_NUMBER};
-use crate::footprint::Footprint;
+use crate::footprint::Footprints;
 use crate::guest::{Guest, Hello};
 use crate::guest_link::GuestLink;
+use crate::guest_memory::WholeMemory;
 use crate::memory_size::MemorySize;
 use crate::network::{Plug, Prober};
 use crate::place::{self, Place};
@@ -54,11 +55,13 @@ pub(super) fn attempt(
     };
     let mut source = greeted(Side::Source, source)?;
     let mut destination = greeted(Side::Destination, destination)?;
+    let whole_memory = whole_memory(plan, &mut source, &mut destination, memory.bytes)?;
     // What either side refuses is refused before the guest's first instruction.
     let wishes = &prepared.wishes;
     let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, plan)?;
     let (theirs_left_out, schema) = prepare(&mut destination, Side::Destination, wishes, plan)?;
     left_out.extend(theirs_left_out);
+    left_out.extend(&prepared.left_out.names);
     left_out.sort_unstable();
     left_out.dedup();
     let stream_places = Places {
@@ -85,7 +88,7 @@ pub(super) fn attempt(
     let hello = await_hello(&mut guest, both, &consoles[0], limit, plan, progress)?;
     let boot_ns = monotonic_ns() - booting_ns;
     guest.align(Duration::from_secs(2));
-    let footprints = [&source, &destination].map(|it| it.local_pid().map(Footprint::of));
+    let footprints = [&mut source, &mut destination].map(|it| Footprints::new(it, memory.bytes));
     Ok(Launched {
         source,
         destination,
@@ -98,11 +101,27 @@ pub(super) fn attempt(
         machine: prepared.machine.clone(),
         image: prepared.images[Side::Source as usize].clone(),
         left_out,
+        pair_warnings: prepared.left_out.warnings.clone(),
         consoles,
-        footprints: footprints.map(Option::unwrap_or_default),
+        footprints,
+        whole_memory,
         logs: [ours.log, theirs.log],
         places: plan.places.clone(),
     })
+}
+
+/// A side whose memory cannot be read is refused before the guest's first instruction.
+fn whole_memory(
+    plan: &Plan,
+    source: &mut QemuProcess,
+    destination: &mut QemuProcess,
+    bytes: u64,
+) -> Result<Option<[WholeMemory; 2]>, EngineError> {
+    if plan.scenario.verify != Verify::AllMemory {
+        return Ok(None);
+    }
+    let source = WholeMemory::open(source, Side::Source, bytes)?;
+    Ok(Some([source, WholeMemory::open(destination, Side::Destination, bytes)?]))
 }
 
 fn start(

@@ -19,10 +19,31 @@ impl Console {
         Console { place: place.clone(), path }
     }
 
+    /// What the guest's kernel panicked of, if it did.
+    pub fn panic(&self) -> Option<String> {
+        panic(&self.place.tail(&self.path))
+    }
+
     /// The end of what the guest's kernel said, as the rest of a sentence.
     pub fn last_words(&self) -> String {
         last_words(&self.place.tail(&self.path))
     }
+}
+
+/// What a kernel writes before it says what it panicked of.
+const PANIC: &str = "Kernel panic - not syncing: ";
+
+/// How a kernel begins to say that it has no memory left: the first is of version 4.17 or later, when nothing is left to be killed.
+const WITHOUT_MEMORY: [&str; 2] = ["System is deadlocked on memory", "Out of memory"];
+
+fn panic(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let reason = text.lines().find_map(|it| Some(it.split_once(PANIC)?.1.trim()))?;
+    if WITHOUT_MEMORY.iter().any(|it| reason.starts_with(it)) {
+        return Some("kernel panic: out of memory".to_owned());
+    }
+    let reason: String = reason.chars().filter(|it| !it.is_control()).take(200).collect();
+    Some(format!("kernel panic: {reason}"))
 }
 
 fn last_words(bytes: &[u8]) -> String {
@@ -45,6 +66,20 @@ fn last_words(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_memory_is_named_as_such_and_other_panics_by_their_words() {
+        let panic = |reason: &str| {
+            let said = format!("[1] x\n[2] Kernel panic - not syncing: {reason}\n[3] CPU: 0\n");
+            panic(said.as_bytes())
+        };
+        let out = Some("kernel panic: out of memory".to_owned());
+        assert_eq!(panic("System is deadlocked on memory"), out);
+        assert_eq!(panic("Out of memory: compulsory panic_on_oom is enabled"), out);
+        let other = Some("kernel panic: NMI: Not continuing".to_owned());
+        assert_eq!(panic("NMI: Not continuing"), other);
+        assert_eq!(super::panic(b"[1] no panic here\n"), None);
+    }
 
     #[test]
     fn a_panic_is_what_a_kernel_said_last() {

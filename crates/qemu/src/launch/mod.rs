@@ -14,19 +14,21 @@ mod console;
 use std::path::{Path, PathBuf};
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
+use sterna_report::Warning;
 use sterna_scenario::Scenario;
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
 use crate::accelerator::{self, Choice, kvm_obstacle};
-use crate::footprint::Footprint;
+use crate::footprint::Footprints;
 use crate::guest::{GAP_RESOLUTION_NS, Guest, Hello};
 use crate::guest_image::{self, GuestImage, ImageOptions};
+use crate::guest_memory::WholeMemory;
 use crate::memory_size::MemorySize;
 use crate::network::{self, Prober};
 use crate::place::Place;
 use crate::process::QemuProcess;
-use crate::settings::{self, Wish};
+use crate::settings::{self, LeftOut, Wish};
 use crate::transport::Way;
 use crate::workload_size;
 use binaries::Binary;
@@ -46,12 +48,16 @@ pub(crate) struct Launched {
     pub memory: MemorySize,
     pub machine: String,
     pub image: GuestImage,
-    /// Settings that a side does not have and that were not insisted on.
+    /// Settings that a side does not have and that were not insisted on, and those that the pair cannot do together.
     pub left_out: Vec<&'static str>,
+    /// What the user is told of the latter.
+    pub pair_warnings: Vec<Warning>,
     /// What the guest's kernel writes, by side.
     pub consoles: [Console; 2],
-    /// Which pages each side's memory got, once the guest had booted.
-    pub footprints: [Footprint; 2],
+    /// Which pages each side's memory got.
+    pub footprints: [Footprints; 2],
+    /// All memory of both sides, where it is to be compared.
+    pub whole_memory: Option<[WholeMemory; 2]>,
     /// What QEMU writes down of itself, by side.
     pub logs: [PathBuf; 2],
     /// Where each side runs.
@@ -83,6 +89,8 @@ impl Plan<'_> {
 /// What is the same for each accelerator.
 struct Prepared {
     wishes: Vec<Wish>,
+    /// What this pair of binaries does not get.
+    left_out: LeftOut,
     binaries: [Binary; 2],
     machine: String,
     images: [GuestImage; 2],
@@ -97,8 +105,10 @@ pub(crate) fn launch(
     // On purpose: a KVM that only pretends to work, as some virtual machines have it.
     let obstacles =
         if plan.is_broken("pretend-kvm") { Vec::new() } else { obstacles(&plan.places) };
-    let choices = accelerator::choices(plan.options.accelerator, &obstacles);
+    let wish = plan.options.accelerator;
+    let choices = accelerator::choices(wish, &obstacles);
     accelerator::first_that_works(choices, |it| attempt::attempt(plan, &prepared, it, progress))
+        .map_err(|error| accelerator::refuse_without_kvm(wish, &obstacles, error))
 }
 
 fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
@@ -124,7 +134,14 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
         .map_err(|_| EngineError::Failed("The guest's image could not be written".to_owned()))?
         .map_err(|error| EngineError::Unsupported(with_causes(&error)))?;
     let machine = binaries::machine(plan, &binaries)?;
-    Ok(Prepared { wishes, machine, images: images(plan, &image)?, binaries })
+    let [source, destination] = &binaries;
+    // On purpose: as a pair that is not known to hang would be set.
+    let left_out = if plan.is_broken("unfit-pair") {
+        LeftOut::default()
+    } else {
+        settings::fit(&mut wishes, [&source.version, &destination.version])
+    };
+    Ok(Prepared { wishes, left_out, machine, images: images(plan, &image)?, binaries })
 }
 
 fn guest_config(plan: &Plan) -> String {

@@ -2,7 +2,8 @@
 
 use sterna_pilot::Unsupported;
 use sterna_scenario::{
-    Fault, FaultAction, FaultChannel, Scenario, SwitchoverDecision, TlsMode, Transport,
+    Fault, FaultAction, FaultChannel, LimitAction, Scenario, SwitchoverDecision, TlsMode,
+    Transport, Verify,
 };
 
 /// What no QEMU can do; nothing has been started yet.
@@ -27,6 +28,12 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
                 && !matches!(migration.transport, Transport::Tcp | Transport::Unix),
             "migration.postcopy.recover",
             "a link can be made anew with transport tcp and unix alone; use one of these",
+        ),
+        (
+            scenario.verify == Verify::AllMemory
+                && (migration.postcopy.is_some() || scenario.limits.then == LimitAction::Postcopy),
+            "verify",
+            "in post-copy the guest must run before its memory is whole, so there is no moment in which both sides stand still; use \"workload\", or drop the post-copy",
         ),
         (
             migration.limit_in_switchover,
@@ -74,6 +81,16 @@ mod tests {
         let found = impossible(&scenario("[migration]\nswitchover-decision = \"effective\""));
         assert_eq!(found[0].field, "migration.switchover-decision");
         assert!(impossible(&scenario("[migration]\nswitchover-decision = \"qemu\"")).is_empty());
+    }
+
+    #[test]
+    fn all_memory_is_compared_where_both_sides_can_stand_still() {
+        assert!(impossible(&scenario("verify = \"all-memory\"")).is_empty());
+        for postcopy in ["[migration.postcopy]\nafter-passes = 1", "[limits]\nthen = \"postcopy\""]
+        {
+            let found = impossible(&scenario(&format!("verify = \"all-memory\"\n{postcopy}")));
+            assert_eq!(found[0].field, "verify");
+        }
     }
 
     #[test]

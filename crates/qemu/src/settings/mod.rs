@@ -4,6 +4,7 @@
 //! QEMU checks every setting against the others as it is set, so each is set alone and in order: a refusal then has one field to blame.
 
 mod impossible;
+mod pair;
 mod table;
 
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use sterna_pilot::EngineError;
 use sterna_report::Side;
 
 pub(crate) use impossible::impossible;
+pub(crate) use pair::{LeftOut, fit, major};
 pub(crate) use table::wishes;
 
 use crate::process::{QemuProcess, side_name};

@@ -5,6 +5,7 @@
 //! So each QEMU is asked to write down every TLS handshake that it completes (its own trace points), and both logs are counted: one handshake for each connection, on both sides.
 //! That a handshake was completed on a channel is what QEMU says of itself; nobody looks at the bytes on the wire.
 
+mod dh_parameters;
 mod psk;
 
 use std::path::{Path, PathBuf};
@@ -62,15 +63,16 @@ fn make(mode: TlsMode, folder: &Path) -> Result<(), EngineError> {
         return Ok(());
     }
     match mode {
-        TlsMode::Off => Ok(()),
-        TlsMode::Psk => psk::write_key(folder).map_err(|it| failed(it.to_string())),
+        TlsMode::Off => return Ok(()),
+        TlsMode::Psk => psk::write_key(folder).map_err(|it| failed(it.to_string()))?,
         TlsMode::X509 => {
             let names = [TLS_HOSTNAME.to_owned()];
             issue(folder, &names, VALID).map_err(|it| failed(it.to_string()))?;
             // Nothing more will be signed, and what is not there cannot be lost.
-            std::fs::remove_file(folder.join(CA_KEY)).map_err(|it| failed(it.to_string()))
+            std::fs::remove_file(folder.join(CA_KEY)).map_err(|it| failed(it.to_string()))?;
         }
     }
+    dh_parameters::write(folder).map_err(|it| failed(it.to_string()))
 }
 
 /// Gives the keys to one side, and has it write down its handshakes.
@@ -165,6 +167,22 @@ fn handshakes(log: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_are_made_come_with_a_group_and_those_that_were_given_stay_as_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        for (place, mode) in [("a", TlsMode::Psk), ("b", TlsMode::X509)] {
+            let tls = Tls { mode, ..Tls::default() };
+            let made = Folders::make(&tls, &directory.path().join(place), false).unwrap();
+            assert!(made.folders[1].join("dh-params.pem").exists(), "{place}");
+        }
+        let given = directory.path().join("given");
+        std::fs::create_dir(&given).unwrap();
+        let credentials = Some(given.display().to_string());
+        let tls = Tls { mode: TlsMode::Psk, credentials, ..Tls::default() };
+        Folders::make(&tls, directory.path(), false).unwrap();
+        assert_eq!(std::fs::read_dir(&given).unwrap().count(), 0);
+    }
 
     #[test]
     fn handshakes_are_counted_on_both_sides_or_doubted() {

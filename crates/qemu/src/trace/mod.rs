@@ -18,15 +18,28 @@ pub(crate) struct Counters {
     /// Pages sent with content: whole, as a difference, or packed.
     pub pages_sent: u64,
     pub zero_pages: u64,
+    /// QEMU's own count of synchronisations, of the same answer.
+    pub syncs: Option<u64>,
+    /// Whether pages are compared with a cache: one that is found unchanged is in no counter.
+    pub is_compared: bool,
+}
+
+/// One synchronisation of the dirty bitmap, as its event reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sync {
+    /// QEMU's number for it, from 1.
+    number: u64,
+    at_ns: u64,
 }
 
 /// One migration as seen from outside, from the migrate command on.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     polls: Vec<Counters>,
-    /// Ends of synchronisations while the guest ran, and at its stop.
-    syncs_ns: Vec<u64>,
+    /// Synchronisations while the guest ran, and at its stop. QEMU sends the event at the end of each.
+    syncs: Vec<Sync>,
     moments: Moments,
+    accepted_ns: Option<u64>,
     source_ended_ns: Option<u64>,
     rows_told: usize,
     is_final_told: bool,
@@ -83,6 +96,11 @@ impl Trace {
         self.is_destination_done
     }
 
+    /// The migrate command was accepted at this moment or later.
+    pub fn accepted(&mut self, at_ns: u64) {
+        self.accepted_ns = Some(at_ns);
+    }
+
     /// The downtime limit from now on.
     pub fn set_downtime_limit(&mut self, ns: u64) {
         self.downtime_limit_ns = ns;
@@ -97,7 +115,12 @@ impl Trace {
     pub fn source_event(&mut self, event: &Event) {
         let moments = &mut self.moments;
         match event.name.as_str() {
-            "MIGRATION_PASS" => self.syncs_ns.push(event.at_ns),
+            "MIGRATION_PASS" => {
+                // It comes before QEMU says `active`, and opens pass 1: setup ends where that begins.
+                moments.setup_done_ns.get_or_insert(event.at_ns);
+                let number = event.data["pass"].as_u64();
+                self.syncs.extend(number.map(|number| Sync { number, at_ns: event.at_ns }));
+            }
             "STOP" => {
                 moments.stopped_ns.get_or_insert(event.at_ns);
             }
@@ -138,8 +161,9 @@ impl Trace {
         self.take_times(answer);
         let is_over = status.state.is_terminal();
         if is_over {
+            let by_event_ns = self.source_ended_ns.or(Some(at_ns));
             self.moments.ended_ns =
-                self.source_ended_ns.or(Some(at_ns)).max(self.moments.resumed_ns);
+                by_event_ns.max(self.moments.resumed_ns).max(self.own_end_ns(answer));
         }
         status.pages_resent = self.pages_resent;
         status.pass = Some(self.live_syncs().len() as u64).filter(|it| *it > 0);
@@ -181,6 +205,8 @@ impl Trace {
             wire_bytes: number("transferred").unwrap_or(0),
             pages_sent: number("normal").unwrap_or(0) + differences + packed,
             zero_pages: number("duplicate").unwrap_or(0),
+            syncs: number("dirty-sync-count"),
+            is_compared: answer.get("xbzrle-cache").is_some(),
         };
         self.polls.push(counters);
         if self.moments.stopped_ns.is_none_or(|it| at_ns < it) {
@@ -214,15 +240,23 @@ impl Trace {
             self.moments.claimed_downtime_ns = Some(downtime * 1_000_000);
         }
         if let Some(stopped_ns) = self.moments.stopped_ns {
-            let last = self.syncs_ns.last().copied();
+            let last = self.syncs.last().map(|it| it.at_ns);
             self.moments.final_sync_done_ns = last.filter(|it| *it >= stopped_ns);
         }
     }
 
+    /// The earliest moment at which a completed migration can have ended by QEMU's own total time.
+    ///
+    /// QEMU stops its clock a little after it says `completed`, once it has got its main lock; under load that is milliseconds later.
+    fn own_end_ns(&self, answer: &Value) -> Option<u64> {
+        let total_ms = answer["total-time"].as_u64().filter(|_| answer["status"] == "completed")?;
+        Some(self.accepted_ns? + total_ms * 1_000_000)
+    }
+
     /// The synchronisations that begin passes: those while the guest runs.
-    fn live_syncs(&self) -> &[u64] {
+    fn live_syncs(&self) -> &[Sync] {
         let stopped_ns = self.moments.stopped_ns.unwrap_or(u64::MAX);
-        let live = self.syncs_ns.iter().take_while(|it| **it < stopped_ns).count();
-        &self.syncs_ns[..live]
+        let live = self.syncs.iter().take_while(|it| it.at_ns < stopped_ns).count();
+        &self.syncs[..live]
     }
 }

@@ -1,62 +1,97 @@
 //! The rows of the report's table of passes: what was sent and found between two synchronisations.
 //!
-//! QEMU tells of synchronisations by events and of amounts when it is asked, so what a pass sent is read off between two polls.
+//! QEMU reports synchronisations by events and amounts when it is asked, so what a pass sent is read off between two polls.
+//! An event comes at the end of its synchronisation, when the counters have long jumped.
+//! Therefore an answer belongs to the pass that its own `dirty-sync-count` says, and not to that in which it came.
 
 use sterna_pilot::PassRow;
 
-use super::{Counters, Trace};
+use super::{Counters, Sync, Trace};
+
+/// Where a row begins or ends.
+#[derive(Clone, Copy)]
+enum Edge {
+    Sync(Sync),
+    /// The guest's processors stopped.
+    Stop(u64),
+    /// The source had sent all.
+    End(u64),
+}
+
+impl Edge {
+    fn at_ns(self) -> u64 {
+        match self {
+            Edge::Sync(sync) => sync.at_ns,
+            Edge::Stop(at_ns) | Edge::End(at_ns) => at_ns,
+        }
+    }
+}
 
 impl Trace {
     /// Rows that are complete and past which there is a poll, so that the counters at their ends are known.
     pub(super) fn new_rows(&mut self, is_over: bool) -> Vec<PassRow> {
         let Some(last_poll_ns) = self.polls.last().map(|it| it.at_ns) else { return Vec::new() };
-        let mut edges = self.live_syncs().to_vec();
-        edges.extend(self.moments.stopped_ns);
+        let mut edges: Vec<Edge> = self.live_syncs().iter().copied().map(Edge::Sync).collect();
+        edges.extend(self.moments.stopped_ns.map(Edge::Stop));
         let mut rows = Vec::new();
-        while let Some(&[from_ns, to_ns]) = edges.get(self.rows_told..self.rows_told + 2) {
-            if to_ns > last_poll_ns && !is_over {
+        while let Some(&[from, to]) = edges.get(self.rows_told..self.rows_told + 2) {
+            if to.at_ns() > last_poll_ns && !is_over {
                 break;
             }
             self.rows_told += 1;
-            rows.push(self.row(self.rows_told as u64, from_ns, Some(to_ns), false));
+            rows.push(self.row(self.rows_told as u64, from, to));
         }
         let completed_ns = self.source_ended_ns.filter(|_| self.moments.resumed_ns.is_some());
         if let (true, false, Some(from_ns)) = (is_over, self.is_final_told, self.moments.stopped_ns)
-            && completed_ns.is_some()
+            && let Some(to_ns) = completed_ns
         {
             self.is_final_told = true;
-            rows.push(self.row(self.rows_told as u64 + 1, from_ns, completed_ns, true));
+            let number = self.rows_told as u64 + 1;
+            rows.push(self.row(number, Edge::Stop(from_ns), Edge::End(to_ns)));
         }
         rows
     }
 
-    fn row(&self, number: u64, from_ns: u64, to_ns: Option<u64>, is_final: bool) -> PassRow {
-        let (from, to) = (self.counters_at(from_ns), self.counters_at(to_ns.unwrap_or(u64::MAX)));
-        let grown = |value: fn(&Counters) -> u64| Some(value(&to).saturating_sub(value(&from)));
-        let dirty_pages =
-            if number == 1 { Some(self.total_pages) } else { self.found_dirty(from_ns) };
+    fn row(&self, number: u64, from: Edge, to: Edge) -> PassRow {
+        let (first, last) = (self.counters_at(from), self.counters_at(to));
+        let grown = |value: fn(&Counters) -> u64| Some(value(&last).saturating_sub(value(&first)));
+        let is_final = matches!(from, Edge::Stop(_));
+        let (dirty_pages, remaining_bytes) = match from {
+            Edge::Sync(sync) => (self.found_dirty(sync), self.remaining_at_end_of(sync)),
+            _ => (self.final_sync().and_then(|it| self.found_dirty(it)), Some(0)),
+        };
         PassRow {
             number,
             is_final,
-            started_ns: from_ns,
-            ended_ns: to_ns,
+            started_ns: from.at_ns(),
+            ended_ns: Some(to.at_ns()),
             sync_ns: None,
-            dirty_pages: dirty_pages.filter(|_| !is_final),
+            dirty_pages,
             pages_sent: grown(|it| it.pages_sent),
             zero_pages: grown(|it| it.zero_pages),
             pages_resent: None,
             wire_bytes: grown(|it| it.wire_bytes),
-            remaining_bytes: Some(if is_final { 0 } else { to.remaining_bytes }),
+            remaining_bytes,
             guest_writes: None,
         }
     }
 
-    /// Pages that a synchronisation added: what remains more than before, plus what was sent between the two polls around it. Unknown when another one fell between them too.
-    fn found_dirty(&self, sync_ns: u64) -> Option<u64> {
-        let after = self.polls.iter().position(|it| it.at_ns >= sync_ns)?;
-        let (before, after) = (self.polls.get(after.checked_sub(1)?)?, self.polls.get(after)?);
-        let between = |it: &&u64| **it > before.at_ns && **it <= after.at_ns;
-        if self.syncs_ns.iter().filter(between).count() != 1 {
+    /// The one at the stop, which finds what was written since the last one before.
+    fn final_sync(&self) -> Option<Sync> {
+        self.syncs.get(self.live_syncs().len()).copied()
+    }
+
+    /// Pages that a synchronisation added: what remained more than in the pass before, plus what was sent between the two answers.
+    ///
+    /// Any two answers of the two passes give the same number, since a page that is sent leaves what remains and enters a counter.
+    /// Unknown where a pass was too short to be asked about, and where pages are sent as differences: QEMU counts nowhere those that it found unchanged.
+    fn found_dirty(&self, sync: Sync) -> Option<u64> {
+        if sync.number == 1 {
+            return Some(self.total_pages);
+        }
+        let before = self.last_poll_of(sync.number - 1)?;
+        let after = self.last_poll_of(sync.number).filter(|it| it.at_ns >= sync.at_ns)?;
+        if after.is_compared {
             return None;
         }
         let sent = (after.pages_sent + after.zero_pages)
@@ -65,22 +100,39 @@ impl Trace {
         u64::try_from(grown / self.page_bytes as i64 + sent as i64).ok()
     }
 
-    /// The counters at a moment: between two polls on the line through both; `remaining` is that of the poll before, for it jumps at a synchronisation.
-    fn counters_at(&self, at_ns: u64) -> Counters {
+    /// What remained when the next synchronisation was about to add to it.
+    fn remaining_at_end_of(&self, sync: Sync) -> Option<u64> {
+        let last = self.last_poll_of(sync.number).filter(|it| it.at_ns >= sync.at_ns)?;
+        Some(last.remaining_bytes)
+    }
+
+    /// The last answer after this synchronisation and before the next. One that came while the synchronisation went on has a part of what it finds; a later one has all.
+    fn last_poll_of(&self, number: u64) -> Option<&Counters> {
+        self.polls.iter().rev().find(|it| it.syncs == Some(number))
+    }
+
+    /// The counters at an edge: between two polls on the line through both. While a synchronisation goes on nothing is sent, so an answer from within it holds for its end.
+    fn counters_at(&self, edge: Edge) -> Counters {
+        let at_ns = edge.at_ns();
+        if let Edge::Sync(sync) = edge {
+            let within = self.polls.iter().find(|it| it.syncs >= Some(sync.number));
+            if let Some(within) = within.filter(|it| it.at_ns <= at_ns) {
+                return *within;
+            }
+        }
         let after = self.polls.partition_point(|it| it.at_ns < at_ns);
         let before = after.checked_sub(1).map(|it| self.polls[it]).unwrap_or_default();
         let Some(after) = self.polls.get(after) else { return before };
         if before.at_ns == 0 {
-            return Counters { at_ns, remaining_bytes: after.remaining_bytes, ..before };
+            return Counters { at_ns, ..before };
         }
         let share = (at_ns - before.at_ns) as f64 / (after.at_ns - before.at_ns).max(1) as f64;
         let between = |from: u64, to: u64| from + (to.saturating_sub(from) as f64 * share) as u64;
         Counters {
-            at_ns,
-            remaining_bytes: before.remaining_bytes,
             wire_bytes: between(before.wire_bytes, after.wire_bytes),
             pages_sent: between(before.pages_sent, after.pages_sent),
             zero_pages: between(before.zero_pages, after.zero_pages),
+            ..before
         }
     }
 }

@@ -65,6 +65,18 @@ pub(crate) fn warning(code: &str, text: String, advice: Option<&str>) -> Warning
     Warning { code: code.to_owned(), text, advice: advice.map(str::to_owned) }
 }
 
+/// What to do about a bandwidth above the limit. A limit that is lower by all that the channels are ahead may be none.
+fn way_out(limit: f64, mean: f64, channels: u8) -> String {
+    let lower = limit - (mean - limit);
+    if lower < limit / 4.0 {
+        return format!("Use fewer than {channels} channels, or limit the network itself");
+    }
+    format!(
+        "Set the limit to about {:.0} MB/s, use fewer channels, or limit the network itself",
+        lower / 1e6
+    )
+}
+
 impl Facts<'_> {
     fn hold_unproven(&self) -> Option<Warning> {
         self.is_hold_unproven.then(|| {
@@ -90,9 +102,7 @@ impl Facts<'_> {
                 limit / 1e6,
                 multifd.channels
             ),
-            Some(
-                "Set the limit lower by about 5 MB/s for each channel, or limit the network itself",
-            ),
+            Some(&way_out(limit, mean, multifd.channels)),
         ))
     }
 

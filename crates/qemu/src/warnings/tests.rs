@@ -97,6 +97,17 @@ fn multifd_above_the_limit_is_told_and_below_it_is_not() {
 }
 
 #[test]
+fn advice_about_an_overshoot_is_a_limit_that_can_be_set() {
+    let advice = |limit: f64, mean: f64| way_out(limit * 1e6, mean * 1e6, 8);
+    assert!(advice(100.0, 130.0).starts_with("Set the limit to about 70 MB/s, use fewer"));
+    // Less than nothing cannot be sent.
+    for mean in [24.0, 52.5] {
+        let expected = "Use fewer than 8 channels, or limit the network itself";
+        assert_eq!(advice(12.5, mean), expected);
+    }
+}
+
+#[test]
 fn thresholds_under_compression_are_told_when_they_cost_passes() {
     let run =
         |toml, passes| Run { toml, trace: trace(passes, 9_000_000, 1_000_000), ..Run::default() };

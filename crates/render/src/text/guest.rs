@@ -27,6 +27,9 @@ pub fn section(report: &Report, page: &mut Page) {
     let during = rate(summary.touch_rate_pages_per_second, summary.touch_rate_bytes_per_second);
     page.row("during", &format!("{during}{}", dip(report)));
     page.row("blackout", &blackout(report));
+    if let Some(lag) = clock_lag(report) {
+        page.row("guest clock", &lag);
+    }
     for probe in &report.probes {
         let (name, messages) =
             if probe.is_of_network() { ("network", "messages") } else { ("disk", "records") };
@@ -94,6 +97,16 @@ pub fn blackout_phase(phase: BlackoutPhase) -> &'static str {
         BlackoutPhase::Postcopy => "in post-copy",
         BlackoutPhase::CoolDown => "in the cool-down",
     }
+}
+
+/// How far the clock of the guest fell behind in the switchover, where the engine knows.
+fn clock_lag(report: &Report) -> Option<String> {
+    let detail = |name: &str| report.engine.details.get(name)?.as_f64();
+    let lag = detail("guest_clock_standstill_seconds")?;
+    let uncertainty = detail("guest_clock_standstill_uncertainty_seconds")
+        .map(|it| format!(" ± {}", seconds(it)))
+        .unwrap_or_default();
+    Some(format!("{}{uncertainty} behind since the switchover", seconds(lag)))
 }
 
 fn outages(probe: &Probe, messages: &str) -> String {

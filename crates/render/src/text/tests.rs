@@ -276,6 +276,19 @@ fn each_verdict_has_its_line() {
 }
 
 #[test]
+fn the_lag_of_the_guests_clock_is_shown_where_it_is_known() {
+    let mut report = completed();
+    assert!(!text(&report, PLAIN).contains("guest clock"));
+    let mut add = |name: &str, value: f64| {
+        report.engine.details.insert(name.to_owned(), value.into());
+    };
+    add("guest_clock_standstill_seconds", 0.0412);
+    add("guest_clock_standstill_uncertainty_seconds", 0.0011);
+    let shown = text(&report, PLAIN);
+    assert!(shown.contains("41.2 ms ± 1.10 ms behind since the switchover"), "{shown}");
+}
+
+#[test]
 fn lost_work_that_may_be_more_says_at_least() {
     let mut report = completed();
     report.summary.lost_work_seconds = Some(3.0);

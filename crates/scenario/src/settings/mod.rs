@@ -163,6 +163,7 @@ mod tests {
     #[test]
     fn defaults_are_those_that_are_promised() {
         let promised = [
+            ("verify", "workload"),
             ("probes", "default"),
             ("guest.vcpus", "2"),
             ("guest.memory", "256MiB"),

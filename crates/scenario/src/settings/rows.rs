@@ -87,6 +87,11 @@ macro_rules! downtime {
 pub(super) const SETTINGS: &[Setting] = &[
     maybe!("name", name, "a bare run", None, "What to call the run in reports"),
     plain!(
+        "verify",
+        verify,
+        "What of memory is compared: the workload's pages, or on QEMU all memory of both sides while the guest runs on neither, which leaves no downtime to measure"
+    ),
+    plain!(
         "probes",
         probes,
         "Who watches the guest's network, as in kind=udp,interval=1ms;kind=icmp with kinds udp, tcp, icmp and playout, each every 1ms to 1s; default is udp every 10ms where the engine has a network, else none; the same as tables [[probe]]"

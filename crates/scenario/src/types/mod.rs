@@ -34,6 +34,8 @@ use crate::{IdSet, PAGE_BYTES, Written, choice::choice};
 pub struct Scenario {
     /// What to call the run in reports.
     pub name: Option<String>,
+    /// What of memory is compared.
+    pub verify: Verify,
     /// Who watches the guest from outside.
     pub probes: Probes,
     /// The virtual machine.
@@ -56,6 +58,17 @@ pub struct Scenario {
     pub timing: Timing,
     /// Quantities as they were written.
     pub written: Written,
+}
+
+choice! {
+    /// What of memory is compared after the migration.
+    Verify ("check of memory") {
+        /// The workload's pages, within the guest: each with what must be in it.
+        #[default]
+        Workload = "workload",
+        /// Besides, all memory of one side with that of the other, while the guest runs on neither.
+        AllMemory = "all-memory",
+    }
 }
 
 /// The virtual machine that is migrated.
