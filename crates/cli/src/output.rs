@@ -1,9 +1,13 @@
 //! Speaking to the user: the result to stdout, everything else to stderr.
+//!
+//! Only this file writes to them, and a test holds that: peers, programs and files choose parts of most texts, so
+//! every text loses here what could steer the terminal. Lines that replace each other are in `live.rs`.
 
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sterna_units::{printable_lines, printable_page};
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,13 +54,30 @@ impl Output {
         self.line(text).map(|_| ())
     }
 
+    /// Prints a file that the user asked for, byte for byte, since programs read it; only on a terminal it loses what
+    /// would steer that.
+    pub fn document(self, text: &str) -> io::Result<()> {
+        if self.is_terminal() { self.result(text) } else { write_result(text).map(|_| ()) }
+    }
+
+    /// Whether the result goes to a terminal.
+    pub fn is_terminal(self) -> bool {
+        IsTerminal::is_terminal(&io::stdout())
+    }
+
+    /// Whether progress and warnings go to a terminal.
+    pub fn is_noted_on_terminal(self) -> bool {
+        IsTerminal::is_terminal(&io::stderr())
+    }
+
+    /// Makes room on the terminal for a result that replaces the one before.
+    pub fn clear(self) -> io::Result<bool> {
+        write_result("\u{1b}[H\u{1b}[2J")
+    }
+
     /// Prints a part of a result that may go on for ever, and says whether anybody still reads.
     pub fn line(self, text: &str) -> io::Result<bool> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            other => other.map(|()| true),
-        }
+        write_result(&printable_page(text))
     }
 
     /// Whether somebody may still read the result: a pipe or a socket tells when its other end is gone, also before anything is written.
@@ -71,7 +92,7 @@ impl Output {
     /// Tells what was asked for where the result must not be disturbed.
     pub fn note(self, text: &str) {
         // Nothing can be said any more when stderr is gone.
-        let _ = io::stderr().write_all(text.as_bytes());
+        let _ = io::stderr().write_all(printable_lines(text).as_bytes());
     }
 
     /// Tells how it goes, unless only errors and results are wanted.
@@ -99,7 +120,7 @@ impl Output {
             false => anstyle::Style::new(),
         };
         // Nothing can be said any more when stderr is gone.
-        let _ = writeln!(io::stderr(), "{style}{word}:{style:#} {text}");
+        let _ = writeln!(io::stderr(), "{style}{word}:{style:#} {}", printable_lines(text));
     }
 
     fn colour_on(self, stream: &dyn Terminal) -> bool {
@@ -115,6 +136,15 @@ impl Output {
                 stream.is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb")
             }
         }
+    }
+}
+
+/// Writes to stdout, and says whether anybody still reads.
+fn write_result(text: &str) -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
     }
 }
 

@@ -320,3 +320,43 @@ fn a_batch_is_gone_on_with_as_it_was_begun() {
     let report: Value = serde_json::from_slice(&report).unwrap();
     assert_eq!(report["scenario"]["guest"]["memory"], "16MiB");
 }
+
+#[test]
+fn names_of_variants_steer_neither_the_terminal_nor_the_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let suite = directory.path().join("hostile.toml");
+    let name = "a|b \\u001b[2J\\u009b8m";
+    let text = format!(
+        "guest.memory = \"32MiB\"\ntiming = {{ warmup = \"100ms\", cooldown = \"100ms\" }}\n\
+         [[variant]]\nname = \"{name}\"\nmigration.max-bandwidth = \"unlimited\"\n"
+    );
+    fs::write(&suite, text).unwrap();
+    let out = directory.path().join("out");
+    let arguments = ["batch", suite.to_str().unwrap(), "--output", out.to_str().unwrap()];
+    let output = sterna(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output.stderr));
+    let table = words(&output.stdout);
+    assert!(table.contains(r"| a\|b "), "{table}");
+    let shown = table + &words(&output.stderr);
+    assert!(!shown.chars().any(|it| it.is_control() && it != '\n'), "{shown:?}");
+}
+
+#[test]
+fn a_name_of_70000_characters_is_printed_and_refused_without_a_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = "x".repeat(70_000);
+    let suite = directory.path().join("long.toml");
+    fs::write(&suite, format!("[[variant]]\nname = \"{long}\"\n")).unwrap();
+    let out = directory.path().join("out");
+    let arguments = ["batch", suite.to_str().unwrap(), "--output", out.to_str().unwrap()];
+    let output = sterna(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", words(&output.stderr));
+    assert!(words(&output.stderr).contains("has 70000 bytes"), "{}", words(&output.stderr));
+
+    let scenario = directory.path().join("scenario.toml");
+    fs::write(&scenario, format!("name = \"{long}\"\n")).unwrap();
+    let arguments = ["run", scenario.to_str().unwrap(), "--print-scenario"];
+    let output = sterna(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output.stderr));
+    assert!(words(&output.stdout).contains(&long));
+}

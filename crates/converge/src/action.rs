@@ -11,6 +11,8 @@ pub enum Action {
     SetDowntimeLimit(u64),
     /// Let the guest go on at the destination, which fetches what it lacks.
     StartPostcopy,
+    /// Let post-copy send without a limit on its bandwidth.
+    LiftPostcopyLimit,
     /// Connect again after the link was lost in post-copy. Repeated a little later when it is refused.
     Recover,
 }

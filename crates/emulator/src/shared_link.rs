@@ -1,12 +1,12 @@
 //! One emulated wire for several migrations, each of which is a process.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sterna_sys::nameless::NamelessFile;
 use sterna_sys::shared::SharedWords;
-use tempfile::TempDir;
 
 /// How many migrations there are at most at the same time.
 const SHARERS: usize = 0;
@@ -16,12 +16,9 @@ const PAID_UNTIL: usize = 1;
 
 const WORDS: usize = 2;
 
-/// A wire that was made for several migrations; dropping it removes its file.
+/// A wire that was made for several migrations, which hosts inherit; nothing is left of it when all are gone.
 #[derive(Debug)]
-pub struct SharedLink {
-    _directory: TempDir,
-    path: PathBuf,
-}
+pub struct SharedLink(NamelessFile);
 
 /// One process's end of it.
 #[derive(Clone, Debug)]
@@ -33,16 +30,15 @@ impl SharedLink {
     /// # Errors
     /// No file can be had for it.
     pub fn new(sharers: u32) -> io::Result<SharedLink> {
-        let directory = tempfile::Builder::new().prefix("sterna-link-").tempdir()?;
-        let path = directory.path().join("wire");
-        let words = SharedWords::create(&path, WORDS)?;
+        let file = SharedWords::create(WORDS)?;
+        let words = SharedWords::open(file.path(), WORDS)?;
         words.words()[SHARERS].store(u64::from(sharers.max(1)), Ordering::Release);
-        Ok(SharedLink { _directory: directory, path })
+        Ok(SharedLink(file))
     }
 
-    /// Where hosts find it.
+    /// Where hosts that this process starts find it.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 }
 

@@ -4,11 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sterna_sys::socket::listen_private;
 use sterna_sys::{interface, socket};
 use sterna_wire::control::Endpoint;
 use sterna_wire::tls::{Credentials, TlsError, TlsStream};
@@ -155,7 +156,7 @@ impl Listener {
                 (Listening::Tcp(listener), Endpoint::Tcp(bound.to_string()))
             }
             Endpoint::Unix(path) => {
-                let listener = UnixListener::bind(path).map_err(|it| fail(path, it))?;
+                let listener = listen_private(Path::new(path)).map_err(|it| fail(path, it))?;
                 (Listening::Unix(listener, path.into()), endpoint.clone())
             }
         };

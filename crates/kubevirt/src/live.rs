@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use sterna_pilot::Interrupt;
-use sterna_units::{human_bytes, human_bytes_per_second};
+use sterna_units::{human_bytes, human_bytes_per_second, pad_right};
 
 use crate::apply::LOOK;
 use crate::cluster::Cluster;
@@ -212,7 +212,7 @@ pub fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     for line in &lines {
         let cells: Vec<String> =
-            line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            line.iter().zip(widths).map(|(cell, width)| pad_right(cell, width)).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     for row in rows {

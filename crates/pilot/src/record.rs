@@ -63,6 +63,8 @@ pub struct Record {
     pub engine: Engine,
     /// How the clocks were mapped.
     pub clocks: Vec<ClockOffset>,
+    /// The limit that post-copy passed, in a sentence.
+    pub postcopy_over_limit: Option<String>,
     /// What the engine wants the user to know.
     pub warnings: Vec<Warning>,
     /// Whether there was no guest at all, only a model of one.

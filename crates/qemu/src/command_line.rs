@@ -28,14 +28,17 @@ pub(crate) struct Start<'a> {
     pub network: Option<&'a Plug>,
 }
 
-/// The number of the descriptor that a QEMU finds its tap device under.
-pub(crate) const TAP_NUMBER: i32 = 9;
+/// The number of the descriptor under which a QEMU finds what its network card is plugged into.
+pub(crate) const NETWORK_NUMBER: i32 = 9;
 
-/// The files of one side in the run's private directory.
+/// The number of the descriptor under which a QEMU of this machine finds the guest line.
+pub(crate) const GUEST_LINE_NUMBER: i32 = 10;
+
+/// The files of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
-    /// The socket of the guest line.
-    pub guest_line: PathBuf,
+    /// The socket of the guest line; `None` where QEMU inherits it.
+    pub guest_line: Option<PathBuf>,
     /// What the guest's kernel says.
     pub console: PathBuf,
     /// What QEMU writes down of itself, where it is asked to.
@@ -43,10 +46,11 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub fn of(side: Side, directory: &Path) -> Files {
+    /// Those in a directory, for a side on another machine.
+    pub fn within(directory: &Path, side: Side) -> Files {
         let name = crate::process::side_name(side);
         Files {
-            guest_line: directory.join(format!("{name}.guest")),
+            guest_line: Some(directory.join(format!("{name}.guest"))),
             console: directory.join(format!("{name}.console")),
             log: directory.join(format!("{name}.log")),
         }
@@ -77,8 +81,7 @@ pub(crate) fn arguments(start: &Start) -> Vec<OsString> {
     line.pair("-append", kernel_parameters(options));
     line.pair("-chardev", with_path("file,id=console,path=", &files.console));
     line.pair("-serial", "chardev:console");
-    let guest_line = with_path("socket,id=guest,server=on,wait=off,path=", &files.guest_line);
-    line.pair("-chardev", guest_line);
+    line.pair("-chardev", guest_line(files.guest_line.as_deref()));
     line.pair("-device", "virtio-serial-pci");
     line.pair("-device", format!("virtserialport,chardev=guest,name={PORT_NAME}"));
     if let Some(plug) = start.network {
@@ -148,10 +151,20 @@ impl Line {
     }
 }
 
+fn guest_line(path: Option<&Path>) -> OsString {
+    match path {
+        Some(path) => with_path("socket,id=guest,server=on,wait=off,path=", path),
+        None => format!("socket,id=guest,fd={GUEST_LINE_NUMBER}").into(),
+    }
+}
+
 fn netdev(plug: &Plug) -> OsString {
     match plug {
-        Plug::Socket(path) => with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path),
-        Plug::Tap(_) => format!("tap,id=net,fd={TAP_NUMBER}").into(),
+        Plug::Path(path) => with_path("stream,id=net,server=off,addr.type=unix,addr.path=", path),
+        Plug::Socket(_) => {
+            format!("stream,id=net,server=off,addr.type=fd,addr.str={NETWORK_NUMBER}").into()
+        }
+        Plug::Tap(_) => format!("tap,id=net,fd={NETWORK_NUMBER}").into(),
     }
 }
 
@@ -223,7 +236,7 @@ mod tests {
             accelerator: "tcg",
             memory_bytes: scenario.guest.memory.0,
             dirty_ring_entries: None,
-            files: Files::of(side, Path::new("/run,x")),
+            files: Files::within(Path::new("/run,x"), side),
             network: None,
         });
         words.iter().map(|it| it.to_string_lossy()).collect::<Vec<_>>().join(" ")

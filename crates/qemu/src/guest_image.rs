@@ -25,7 +25,7 @@ use crate::modules::{Module, ModuleError, Modules};
 pub struct GuestImage {
     /// For `-kernel`.
     pub kernel: PathBuf,
-    /// For `-initrd`; in the directory that was given.
+    /// For `-initrd`; the file that was given.
     pub initramfs: PathBuf,
     /// As `uname -r` shows it in the guest.
     pub kernel_release: String,
@@ -45,8 +45,8 @@ pub struct ImageOptions<'a> {
     pub agent: Option<&'a Path>,
     /// The agent's configuration; see [`GuestConfig`].
     pub config: &'a str,
-    /// Where the initramfs is written; nobody else should be able to write there.
-    pub directory: &'a Path,
+    /// The file that the initramfs is written to; only this user should be able to write to it.
+    pub initramfs: &'a Path,
 }
 
 /// Why there is nothing to boot.
@@ -104,7 +104,7 @@ pub fn build(options: &ImageOptions<'_>) -> Result<GuestImage, ImageError> {
         let name = format!("modules/{number:02}-{}.ko", module.name);
         archive.file(&name, 0o644, &module.read()?);
     }
-    let initramfs = options.directory.join("initramfs");
+    let initramfs = options.initramfs.to_owned();
     write(&initramfs, &archive.finish())
         .map_err(|source| ImageError::Write { path: initramfs.clone(), source })?;
     Ok(GuestImage { kernel: kernel.path, initramfs, kernel_release: kernel.release, missing })

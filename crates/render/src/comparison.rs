@@ -7,6 +7,7 @@ use sterna_units::{human_bytes, human_bytes_per_second};
 
 use crate::{
     Style,
+    markdown::escape,
     number::{DASH, count, or_dash, seconds, three_digits},
     page::{Page, Tone},
     table::{Column, Table},
@@ -27,11 +28,11 @@ pub fn comparison_text(comparison: &Comparison, style: Style) -> String {
 
 /// A comparison as Markdown, a table for each scenario.
 pub fn comparison_markdown(comparison: &Comparison) -> String {
-    let mut text = format!("**{}**\n", plain(&comparison_line(comparison)));
+    let mut text = format!("**{}**\n", escape(&comparison_line(comparison)));
     for scenario in &comparison.scenarios {
-        text.push_str(&format!("\n### {}\n\n", plain(&heading(scenario))));
+        text.push_str(&format!("\n### {}\n\n", escape(&heading(scenario))));
         for (label, words) in rulings(scenario) {
-            text.push_str(&format!("- {label}: {}\n", plain(&words)));
+            text.push_str(&format!("- {label}: {}\n", escape(&words)));
         }
         text.push_str("\n| metric | reference | candidate | difference | p | |\n");
         text.push_str("| --- | ---: | ---: | ---: | ---: | --- |\n");
@@ -44,7 +45,7 @@ pub fn comparison_markdown(comparison: &Comparison) -> String {
         text.push('\n');
     }
     for note in notes {
-        text.push_str(&format!("- {}\n", plain(&note)));
+        text.push_str(&format!("- {}\n", escape(&note)));
     }
     text
 }
@@ -247,22 +248,6 @@ fn slow_parts(scenario: &ScenarioComparison) -> Vec<String> {
         )
     };
     scenario.metrics.iter().filter(is_shown).map(one).collect()
-}
-
-/// Text that Markdown shows as it is: names come from files of others.
-fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => out.extend(['\\', c]),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

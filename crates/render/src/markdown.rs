@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use sterna_report::{Report, Verdict};
-use sterna_units::{human_bits_per_second, human_bytes};
+use sterna_units::{human_bits_per_second, human_bytes, printable};
 
 use crate::{
     html::{Named, title},
@@ -133,6 +133,8 @@ fn wire(report: &Report) -> String {
 
 /// A text that stays a text: no markup, no element, no mention, and on one line.
 pub fn escape(text: &str) -> String {
+    let on_one_line = text.replace(['\n', '\r', '\t'], " ");
+    let text = printable(&on_one_line);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -144,7 +146,6 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '@' => out.push_str("&#64;"),
-            c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
     }
@@ -163,6 +164,7 @@ mod tests {
             ("@everyone\n# big", r"&#64;everyone \# big"),
             ("[a](javascript:b)", r"\[a\](javascript:b)"),
             ("5 % of 2 s", "5 % of 2 s"),
+            ("\u{1b}[2J", r"\\u001b\[2J"),
         ];
         for (given, expected) in table {
             assert_eq!(escape(given), expected);

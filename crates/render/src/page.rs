@@ -1,6 +1,7 @@
 //! A text that grows line by line, within the terminal's width.
 
 use anstyle::{AnsiColor, Effects};
+use sterna_units::{pad_right, printable};
 
 use crate::{Style, table::Table};
 
@@ -81,14 +82,15 @@ impl Page {
 
     /// A label and what it stands for.
     pub fn row(&mut self, label: &str, value: &str) {
-        let label = format!("{:INDENT$}{label:<LABEL_WIDTH$}", "");
+        let label = format!("{:INDENT$}{:<LABEL_WIDTH$}", "", printable(label));
         self.wrapped(&label, INDENT + LABEL_WIDTH, value, None);
     }
 
     /// A row with a judgement; rows with the same widths of label and word stand in columns.
     pub fn judgement(&mut self, row: &Judgement<'_>, label_width: usize, word_width: usize) {
-        let word = self.paint(&format!("{:<word_width$}", row.word), Some(row.tone));
-        let first = format!("{:INDENT$}{:<label_width$}  {word}  ", "", row.label);
+        let word = self.paint(&pad_right(row.word, word_width), Some(row.tone));
+        let label = pad_right(&printable(row.label), label_width);
+        let first = format!("{:INDENT$}{label}  {word}  ", "");
         let column = INDENT + label_width + 2 + word_width + 2;
         // Where the column would be too narrow to read, the texts stand below.
         let hang = if column + NARROWEST / 2 > self.style.width { 2 * INDENT } else { column };
@@ -149,13 +151,13 @@ fn ansi(tone: Tone) -> anstyle::Style {
 
 /// Breaks a text at white space into lines of at most `width`; a longer word stands alone.
 ///
-/// Control characters become `?`: engines and peers write some of these texts, and none of them
-/// may steer the reader's terminal. Always gives at least one line.
+/// Engines and peers write some of these texts, and none of them may steer the reader's terminal. Always gives at
+/// least one line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split_whitespace() {
-        let word: String = word.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let word = printable(word);
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width {
             lines.push(String::new());
@@ -194,7 +196,7 @@ mod tests {
     fn escape_sequences_in_texts_do_not_reach_the_terminal() {
         let mut page = Page::new(Style { colour: false, width: 80 });
         page.row("reason", "\u{1b}[2Jgone\u{7}");
-        assert_eq!(page.finish(), "  reason            ?[2Jgone?\n");
+        assert_eq!(page.finish(), "  reason            \\u001b[2Jgone\\u0007\n");
     }
 
     #[test]

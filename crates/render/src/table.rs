@@ -1,5 +1,9 @@
 //! Columns of text, aligned.
 
+use std::borrow::Cow;
+
+use sterna_units::{pad_left, pad_right, printable};
+
 use crate::number::DASH;
 
 /// Space between two columns.
@@ -40,6 +44,11 @@ impl Table {
     /// Adds a row; missing cells are unknown.
     pub fn row(&mut self, mut cells: Vec<String>) {
         cells.resize(self.columns.len(), DASH.to_owned());
+        for cell in &mut cells {
+            if let Cow::Owned(safe) = printable(cell) {
+                *cell = safe;
+            }
+        }
         self.rows.push(cells);
     }
 
@@ -78,11 +87,7 @@ impl Table {
     fn line(&self, cells: &[&str], shown: &[usize], widths: &[usize]) -> String {
         let padded = shown.iter().map(|&i| {
             let (cell, width) = (cells[i], widths[i]);
-            if self.columns[i].to_the_left {
-                format!("{cell:<width$}")
-            } else {
-                format!("{cell:>width$}")
-            }
+            if self.columns[i].to_the_left { pad_right(cell, width) } else { pad_left(cell, width) }
         });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     }

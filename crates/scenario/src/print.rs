@@ -2,10 +2,15 @@
 
 use std::fmt::Write;
 
+use sterna_units::pad_right;
+
 use crate::settings::{self, Setting};
 use crate::tables::{self, Table};
 use crate::types::Scenario;
 use crate::value::Kind;
+
+/// The longest field, in characters, after which the comments of a table are aligned.
+const MOST_ALIGNED: usize = 80;
 
 const HEADER: &str = "\
 # A Sterna scenario. Every field stands here with its value.
@@ -33,9 +38,11 @@ fn write_table(text: &mut String, scenario: &Scenario, table: &Table) {
         let mark = if is_in { "" } else { "# " };
         append(text, format_args!("# {}.\n{mark}[{}]\n", table.about(), table.path()));
     }
-    let width = lines.iter().map(|(field, _)| field.chars().count()).max().unwrap_or(0);
+    // One long value does not move the comments of all other fields.
+    let widths = lines.iter().map(|(field, _)| field.chars().count());
+    let width = widths.filter(|it| *it <= MOST_ALIGNED).max().unwrap_or(0);
     for (field, about) in lines {
-        append(text, format_args!("{field:width$}  # {about}\n"));
+        append(text, format_args!("{}  # {about}\n", pad_right(&field, width)));
     }
 }
 
@@ -100,6 +107,15 @@ mod tests {
     fn the_defaults_round_trip() {
         let text = Scenario::default().to_toml();
         assert_eq!(Scenario::from_toml(&text, "printed").unwrap(), Scenario::default());
+    }
+
+    #[test]
+    fn a_name_of_70000_characters_round_trips() {
+        let scenario = Scenario { name: Some("x".repeat(70_000)), ..Scenario::default() };
+        let text = scenario.to_toml();
+        assert_eq!(Scenario::from_toml(&text, "printed").unwrap(), scenario);
+        let longest = text.lines().filter(|it| !it.contains("xxx")).map(str::len).max().unwrap();
+        assert!(longest < 1000, "the other fields are not padded to its length: {longest}");
     }
 
     #[test]

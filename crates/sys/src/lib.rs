@@ -13,10 +13,12 @@
 //! - [`clock`]: the cycle counter, calibrated.
 //! - [`cpu`], [`numa`]: where threads run and where memory lives.
 //! - [`datagram`]: datagrams with the kernel's stamp of their arrival; ARP.
+//! - [`nameless`]: files that are gone with the processes that hold them.
 //! - [`process`]: children that die with their parent, and what a process costs.
 //! - [`diff_map`]: where two copies of a page differ.
 //! - [`page_write`]: whole pages written as programs write them.
 //! - [`interface`]: addresses of network interfaces.
+//! - [`run_directory`]: private directories of a run, and the removal of those that killed runs left.
 //! - [`shared`]: words that several processes share.
 //! - [`socket`]: the few socket options that `std` does not offer.
 
@@ -25,9 +27,11 @@ pub mod cpu;
 pub mod datagram;
 pub mod interface;
 mod kernel;
+pub mod nameless;
 pub mod numa;
 pub mod process;
 pub mod region;
+pub mod run_directory;
 pub mod shared;
 pub mod socket;
 pub mod tracking;

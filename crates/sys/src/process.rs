@@ -11,10 +11,12 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, fcntl_dupfd_cloexec},
     process::{Pid, Signal, getppid, set_parent_process_death_signal},
     thread::disable_transparent_huge_pages,
 };
+
+use crate::nameless::FIRST_OF_OURS;
 
 /// Makes the child be killed when its parent dies, however it dies, so that nothing of ours stays
 /// behind.
@@ -57,32 +59,34 @@ pub fn socket_as_stdin(command: &mut Command) -> io::Result<UnixStream> {
     Ok(ours)
 }
 
-/// Gives the child a descriptor under this number, 3 or higher, for programs that take one by its
+/// Gives the child a descriptor under this number, from 3 to 99, for programs that take one by its
 /// number.
 ///
-/// `command` keeps it open until it is dropped.
+/// `command` keeps a copy open until it is dropped.
+///
+/// # Errors
+/// No descriptors are left.
 ///
 /// # Panics
-/// With the number of a standard stream, which [`Command`] itself would overwrite.
-pub fn inherit(command: &mut Command, descriptor: OwnedFd, number: i32) {
-    assert!(number > 2, "standard streams are given by the command's own methods");
+/// With the number of a standard stream, which [`Command`] itself would overwrite, or with one that
+/// a copy of another descriptor may have.
+pub fn inherit(command: &mut Command, descriptor: impl AsFd, number: i32) -> io::Result<()> {
+    assert!(
+        (3..FIRST_OF_OURS).contains(&number),
+        "standard streams are given by the command's own methods"
+    );
+    // A copy out of the way: no number that a child gets can be that of what another one is copied from.
+    let descriptor = fcntl_dupfd_cloexec(&descriptor, FIRST_OF_OURS)?;
     let prepare = move || {
-        let from = descriptor.as_raw_fd();
-        // A copy under another number outlives the exec; under its own one the mark has to go.
-        // SAFETY: two bare system calls on numbers. Another descriptor of this process that has
-        // `number` is lost to the child alone, where nothing but the exec follows.
-        let done = unsafe {
-            if from == number {
-                libc::fcntl(number, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(from, number)
-            }
-        };
+        // SAFETY: a bare system call on numbers. Another descriptor of this process that has `number` is lost to the
+        // child alone, where nothing but the exec follows.
+        let done = unsafe { libc::dup2(descriptor.as_raw_fd(), number) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `dup2` and `fcntl`
-    // are, and neither the closure nor its errors allocate or lock.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; `dup2` is one, and neither the closure
+    // nor its errors allocate or lock.
     unsafe { command.pre_exec(prepare) };
+    Ok(())
 }
 
 /// In the child: the socket that [`socket_as_stdin`] gave it. Its descriptor is a copy that further
@@ -218,22 +222,26 @@ mod tests {
     }
 
     #[test]
-    fn a_child_inherits_a_descriptor_under_its_number() {
-        let read = |number: fn(i32) -> i32| {
-            let (ours, theirs) = UnixStream::pair().unwrap();
-            let number = number(theirs.as_raw_fd());
-            let mut command = Command::new("sh");
-            command.args(["-c", &format!("echo here >&{number}")]);
-            inherit(&mut command, theirs.into(), number);
-            assert!(command.status().unwrap().success());
-            drop(command);
-            let mut text = String::new();
-            (&ours).read_to_string(&mut text).unwrap();
-            text
-        };
-        assert_eq!(read(|_| 9), "here\n");
+    fn a_child_inherits_descriptors_under_numbers_that_the_parent_uses_otherwise() {
+        let pairs: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
+        // Crosswise, so that a copy straight to its number would overwrite what the other is copied from.
+        let numbers = [pairs[1].1.as_raw_fd(), pairs[0].1.as_raw_fd()];
         // Some shells cannot name descriptors of two digits.
-        assert_eq!(read(|own| if own < 10 { own } else { 9 }), "here\n");
+        let numbers = if numbers.iter().all(|it| *it < 10) { numbers } else { [8, 9] };
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("echo first >&{}; echo second >&{}", numbers[0], numbers[1])]);
+        for ((_, theirs), number) in pairs.iter().zip(numbers) {
+            inherit(&mut command, theirs, number).unwrap();
+        }
+        assert!(command.status().unwrap().success());
+        drop(command);
+        let texts = pairs.into_iter().map(|(mut ours, theirs)| {
+            drop(theirs);
+            let mut text = String::new();
+            ours.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert_eq!(texts.collect::<Vec<_>>(), ["first\n", "second\n"]);
     }
 
     #[test]

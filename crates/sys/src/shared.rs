@@ -3,7 +3,6 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     ptr::NonNull,
     slice,
@@ -11,6 +10,8 @@ use std::{
 };
 
 use rustix::mm::{self, MapFlags, ProtFlags};
+
+use crate::nameless::NamelessFile;
 
 /// A few words in a file that other processes map as well.
 ///
@@ -28,15 +29,14 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// A new file with `count` words that are 0, for this user alone.
+    /// `count` words that are 0, in a file without a name: nothing is left of it when all who hold it are gone.
     ///
     /// # Errors
-    /// There is a file already, or the file system refuses.
-    pub fn create(path: &Path, count: usize) -> io::Result<SharedWords> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        file.set_len(bytes_of(count) as u64)?;
-        SharedWords::map(&file, count)
+    /// No descriptors or no memory are left.
+    pub fn create(count: usize) -> io::Result<NamelessFile> {
+        let file = NamelessFile::new("sterna-words")?;
+        file.file().set_len(bytes_of(count) as u64)?;
+        Ok(file)
     }
 
     /// The words of a file that another process has made.
@@ -98,15 +98,12 @@ mod tests {
 
     #[test]
     fn what_one_writes_the_other_reads() {
-        let path = std::env::temp_dir().join(format!("sterna-shared-{}", std::process::id()));
-        let first = SharedWords::create(&path, 3).unwrap();
-        assert!(SharedWords::create(&path, 3).is_err(), "it is there already");
-        assert!(SharedWords::open(&path, 4).is_err(), "it is shorter");
-        let second = SharedWords::open(&path, 3).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        let file = SharedWords::create(3).unwrap();
+        assert!(SharedWords::open(file.path(), 4).is_err(), "it is shorter");
+        let first = SharedWords::open(file.path(), 3).unwrap();
+        let second = SharedWords::open(file.path(), 3).unwrap();
         first.words()[2].store(7, Ordering::Release);
         assert_eq!(second.words()[2].load(Ordering::Acquire), 7);
         assert_eq!(second.words()[0].load(Ordering::Acquire), 0);
-        assert!(SharedWords::open(&path, 3).is_err());
     }
 }

@@ -2,11 +2,33 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixListener,
+    },
+    path::Path,
     time::Duration,
 };
 
-use rustix::net::sockopt;
+use rustix::{
+    fs::Mode,
+    net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt},
+};
+
+/// Listens on a Unix socket to which only this user can connect, from its first moment and whatever the umask is.
+///
+/// # Errors
+/// There is a file of that name, the name is too long, or the directory cannot be written.
+pub fn listen_private(path: &Path) -> io::Result<UnixListener> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Binding gives the file the mode of the socket, so there is no moment in which others could connect.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, 128)?;
+    Ok(UnixListener::from(socket))
+}
 
 /// Asks for a send buffer of `bytes` (the kernel books twice as much), and gives what it granted,
 /// without its doubling.
@@ -338,6 +360,24 @@ mod tests {
 
     use super::*;
     use crate::region::{HugePages, Region, RegionOptions};
+
+    #[test]
+    fn a_private_unix_socket_has_mode_0600_under_any_umask() {
+        use std::os::unix::{fs::PermissionsExt, net::UnixStream};
+        let path = std::env::temp_dir().join(format!("sterna-socket-{}", std::process::id()));
+        let listener = listen_private(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        let other = listen_private(&path).map_err(|it| it.kind());
+        let client = UnixStream::connect(&path);
+        std::fs::remove_file(&path).unwrap();
+        // A plain bind gives 0755 under the usual umask, and 0777 under 000.
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(other.unwrap_err(), io::ErrorKind::AddrInUse);
+        client.unwrap().write_all(b"a").unwrap();
+        let mut byte = [0];
+        listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"a");
+    }
 
     fn connected() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,6 +7,8 @@
 //! - [`Display`](std::fmt::Display) is canonical and exact. It round-trips, and it is what files and reports carry.
 //! - `human()` is rounded to three digits, for eyes only. Nothing parses it.
 //!
+//! Also here, since every floor shows text: [`printable`] and its siblings, through which all text of others goes.
+//!
 //! | what | accepted | refused, with a hint |
 //! |---|---|---|
 //! | size | `256MiB`, `256M` (both 2^20), `256MB` (10^6), `4096`, `1.5GiB` | `256KB`, `1gb`, `0.3B` |
@@ -22,6 +24,7 @@ mod number;
 mod rate;
 mod size;
 mod span;
+mod text;
 
 pub use bytes::Bytes;
 pub use error::{ParseError, Problem, Quantity};
@@ -29,6 +32,7 @@ pub use human::{human_bits_per_second, human_bytes, human_bytes_per_second};
 pub use rate::Rate;
 pub use size::{Percent, Size};
 pub use span::Span;
+pub use text::{pad_left, pad_right, printable, printable_lines, printable_page};
 
 /// Words for "no limit". Fields that can be without one take them; for all others they are no quantity.
 const NO_LIMIT: [&str; 4] = ["unlimited", "none", "infinite", "off"];

@@ -61,6 +61,7 @@ fn ssh_addresses() -> Option<(String, String)> {
 fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u8> {
     let DoorToken { token, made } = door_token(options.token_file.as_deref(), is_local(&endpoint))?;
     let program = std::env::current_exe().context("Cannot find my own program file")?;
+    super::remove_leftovers(output);
     let interrupt = interrupt_on_signals()?;
     let server = Server::bind(ServerOptions {
         listen: endpoint,

@@ -23,16 +23,30 @@ mod suites;
 
 use std::fs::OpenOptions;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use sterna_pilot::Interrupt;
+use sterna_sys::run_directory;
 
 use crate::args::{Action, Invocation};
+use crate::output::Output;
 use crate::usage;
+
+/// The exit code of what the user has interrupted.
+const INTERRUPTED: i32 = 130;
+
+/// How long a second signal leaves for a report and for removing what was made; by then the process ends.
+const URGENT_END: Duration = Duration::from_millis(900);
 
 /// Does what was asked; returns the exit code.
 pub fn run(invocation: Invocation) -> Result<u8> {
+    // Without a handler the kernel kills whoever writes beyond the limit of `ulimit -f`, and says nothing; with one,
+    // the write fails, and the error names the file.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let Invocation { output, action } = invocation;
     match action {
         Action::Run(options) => run::run(*options, output),
@@ -87,7 +101,18 @@ fn check_writable(path: &Path) -> Result<()> {
     tempfile::tempfile_in(directory).map(|_| ()).map_err(fail)
 }
 
+/// Removes what runs left that were killed, and says so.
+fn remove_leftovers(output: Output) {
+    let removed = run_directory::sweep(&run_directory::usual_place());
+    for path in removed {
+        output.progress(&format!("Removed {}, left by a run that was killed\n", path.display()));
+    }
+}
+
 /// The first signal ends the run in good order, the second at once.
+///
+/// Every wait hears both. If one does not, the process ends all the same a moment after the second; what it has
+/// started ends with it, and nothing else does.
 fn interrupt_on_signals() -> Result<Interrupt> {
     let interrupt = Interrupt::default();
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -95,6 +120,10 @@ fn interrupt_on_signals() -> Result<Interrupt> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
             ours.request();
+            if ours.urgent() {
+                std::thread::sleep(URGENT_END);
+                std::process::exit(INTERRUPTED);
+            }
         }
     })?;
     Ok(interrupt)

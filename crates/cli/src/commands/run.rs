@@ -38,6 +38,7 @@ pub fn run(options: RunOptions, output: Output) -> Result<u8> {
     }
     let store = Store::new(&options.store);
     let save_as = options.save_as.as_deref().map(|it| store.checked(it)).transpose()?;
+    super::remove_leftovers(output);
     let interrupt = super::interrupt_on_signals()?;
     let (reports, code) = if options.repeat > 1 {
         if options.json_stream {

@@ -2,25 +2,21 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use sterna_pilot::Notice;
 
 use super::{Watcher, status_line};
+use crate::live::LiveLine;
 
 /// A spinner with the phase and the latest status.
 pub struct Bar {
-    bar: ProgressBar,
+    bar: LiveLine,
 }
 
 impl Bar {
     /// Begins to spin.
     pub fn new() -> Bar {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:<10} {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Bar { bar }
+        let template = "{spinner} {prefix:<10} {wide_msg}";
+        Bar { bar: LiveLine::spinner(template, Duration::from_millis(100)) }
     }
 }
 
@@ -33,17 +29,17 @@ impl Watcher for Bar {
             }
             Notice::Progress(it) => {
                 let percent = it.done as f64 * 100.0 / it.total.max(1) as f64;
-                self.bar.set_message(format!("{} {percent:.0} %", it.what));
+                self.bar.set_message(&format!("{} {percent:.0} %", it.what));
             }
             Notice::Status { elapsed_seconds, status } => {
-                self.bar.set_message(status_line(*elapsed_seconds, status));
+                self.bar.set_message(&status_line(*elapsed_seconds, status));
             }
             Notice::Event { kind: "state" | "pass" | "migrate", .. } => {}
-            Notice::Event { text, .. } => self.bar.println(text),
+            Notice::Event { text, .. } => self.bar.print_above(text),
         }
     }
 
     fn finish(&mut self) {
-        self.bar.finish_and_clear();
+        self.bar.finish();
     }
 }

@@ -4,9 +4,7 @@ mod bar;
 mod plain;
 mod stream;
 
-use std::io::IsTerminal;
-
-use sterna_pilot::{Notice, Status};
+use sterna_pilot::{Notice, State, Status};
 use sterna_units::{human_bits_per_second, human_bytes};
 
 pub use stream::stream_report;
@@ -34,8 +32,8 @@ pub fn watcher(
     match progress {
         _ if output.is_quiet() => Box::new(Nobody),
         ProgressKind::None => Box::new(Nobody),
-        ProgressKind::Plain => Box::new(plain::Plain::default()),
-        ProgressKind::Auto if std::io::stderr().is_terminal() => Box::new(bar::Bar::new()),
+        ProgressKind::Plain => Box::new(plain::Plain::new(output)),
+        ProgressKind::Auto if output.is_noted_on_terminal() => Box::new(bar::Bar::new()),
         ProgressKind::Auto => Box::new(Nobody),
     }
 }
@@ -46,7 +44,7 @@ pub fn fleet_watcher(
     json_stream: bool,
     output: Output,
 ) -> Box<dyn Watcher + Send> {
-    let is_live = progress == ProgressKind::Auto && std::io::stderr().is_terminal();
+    let is_live = progress == ProgressKind::Auto && output.is_noted_on_terminal();
     watcher(if is_live { ProgressKind::Plain } else { progress }, json_stream, output)
 }
 
@@ -58,7 +56,6 @@ impl Watcher for Nobody {
 
 /// A status in one line: what a person wants to follow.
 fn status_line(elapsed_seconds: f64, status: &Status) -> String {
-    let bytes = |value: Option<u64>| value.map_or("–".to_owned(), |it| human_bytes(it as f64));
     let rate = |value: Option<f64>| value.map_or("–".to_owned(), human_bits_per_second);
     let expected = status
         .expected_downtime_seconds
@@ -67,9 +64,21 @@ fn status_line(elapsed_seconds: f64, status: &Status) -> String {
         "{elapsed_seconds:6.1} s  {state}  pass {pass}  remaining {remaining}  transferred {transferred}  sending {sending}  dirtying {dirtying}  expected downtime {expected}",
         state = status.state.as_str(),
         pass = status.pass.map_or("–".to_owned(), |it| it.to_string()),
-        remaining = bytes(status.remaining_bytes),
+        remaining = remaining(status),
         transferred = bytes(status.transferred_bytes),
         sending = rate(status.bandwidth_bytes_per_second),
         dirtying = rate(status.dirty_rate_bytes_per_second),
     )
+}
+
+/// What is not yet at the destination. In post-copy the guest waits for single pages, so these are counted too.
+fn remaining(status: &Status) -> String {
+    let Some(bytes) = status.remaining_bytes else { return "–".to_owned() };
+    let text = human_bytes(bytes as f64);
+    match status.state {
+        State::Postcopy | State::PostcopyPaused => {
+            format!("{text} ({} pages)", bytes.div_ceil(sterna_report::PAGE_BYTES))
+        }
+        _ => text,
+    }
 }

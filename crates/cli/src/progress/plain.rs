@@ -1,43 +1,51 @@
 //! One line per second, for logs.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use sterna_pilot::Notice;
+use sterna_units::printable;
 
 use super::{Watcher, status_line};
+use crate::output::Output;
 
 /// Prints phases as they begin, events as they happen, and the status once a second, for each guest.
-#[derive(Default)]
 pub struct Plain {
+    output: Output,
     next_seconds: BTreeMap<Option<u32>, f64>,
+}
+
+impl Plain {
+    /// Nothing is shown yet.
+    pub fn new(output: Output) -> Plain {
+        Plain { output, next_seconds: BTreeMap::new() }
+    }
+
+    fn say(&self, guest: Option<u32>, text: &str) {
+        let whose = guest.map(|it| format!("guest {it}: ")).unwrap_or_default();
+        // A note that nobody can read any more must not end the run.
+        self.output.note(&format!("{whose}{}\n", printable(text)));
+    }
 }
 
 impl Watcher for Plain {
     fn notice(&mut self, guest: Option<u32>, notice: &Notice) {
         match notice {
-            Notice::Phase(phase) => say(guest, phase.as_str()),
+            Notice::Phase(phase) => self.say(guest, phase.as_str()),
             Notice::Progress(it) => {
                 let percent = it.done as f64 * 100.0 / it.total.max(1) as f64;
-                say(guest, &format!("{} {percent:.0} %", it.what));
+                self.say(guest, &format!("{} {percent:.0} %", it.what));
             }
             Notice::Status { elapsed_seconds, status } => {
                 let next_seconds = self.next_seconds.entry(guest).or_default();
                 let is_over = status.state.is_terminal();
                 if is_over || *elapsed_seconds >= *next_seconds {
                     *next_seconds = elapsed_seconds.floor() + 1.0;
-                    say(guest, &status_line(*elapsed_seconds, status));
+                    self.say(guest, &status_line(*elapsed_seconds, status));
                 }
             }
             // States and passes are in the status lines.
             Notice::Event { kind: "state" | "pass" | "migrate", .. } => {}
-            Notice::Event { text, .. } => say(guest, text),
+            Notice::Event { text, .. } => self.say(guest, text),
         }
     }
-}
-
-fn say(guest: Option<u32>, text: &str) {
-    let whose = guest.map(|it| format!("guest {it}: ")).unwrap_or_default();
-    // A reader that has gone away must not end the run.
-    let _ = writeln!(std::io::stderr(), "{whose}{text}");
 }

@@ -111,6 +111,23 @@ fn a_library_that_prints_is_found_and_a_test_that_prints_is_not() {
 }
 
 #[test]
+fn a_command_that_writes_to_the_terminal_by_itself_is_found() {
+    let check = |path: &str, text: &str, expected: &[&str]| {
+        let source = source("sterna-cli", path, text);
+        assert_eq!(rules::terminal_breaches(&[source]), expected, "{text}");
+    };
+    check("src/a.rs", "io::stdout().write(b);", &["src/a.rs:1: stdout()"]);
+    check("src/a.rs", "use std::io::stderr;\nlet a = stderr();", &["src/a.rs:2: stderr()"]);
+    check("src/a.rs", "println!(\"a\");", &["src/a.rs:1: println!"]);
+    check("src/output.rs", "io::stdout().write(b);", &[]);
+    check("src/live.rs", "io::stdout().write(b);", &["src/live.rs:1: stdout()"]);
+    check("src/a.rs", "ProgressBar::new(1);", &["src/a.rs:1: ProgressBar"]);
+    check("src/live.rs", "ProgressBar::new(1);", &[]);
+    check("src/a.rs", "command.stdout(Stdio::piped());", &[]);
+    check("tests/a.rs", "println!();", &[]);
+}
+
+#[test]
 fn tokio_is_found_in_manifests_and_in_code() {
     let manifest = |name: &str, dependency: &str| {
         rules::tokio_dependencies(&[package(name, &["serde", dependency])]).len()

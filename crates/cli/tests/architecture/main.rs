@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod broken_on_purpose;
+mod dependencies;
 mod rules;
 mod rust_code;
 mod workspace;
@@ -39,10 +40,26 @@ fn only_programs_print() {
 }
 
 #[test]
+fn only_one_file_writes_to_the_terminal() {
+    assert_eq!(rules::terminal_breaches(&sources(&packages())), NONE);
+}
+
+#[test]
 fn no_async_runtime_comes_near_a_measurement() {
     let packages = packages();
     assert_eq!(rules::tokio_dependencies(&packages), NONE);
     assert_eq!(rules::tokio_breaches(&sources(&packages)), NONE);
+}
+
+#[test]
+fn only_allowed_licences_sources_and_versions_are_built_in() {
+    let rules = dependencies::Rules::read(&workspace::deny_rules());
+    let all = workspace::dependencies();
+    assert!(all.len() > 100, "the dependencies of dependencies are read, too");
+    assert_eq!(dependencies::license_breaches(&all, &rules), NONE);
+    assert_eq!(dependencies::source_breaches(&all, &rules), NONE);
+    assert_eq!(dependencies::ban_breaches(&all, &rules), NONE);
+    assert_eq!(dependencies::duplicates(&all, &rules), NONE);
 }
 
 #[test]

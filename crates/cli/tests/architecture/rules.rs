@@ -85,6 +85,18 @@ pub fn print_breaches(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+/// Peers and files choose parts of what a program shows; one file makes all of it safe, and one does for live lines.
+pub fn terminal_breaches(sources: &[Source]) -> Vec<String> {
+    const STREAMS: [&str; 7] =
+        ["stdout()", "stderr()", "print!", "println!", "eprint!", "eprintln!", "dbg!"];
+    let program = || sources.iter().filter(|it| it.package == "sterna-cli" && it.is_library_code());
+    let find = |file: &'static str, words: &'static [&'static str]| {
+        let others = program().filter(move |it| !it.path.ends_with(file));
+        others.flat_map(|it| places(it, &without_test_items(&code_only(&it.text)), words))
+    };
+    find("src/output.rs", &STREAMS).chain(find("src/live.rs", &["ProgressBar"])).collect()
+}
+
 pub fn tokio_dependencies(packages: &[Package]) -> Vec<String> {
     packages
         .iter()

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::dependencies::Dependency;
+
 /// One package of the workspace.
 pub struct Package {
     pub name: String,
@@ -29,14 +31,43 @@ pub struct Source {
 
 /// Every package of the workspace.
 pub fn packages() -> Vec<Package> {
+    list(&metadata(&["--no-deps"])["packages"]).iter().map(package).collect()
+}
+
+/// Every crate that is built in for this platform, with all features, and those of tests.
+pub fn dependencies() -> Vec<Dependency> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let metadata = metadata(&["--all-features", "--locked", "--filter-platform", &target]);
+    list(&metadata["packages"]).iter().map(dependency).collect()
+}
+
+/// The rules for them.
+pub fn deny_rules() -> String {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deny.toml"))
+}
+
+fn metadata(more: &[&str]) -> Value {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args(["metadata", "--offline", "--format-version", "1"])
+        .args(more)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo is here, for it built this test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
-    list(&metadata["packages"]).iter().map(package).collect()
+    serde_json::from_slice(&output.stdout).expect("cargo writes JSON")
+}
+
+fn dependency(metadata: &Value) -> Dependency {
+    let asked = list(&metadata["dependencies"]).iter();
+    // A path within the workspace needs no version.
+    let wildcards = asked.filter(|it| it["req"] == "*" && it["path"].is_null());
+    Dependency {
+        name: text(&metadata["name"]).to_owned(),
+        version: text(&metadata["version"]).to_owned(),
+        license: metadata["license"].as_str().map(str::to_owned),
+        source: metadata["source"].as_str().map(str::to_owned),
+        wildcards: wildcards.map(|it| text(&it["name"]).to_owned()).collect(),
+    }
 }
 
 /// Every file of Rust code in the packages, tests and build scripts included.

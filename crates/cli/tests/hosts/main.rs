@@ -9,6 +9,7 @@ mod harness;
 mod daemon;
 mod encryption;
 mod faults;
+mod foreign_text;
 mod namespaces;
 mod network;
 mod ssh;
@@ -16,3 +17,4 @@ mod ssh;
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod sshd;
 mod visitors;
+mod waits;

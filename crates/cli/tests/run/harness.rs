@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -166,6 +166,19 @@ impl Running {
         Outcome { code: status.code(), stdout, stderr, report }
     }
 
+    /// Kills the run, waits until all its processes are gone, and gives the directory that held its files.
+    #[allow(dead_code, reason = "not every test binary kills runs")]
+    pub fn killed(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !marked(&self.mark).is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(marked(&self.mark), BTreeSet::new(), "processes are left");
+        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+    }
+
     fn assert_nothing_is_left(&self, patience: Duration) {
         // A killed host needs a moment until the kernel has taken it away.
         let deadline = Instant::now() + patience;
@@ -260,6 +273,26 @@ fn read_all(stream: Option<impl Read>) -> String {
         stream.read_to_end(&mut bytes).unwrap();
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// All that is below a directory.
+#[allow(dead_code, reason = "not every test binary looks for files")]
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|it| it.is_dir()) {
+            found.extend(below(&entry.path()));
+        }
+        found.push(entry.path());
+    }
+    found
+}
+
+/// Lets a command run that removes what killed runs have left in this place.
+#[allow(dead_code, reason = "not every test binary kills runs")]
+pub fn sweep(tmp: &Path) {
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_sterna"));
+    doctor.arg("doctor").env("TMPDIR", tmp).stdin(Stdio::null()).output().unwrap();
 }
 
 /// Living processes that carry the mark in their environment.

@@ -9,6 +9,7 @@ mod fleet;
 mod harness;
 mod injected;
 mod interrupts;
+mod leftovers;
 mod limits;
 mod network;
 mod parallel;

@@ -364,3 +364,38 @@ fn a_silent_connection_is_no_silent_source() {
     assert!(faults > 300.0, "{faults}");
     outcome.assert_reason_has("has sent nothing for");
 }
+
+/// 20 MiB that only the background sends, at a rate that takes over a minute.
+const TOO_SLOW: [&str; 6] =
+    ["--ballast", "20MiB", "--postcopy-after-passes", "0", "--postcopy-max-bandwidth", "300kB/s"];
+
+#[test]
+fn a_limit_in_post_copy_warns_lifts_the_bandwidth_limit_and_keeps_the_guest() {
+    let limit = ["--max-time", "2s", "--progress", "plain"];
+    let outcome = Run::small(&[&TOO_SLOW[..], &limit].concat()).outcome();
+    outcome.assert_ended(0, "completed", "verified");
+    let warnings = outcome.report()["warnings"].to_string();
+    assert!(warnings.contains("postcopy-over-limit"), "{warnings}");
+    let seconds = outcome.summary("total_time_seconds").as_f64().unwrap();
+    assert!((2.0..30.0).contains(&seconds), "{seconds} s");
+    assert!(outcome.stderr.contains(" pages)  sending"), "{}", outcome.stderr);
+}
+
+#[test]
+fn one_interrupt_in_post_copy_lifts_the_bandwidth_limit_and_keeps_the_guest() {
+    let mut run = Run::small(&[&TOO_SLOW[..], &["--progress", "plain"]].concat()).start();
+    run.wait_for("s  postcopy");
+    run.signal(Signal::INT);
+    let outcome = run.outcome();
+    outcome.assert_ended(130, "interrupted", "verified");
+    let seconds = outcome.summary("total_time_seconds").as_f64().unwrap();
+    assert!(seconds < 30.0, "{seconds} s");
+}
+
+#[test]
+fn a_guest_is_given_up_in_post_copy_where_the_scenario_says_so() {
+    let limits = ["--max-time", "none", "--abandon-postcopy-after", "1s"];
+    let outcome = Run::small(&[&TOO_SLOW[..], &limits].concat()).outcome();
+    outcome.assert_ended(3, "lost", "unchecked");
+    outcome.assert_reason_has("limits.abandon-postcopy-after");
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_scenario::{Scenario, TlsMode, Transport};
+use sterna_sys::run_directory::RunDirectory;
 use sterna_wire::control::{self, Endpoint, Reply, Request};
 use sterna_wire::tls;
 
@@ -18,6 +19,9 @@ use crate::probe::available_bytes;
 
 /// How long certificates made for one run are valid: longer than any run.
 const OWN_CERTIFICATES: Duration = Duration::from_secs(30 * 86_400);
+
+/// Where they are in the run's directory.
+const OWN_KEYS: &str = "certificates";
 
 impl Emulator {
     /// Starts both hosts, prepares them, and lets the guest run on the source.
@@ -62,6 +66,7 @@ impl Emulator {
             Reply::Prepared(prepared) => prepared,
             other => return Err(hosts.source.unexpected(&other)),
         };
+        self.remove_own_keys();
         done(&mut hosts.source, &Request::Start)?;
         self.observers = Observers::of(scenario, [&source, &destination])?;
         self.prepared = Some(source);
@@ -83,12 +88,25 @@ impl Emulator {
 
     /// A directory of this run alone.
     fn runtime(&mut self) -> Result<&Path, EngineError> {
-        let failed = |error| EngineError::Failed(format!("No runtime directory: {error}"));
+        let failed =
+            |error| EngineError::Failed(format!("Cannot create a directory for this run: {error}"));
         let runtime = match self.runtime.take() {
             Some(runtime) => runtime,
-            None => tempfile::Builder::new().prefix("sterna-").tempdir().map_err(failed)?,
+            None => RunDirectory::new().map_err(failed)?,
         };
         Ok(self.runtime.insert(runtime).path())
+    }
+
+    /// Both hosts have loaded the keys that were made for this run, and what is not there cannot be left behind.
+    fn remove_own_keys(&mut self) {
+        self.own_keys.clear();
+        if let Some(runtime) = &self.runtime {
+            let _ = std::fs::remove_dir_all(runtime.path().join(OWN_KEYS));
+        }
+        if self.transport != Transport::Unix {
+            // Nothing more of this run has a name.
+            self.runtime = None;
+        }
     }
 
     /// Where the certificates of this run are, if its connections are encrypted.
@@ -99,8 +117,8 @@ impl Emulator {
         {
             return Ok(self.options.tls_directory.clone());
         }
-        let directory = self.runtime()?.join("certificates");
-        tls::issue(&directory, &[], OWN_CERTIFICATES)
+        let directory = self.runtime()?.join(OWN_KEYS);
+        self.own_keys = tls::issue_nameless(&directory, &[], OWN_CERTIFICATES)
             .map_err(|error| EngineError::Failed(error.to_string()))?;
         Ok(Some(directory))
     }

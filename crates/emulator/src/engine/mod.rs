@@ -25,11 +25,12 @@ use sterna_pilot::{
 };
 use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
 use sterna_scenario::{Scenario, Transport};
+use sterna_sys::nameless::NamelessFile;
+use sterna_sys::run_directory::RunDirectory;
 use sterna_wire::clock::Offset;
 use sterna_wire::control::{
     Act, Endpoint, HostStatus, Phase, Prepared, Reply, Request, TechniqueStatus,
 };
-use tempfile::TempDir;
 
 use crate::host_process::HostProcess;
 use hold::Hold;
@@ -73,7 +74,9 @@ pub struct Emulator {
     is_encrypted: bool,
     are_clocks_closed: bool,
     transport: Transport,
-    runtime: Option<TempDir>,
+    runtime: Option<RunDirectory>,
+    /// Keys that were made for this run, until both hosts have loaded them.
+    own_keys: Vec<NamelessFile>,
     passes_seen: usize,
     hold: Option<Hold>,
     techniques: TechniqueStatus,
@@ -102,6 +105,7 @@ impl Emulator {
             are_clocks_closed: false,
             transport: Transport::Tcp,
             runtime: None,
+            own_keys: Vec::new(),
             passes_seen: 0,
             hold: None,
             techniques: TechniqueStatus::default(),
@@ -294,6 +298,7 @@ impl Hypervisor for Emulator {
             Action::Pause => Act::Pause,
             Action::SetDowntimeLimit(ns) => Act::SetDowntimeLimit { ns },
             Action::StartPostcopy => Act::StartPostcopy,
+            Action::LiftPostcopyLimit => Act::LiftPostcopyLimit,
             Action::Recover => Act::Recover,
         };
         done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())

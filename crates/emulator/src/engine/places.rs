@@ -129,13 +129,15 @@ impl Start<'_> {
     /// Starts or meets the host of one side.
     pub fn host(&self, side: Side) -> Result<HostProcess, EngineError> {
         match self.places.of(side) {
-            Place::Here => HostProcess::start(self.command, side, self.tls_directory),
+            Place::Here => {
+                HostProcess::start(self.command, side, self.tls_directory, self.interrupt)
+            }
             Place::Listening { endpoint, name } => {
                 let credentials = self.credentials()?;
                 let meeting =
                     Meeting { endpoint: endpoint.clone(), name: name.clone(), credentials };
-                let met = HostProcess::meet(&meeting, side, self.places.token.clone());
-                met.map_err(unreachable)
+                let token = self.places.token.clone();
+                HostProcess::meet(&meeting, side, token, self.interrupt).map_err(unreachable)
             }
             Place::Ssh(target) => {
                 let file = PathBuf::from("/proc/self/exe");
@@ -146,7 +148,7 @@ impl Start<'_> {
                     RemoteError::Interrupted => EngineError::Interrupted,
                     other => EngineError::Connect(format!("{} host: {other}", side_name(side))),
                 })?;
-                HostProcess::begun(session, side)
+                HostProcess::begun(session, side, self.interrupt)
             }
         }
     }

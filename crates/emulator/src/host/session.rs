@@ -300,6 +300,7 @@ impl Built {
             Act::Pause => self.gate.order_pause(),
             Act::StartPostcopy => self.start_postcopy()?,
             Act::Recover => self.recover()?,
+            Act::LiftPostcopyLimit => self.gate.lift_postcopy_limit(),
             Act::Release => self.gate.release(),
             Act::SetDowntimeLimit { ns } => self.gate.set_downtime_limit_ns(*ns),
             Act::SetMaxBandwidth { bytes_per_second } => {

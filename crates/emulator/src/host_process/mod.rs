@@ -1,5 +1,6 @@
 //! A host process as the pilot holds it.
 
+mod incoming;
 mod life;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use sterna_wire::control::{
 };
 
 use crate::transport::Socket;
+use incoming::Incoming;
 use life::Life;
 
 pub use life::{Meeting, describe, spawn, token};
@@ -25,7 +27,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for memory to be built or compared; an interrupt ends it earlier.
 const WORK_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Slices in which a long wait looks for an interrupt.
+/// How long answers are waited for in all once the user has asked twice to end.
+const URGENT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Slices in which every wait looks for an interrupt.
 const SLICE: Duration = Duration::from_millis(50);
 
 /// Round trips from which the clock offset is taken.
@@ -40,6 +45,10 @@ pub struct HostProcess {
     side: Side,
     life: Life,
     control: Socket,
+    incoming: Incoming,
+    interrupt: Interrupt,
+    /// When it was first noticed that the user had asked twice to end.
+    urgent_since: Option<Instant>,
     welcome: Welcome,
     alignment: Alignment,
     /// Set after an answer failed to come, so that nobody waits for another one.
@@ -54,25 +63,35 @@ impl HostProcess {
         command: &[OsString],
         side: Side,
         tls_directory: Option<&Path>,
+        interrupt: &Interrupt,
     ) -> Result<HostProcess, EngineError> {
         let fail = |reason| EngineError::SideGone { side: side_name(side), reason };
         let token = life::token().map_err(fail)?;
         let begun = Life::begin(command, &token, tls_directory).map_err(fail)?;
-        HostProcess::greet(side, begun, token)
+        HostProcess::greet(side, begun, token, interrupt)
     }
 
     /// Connects to a host that listens.
-    pub fn meet(meeting: &Meeting, side: Side, token: String) -> Result<HostProcess, EngineError> {
+    pub fn meet(
+        meeting: &Meeting,
+        side: Side,
+        token: String,
+        interrupt: &Interrupt,
+    ) -> Result<HostProcess, EngineError> {
         let met = Life::meet(meeting)
             .map_err(|text| EngineError::Failed(format!("{} host: {text}", side_name(side))))?;
-        HostProcess::greet(side, met, token)
+        HostProcess::greet(side, met, token, interrupt)
     }
 
     /// Takes over a host that ssh has started.
-    pub fn begun(session: Session, side: Side) -> Result<HostProcess, EngineError> {
+    pub fn begun(
+        session: Session,
+        side: Side,
+        interrupt: &Interrupt,
+    ) -> Result<HostProcess, EngineError> {
         let begun = Life::session(session)
             .map_err(|reason| EngineError::SideGone { side: side_name(side), reason })?;
-        HostProcess::greet(side, begun, String::new())
+        HostProcess::greet(side, begun, String::new(), interrupt)
     }
 
     /// Who the host is.
@@ -127,7 +146,7 @@ impl HostProcess {
     /// Ends the host: asks it to, and kills it when it does not.
     pub fn end(mut self) {
         let asked = !self.is_lost && control::send(&mut self.control, &Request::Shutdown).is_ok();
-        if !asked || !self.life.wait(&mut self.control) {
+        if !asked || self.interrupt.urgent() || !self.life.wait(&mut self.control) {
             self.kill();
         }
     }
@@ -163,13 +182,29 @@ impl HostProcess {
         side: Side,
         (life, control): (Life, Socket),
         token: String,
+        interrupt: &Interrupt,
     ) -> Result<HostProcess, EngineError> {
         let unknown = Offset { offset_ns: 0, uncertainty_ns: 0 };
         let welcome = Welcome::default();
         let alignment = Alignment::new(unknown);
-        let mut host = HostProcess { side, life, control, welcome, alignment, is_lost: false };
+        let mut host = HostProcess {
+            side,
+            life,
+            control,
+            incoming: Incoming::default(),
+            interrupt: interrupt.clone(),
+            urgent_since: None,
+            welcome,
+            alignment,
+            is_lost: false,
+        };
+        let in_slices = host.control.set_read_timeout(Some(SLICE));
+        let limited = in_slices.and_then(|()| host.control.set_write_timeout(Some(ANSWER_TIMEOUT)));
+        limited.map_err(|error| host.gone(ControlError::Io(error)))?;
         let hello = Request::Hello { version: VERSION, oldest_version: OLDEST_VERSION, token };
-        let reply = host.ask(&hello).map_err(|error| match error {
+        let reply = host.send(&hello);
+        let reply = reply.and_then(|()| host.answer(ANSWER_TIMEOUT, Some(interrupt), &mut |_| {}));
+        let reply = reply.map_err(|error| match error {
             EngineError::Failed(text) => {
                 EngineError::Failed(format!("{} host: {text}", side_name(side)))
             }
@@ -207,9 +242,10 @@ impl HostProcess {
         interrupt: Option<&Interrupt>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Reply, EngineError> {
+        // Of the whole answer: a host that only says how far it is, or sends a byte at a time, does not extend it.
+        let deadline = Instant::now() + limit;
         loop {
-            self.wait_readable(limit, interrupt)?;
-            match control::receive(&mut self.control).map_err(|error| self.gone(error))? {
+            match self.next_reply(deadline, limit, interrupt)? {
                 Reply::Progress { what, done, total } => {
                     let what = format!("{} {what}", side_name(self.side));
                     progress(Progress { what, done, total });
@@ -232,18 +268,18 @@ impl HostProcess {
         }
     }
 
-    fn wait_readable(
+    /// One frame, in slices, so that signals are heard while it or a part of it is missing.
+    fn next_reply(
         &mut self,
+        deadline: Instant,
         limit: Duration,
         interrupt: Option<&Interrupt>,
-    ) -> Result<(), EngineError> {
-        let deadline = Instant::now() + limit;
+    ) -> Result<Reply, EngineError> {
         loop {
-            // An error is met again, with its cause, by the read.
-            if self.control.is_readable(SLICE).unwrap_or(true) {
-                return Ok(());
+            if let Some(reply) = self.incoming.next_reply().map_err(|error| self.gone(error))? {
+                return Ok(reply);
             }
-            if interrupt.is_some_and(Interrupt::requested) {
+            if interrupt.is_some_and(Interrupt::requested) || self.is_overdue() {
                 return Err(EngineError::Interrupted);
             }
             if Instant::now() >= deadline {
@@ -253,7 +289,19 @@ impl HostProcess {
                     reason: format!("No answer within {} s", limit.as_secs()),
                 });
             }
+            self.incoming.take_from(&mut self.control).map_err(|error| self.gone(error))?;
         }
+    }
+
+    /// Whether the user has asked twice to end, and this host has had its time to answer since; nothing more is then
+    /// expected of it.
+    fn is_overdue(&mut self) -> bool {
+        if !self.interrupt.urgent() {
+            return false;
+        }
+        let since = *self.urgent_since.get_or_insert_with(Instant::now);
+        self.is_lost |= since.elapsed() >= URGENT_TIMEOUT;
+        self.is_lost
     }
 
     fn gone(&mut self, error: ControlError) -> EngineError {

@@ -19,6 +19,7 @@ pub struct Gate {
     left: AtomicBool,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
+    is_postcopy_limit_lifted: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +45,7 @@ impl Gate {
             left: AtomicBool::new(false),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
+            is_postcopy_limit_lifted: AtomicBool::new(false),
         }
     }
 
@@ -163,6 +165,16 @@ impl Gate {
     /// The downtime limit in force.
     pub fn downtime_limit_ns(&self) -> u64 {
         self.downtime_limit_ns.load(Ordering::Relaxed)
+    }
+
+    /// Lets post-copy send as fast as the link takes it.
+    pub fn lift_postcopy_limit(&self) {
+        self.is_postcopy_limit_lifted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the limit on post-copy's bandwidth holds no more.
+    pub fn is_postcopy_limit_lifted(&self) -> bool {
+        self.is_postcopy_limit_lifted.load(Ordering::Relaxed)
     }
 
     /// Changes the bandwidth limit.

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use sterna_pilot::{Availability, Finding};
+use sterna_sys::run_directory::RunDirectory;
 use sterna_sys::socket::set_zero_copy;
 use sterna_wire::control::Endpoint;
 
@@ -35,9 +36,7 @@ fn tcp_loopback(trial: &Result<Socket, String>) -> Finding {
 }
 
 fn unix_sockets() -> Finding {
-    let trial = tempfile::Builder::new()
-        .prefix("sterna-")
-        .tempdir()
+    let trial = RunDirectory::new()
         .map_err(|error| format!("No temporary directory: {error}"))
         .and_then(|folder| {
             let path = folder.path().join("probe").to_string_lossy().into_owned();

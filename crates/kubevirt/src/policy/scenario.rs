@@ -186,6 +186,11 @@ fn inexpressible(scenario: &Scenario, gates: &[String]) -> Vec<Inexpressible> {
     );
     refuse(scenario.faults.is_some(), "fault", "faults are the emulator's".to_owned());
     refuse(scenario.limits.max_passes.is_some(), "limits.max-passes", by_time());
+    refuse(
+        scenario.limits.abandon_postcopy_after.is_some(),
+        "limits.abandon-postcopy-after",
+        "KubeVirt never gives up a guest in post-copy".to_owned(),
+    );
     found
 }
 

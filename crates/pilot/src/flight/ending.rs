@@ -102,6 +102,12 @@ impl Flight<'_> {
                 let seconds = CANCEL_TIMEOUT_NS / 1_000_000_000;
                 self.end_stuck(&format!("the migration did not end within {seconds} s"));
             }
+            Stop::Abandoned(text) => {
+                self.end_of_migration();
+                self.note(self.now_ns(), "abandoned", text.clone());
+                self.record.verdict = Verdict::Lost;
+                self.record.reason = Some(text);
+            }
             Stop::Engine(error) => self.end_broken(error),
         }
     }

@@ -12,6 +12,7 @@
 
 mod ending;
 mod formation;
+mod postcopy;
 mod watch;
 
 use std::time::Duration;
@@ -94,6 +95,8 @@ enum Stop {
     Engine(EngineError),
     /// The migration was cancelled and does not end.
     Stuck,
+    /// The scenario gives the guest up in post-copy, for this reason.
+    Abandoned(String),
 }
 
 impl From<EngineError> for Stop {

@@ -23,6 +23,13 @@ const RECOVERY_PATIENCE_NS: u64 = 2_000_000_000;
 /// Time between two attempts to make it anew, as long as they are refused.
 const RECOVERY_INTERVAL_NS: u64 = 300_000_000;
 
+/// What is to be remembered of a post-copy under way.
+#[derive(Default)]
+pub(super) struct PostcopyWatch {
+    pub(super) began_ns: Option<u64>,
+    pub(super) is_limit_lifted: bool,
+}
+
 /// The state of watching one migration.
 struct Watch {
     policy: Policy,
@@ -35,6 +42,7 @@ struct Watch {
     lost_ns: Option<u64>,
     next_recovery_ns: u64,
     recoveries: u32,
+    postcopy: PostcopyWatch,
 }
 
 impl Flight<'_> {
@@ -53,6 +61,7 @@ impl Flight<'_> {
             lost_ns: None,
             next_recovery_ns: 0,
             recoveries: 0,
+            postcopy: PostcopyWatch::default(),
         };
         loop {
             let state = self.poll(&mut watch)?;
@@ -185,6 +194,9 @@ impl Flight<'_> {
         if state == State::PostcopyPaused {
             return self.recover(watch);
         }
+        if state == State::Postcopy {
+            self.steer_postcopy(&mut watch.postcopy, watch.accepted_ns)?;
+        }
         if let Some(since_ns) = self.cancelled_ns {
             // A cancel that came too late is no cancel, and the silence past the commit point has its own limit.
             let is_committed = matches!(state, State::Committed | State::Postcopy);
@@ -236,7 +248,7 @@ impl Flight<'_> {
                 self.record.downtime_limit_ns = Some(limit_ns);
                 return Ok(());
             }
-            Action::StartPostcopy | Action::Recover => return Ok(()),
+            Action::StartPostcopy | Action::LiftPostcopyLimit | Action::Recover => return Ok(()),
         }
         self.record.reason = Some(text);
         Ok(())

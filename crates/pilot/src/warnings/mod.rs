@@ -57,6 +57,7 @@ pub fn warnings(record: &Record, report: &Report) -> Vec<Warning> {
     [
         of.unverified(),
         of.times_not_measured(),
+        of.postcopy_over_limit(),
         of.nothing_sent_again(),
         of.polls_late(),
         of.samples_late(),
@@ -103,6 +104,15 @@ impl Of<'_> {
                 "The events say what went wrong; run again",
             )
         })
+    }
+
+    fn postcopy_over_limit(&self) -> Option<Warning> {
+        let text = self.record.postcopy_over_limit.clone()?;
+        Some(warning(
+            "postcopy-over-limit",
+            text,
+            "Raise migration.postcopy.max-bandwidth or use a faster link; limits.abandon-postcopy-after bounds post-copy by giving the guest up",
+        ))
     }
 
     fn nothing_sent_again(&self) -> Option<Warning> {

@@ -9,4 +9,5 @@ mod flown;
 mod interrupts;
 mod limits;
 mod lost_link;
+mod postcopy;
 mod scripted;

@@ -58,6 +58,8 @@ pub enum Commit {
     BrokenAndLost,
     /// Nothing, though the destination runs the guest.
     Silent,
+    /// Post-copy that lasts so many milliseconds, or until its limit is lifted.
+    Postcopy(u64),
 }
 
 /// What a cancel before GO does.
@@ -265,6 +267,12 @@ impl Scripted {
                 Commit::Answered => State::Completed,
                 Commit::BrokenButRuns | Commit::BrokenAndLost => State::Undecided,
                 Commit::Silent => State::Committed,
+                Commit::Postcopy(length) => {
+                    let is_lifted =
+                        self.calls.iter().any(|it| it.1 == Call::Act(Action::LiftPostcopyLimit));
+                    let end = self.go_ns().map(|it| it + RESUME_NS + length * MS);
+                    if is_lifted || since(end) { State::Completed } else { State::Postcopy }
+                }
             };
         }
         match () {
@@ -436,7 +444,10 @@ impl Hypervisor for Scripted {
             Action::Recover if self.is_link_lost() => {
                 return Err(EngineError::Failed("The other side has not noticed yet".to_owned()));
             }
-            Action::Cancel | Action::SetDowntimeLimit(_) | Action::Recover => {}
+            Action::Cancel
+            | Action::SetDowntimeLimit(_)
+            | Action::LiftPostcopyLimit
+            | Action::Recover => {}
         }
         Ok(())
     }

@@ -99,6 +99,11 @@ impl Qemu {
                 let arguments = json!({ "downtime-limit": limit });
                 self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
             }
+            Action::LiftPostcopyLimit => {
+                // 0 is QEMU's word for no limit.
+                let arguments = json!({ "max-postcopy-bandwidth": 0 });
+                self.source()?.execute("migrate-set-parameters", arguments).map(|_| ())
+            }
             Action::Recover => self.recover(),
             Action::StartPostcopy => {
                 self.source()?.execute("migrate-start-postcopy", Value::Null).map(|_| ())

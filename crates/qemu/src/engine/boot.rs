@@ -1,22 +1,20 @@
 //! From nothing to two QEMUs, the source with a guest at work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_probe::Probe;
 use sterna_report::Side;
-use sterna_scenario::Scenario;
-use tempfile::TempDir;
+use sterna_scenario::{Scenario, TlsMode, Transport};
+use sterna_sys::run_directory::RunDirectory;
 
 use super::Qemu;
+use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::keeper::Keeper;
 use crate::launch::{self, Plan};
 use crate::network::{NetworkError, Prober};
 use crate::place::Place;
-
-/// The longest path of a Unix socket is 107 bytes; the longest name in the run's directory takes about 30.
-const LONGEST_DIRECTORY: usize = 75;
 
 impl Qemu {
     /// Starts both sides.
@@ -28,14 +26,15 @@ impl Qemu {
     ) -> Result<(), EngineError> {
         self.scenario = scenario.clone();
         self.nonce = random()?;
-        let runtime = runtime_directory()
-            .map_err(|error| EngineError::Failed(format!("No runtime directory: {error}")))?;
+        let need = Need::new(scenario, &self.options);
+        self.runtime = need.directory()?;
+        let directory = self.runtime.as_ref().map(|it| it.path().to_owned());
         let probes = scenario.probes.or(&[Probe::default()]);
-        self.prober = Prober::start(&self.options.network, runtime.path(), self.nonce, &probes)
+        let reachable = directory.as_deref().filter(|_| need.is_elsewhere);
+        self.prober = Prober::start(&self.options.network, reachable, self.nonce, &probes)
             .map_err(no_network)?;
         self.stream_directory = self.stream_directory()?;
-        self.places = vec![Place::Here(runtime.path().to_owned()); 2];
-        self.runtime = Some(runtime);
+        self.places = vec![Place::Here(directory.clone().unwrap_or_default()); 2];
         for side in [Side::Source, Side::Destination] {
             let remotes = &self.options.remotes;
             if let Some(target) = remotes.of(side) {
@@ -47,18 +46,21 @@ impl Qemu {
         let [Some(source), Some(destination)] = [self.places.first(), self.places.get(1)] else {
             return Err(EngineError::Failed("There are not two places".to_owned()));
         };
-        let directory = self.runtime.as_ref().map_or(Path::new(""), TempDir::path);
+        let directory = directory.as_deref().unwrap_or(Path::new(""));
         let plan = Plan {
             scenario,
             options: &self.options,
             directory,
-            stream_directory: self.stream_directory.as_ref().map_or(directory, TempDir::path),
+            stream_directory: self.stream_directory.as_ref().map_or(directory, RunDirectory::path),
             places: [source.clone(), destination.clone()],
             nonce: self.nonce,
             interrupt,
             network: self.prober.as_ref(),
         };
         let mut sides = launch::launch(&plan, progress)?;
+        if need.is_over_at_launch() {
+            self.runtime = None;
+        }
         let qemus = [(Side::Source, &sides.source), (Side::Destination, &sides.destination)];
         let pids = qemus.into_iter().filter_map(|(side, it)| Some((side, it.local_pid()?)));
         let pids: Vec<_> = pids.collect();
@@ -69,15 +71,53 @@ impl Qemu {
     }
 
     /// A private place for a stream that is a file, where one was asked for.
-    fn stream_directory(&self) -> Result<Option<TempDir>, EngineError> {
+    fn stream_directory(&self) -> Result<Option<RunDirectory>, EngineError> {
         let Some(place) = &self.options.stream_directory else { return Ok(None) };
-        let made = tempfile::Builder::new().prefix("sterna-").tempdir_in(place);
-        made.map(Some).map_err(|error| {
+        RunDirectory::new_in(Path::new(place)).map(Some).map_err(|error| {
             EngineError::Unsupported(format!(
                 "No stream can be written to {}: {error}",
                 place.display()
             ))
         })
+    }
+}
+
+/// What of a run needs a directory. All else are descriptors, of which nothing is left when this process is killed.
+struct Need {
+    /// A keeper copies to and from paths, and connects to the switch by one.
+    is_elsewhere: bool,
+    /// The stream has a path.
+    has_stream: bool,
+    /// QEMU looks for keys in a directory.
+    keys: Option<TlsMode>,
+}
+
+impl Need {
+    fn new(scenario: &Scenario, options: &QemuOptions) -> Need {
+        let migration = &scenario.migration;
+        let sides = [Side::Source, Side::Destination];
+        let own = migration.tls.as_ref().filter(|it| it.credentials.is_none());
+        Need {
+            is_elsewhere: sides.into_iter().any(|it| options.remotes.of(it).is_some()),
+            has_stream: match migration.transport {
+                Transport::Unix | Transport::Exec => true,
+                Transport::File => options.stream_directory.is_none(),
+                Transport::Tcp | Transport::Fd | Transport::Rdma => false,
+            },
+            keys: own.map(|it| it.mode).filter(|it| *it != TlsMode::Off),
+        }
+    }
+
+    fn directory(&self) -> Result<Option<RunDirectory>, EngineError> {
+        let is_needed = self.is_elsewhere || self.has_stream || self.keys.is_some();
+        is_needed.then(RunDirectory::new).transpose().map_err(|error| {
+            EngineError::Failed(format!("Cannot create a directory for this run: {error}"))
+        })
+    }
+
+    /// Whether both QEMUs have by then read all that was in it.
+    fn is_over_at_launch(&self) -> bool {
+        !self.is_elsewhere && !self.has_stream && self.keys != Some(TlsMode::Psk)
     }
 }
 
@@ -90,14 +130,6 @@ fn no_network(error: NetworkError) -> EngineError {
             EngineError::Failed(format!("{error}: {}", source.unwrap_or_default()))
         }
     }
-}
-
-/// A directory that nobody else can look into. Where the usual place has too long a name for sockets, a shorter one.
-fn runtime_directory() -> std::io::Result<TempDir> {
-    let usual = std::env::temp_dir();
-    let place =
-        if usual.as_os_str().len() > LONGEST_DIRECTORY { PathBuf::from("/tmp") } else { usual };
-    tempfile::Builder::new().prefix("sterna-").tempdir_in(place)
 }
 
 fn random() -> Result<u64, EngineError> {

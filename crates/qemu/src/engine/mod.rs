@@ -19,7 +19,7 @@ use sterna_pilot::{
 use sterna_report::{Engine, IntegrityDetail, Side, Warning};
 use sterna_scenario::{Scenario, TlsMode};
 use sterna_sys::clock::monotonic_ns;
-use tempfile::TempDir;
+use sterna_sys::run_directory::RunDirectory;
 
 use follow::AnswerClock;
 use mishaps::Mishaps;
@@ -52,9 +52,9 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Qemu {
     options: QemuOptions,
     scenario: Scenario,
-    runtime: Option<TempDir>,
+    runtime: Option<RunDirectory>,
     places: Vec<Place>,
-    stream_directory: Option<TempDir>,
+    stream_directory: Option<RunDirectory>,
     sides: Option<Launched>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,

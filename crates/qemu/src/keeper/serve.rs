@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use sterna_remote::{Mux, Served};
 use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::crc32c;
+use sterna_sys::socket::listen_private;
 use sterna_wire::keeper::{KeeperCost, KeeperHello, KeeperReply, KeeperRequest};
 
 use crate::accelerator::kvm_obstacle;
@@ -92,7 +93,7 @@ impl Serving {
                     arguments: &arguments,
                     cpus: &cpus,
                     small_pages,
-                    inherited: None,
+                    inherited: &[],
                 };
                 return self.launch(&order, monitor);
             }
@@ -180,7 +181,7 @@ impl Serving {
     fn listen(&mut self, name: &str, channel: u16) -> io::Result<KeeperReply> {
         let path = self.path(name)?;
         let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(path)?;
+        let listener = listen_private(&path)?;
         let mux = Arc::downgrade(&self.mux);
         let thread = std::thread::Builder::new().name("listener".to_owned());
         thread.spawn(move || {

@@ -1,5 +1,6 @@
 //! One attempt to boot the guest, with one accelerator.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,9 +9,10 @@ use sterna_report::Side;
 use sterna_scenario::{HugePages, Verify};
 use sterna_sys::clock::monotonic_ns;
 
+use super::lines::Lines;
 use super::{Console, Launched, Plan, Prepared};
 use crate::accelerator::Choice;
-use crate::command_line::{self, Files, Start, TAP_NUMBER};
+use crate::command_line::{self, GUEST_LINE_NUMBER, NETWORK_NUMBER, Start};
 use crate::footprint::Footprints;
 use crate::guest::{Guest, Hello};
 use crate::guest_link::GuestLink;
@@ -22,7 +24,7 @@ use crate::process::{Order, QemuProcess, Starting, side_name};
 use crate::qmp::Schema;
 use crate::resources;
 use crate::settings::{self, Wish};
-use crate::tls::{self, Folders};
+use crate::tls::{self, Keys};
 use crate::transport::{self, Places};
 
 /// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
@@ -47,9 +49,16 @@ pub(super) fn attempt(
     let memory = MemorySize::choose(plan.scenario, accelerator.name, source_version, is_careful);
     let needs_ring = plan.scenario.migration.dirty_limit.is_some();
     let ring = accelerator.dirty_ring(plan.options.dirty_ring_entries, needs_ring)?;
-    let start = |side| start(plan, prepared, side, &accelerator, memory.bytes, ring);
+    let tls = plan.scenario.migration.tls.as_ref();
+    let keys = tls.map(|it| Keys::make(it, plan.directory, plan.is_broken("strangers")));
+    let keys = keys.transpose()?;
+    let lines = |side| Lines::new(&plan.places[side as usize], side).map_err(no_line);
+    let (mut ours, mut theirs) = (lines(Side::Source)?, lines(Side::Destination)?);
+    let start =
+        |side, it: &mut Lines| start(plan, prepared, side, &accelerator, memory.bytes, ring, it);
     // Both allocate their memory at the same time.
-    let (source, destination) = (start(Side::Source)?, start(Side::Destination)?);
+    let source = start(Side::Source, &mut ours)?;
+    let destination = start(Side::Destination, &mut theirs)?;
     let greeted = |side, it: Starting| {
         it.greeted(memory.bytes).map_err(|error| resources::explain(error, side, plan.scenario))
     };
@@ -58,8 +67,12 @@ pub(super) fn attempt(
     let whole_memory = whole_memory(plan, &mut source, &mut destination, memory.bytes)?;
     // What either side refuses is refused before the guest's first instruction.
     let wishes = &prepared.wishes;
-    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, plan)?;
-    let (theirs_left_out, schema) = prepare(&mut destination, Side::Destination, wishes, plan)?;
+    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, keys.as_ref(), plan)?;
+    let (theirs_left_out, schema) =
+        prepare(&mut destination, Side::Destination, wishes, keys.as_ref(), plan)?;
+    if let Some(keys) = &keys {
+        keys.forget(&plan.places);
+    }
     left_out.extend(theirs_left_out);
     left_out.extend(&prepared.left_out.names);
     left_out.sort_unstable();
@@ -74,13 +87,12 @@ pub(super) fn attempt(
     let way = transport::prepare(transport, &mut destination, &schema, &stream_places)?;
 
     let [here, there] = &plan.places;
-    let ours = Files::of(Side::Source, here.directory());
-    let theirs = Files::of(Side::Destination, there.directory());
-    let link = here.connect(&ours.guest_line).and_then(GuestLink::new).map_err(no_line)?;
+    let link = ours.connect(here).and_then(GuestLink::new).map_err(no_line)?;
     let mut guest = Guest::new(link);
-    let line = there.connect(&theirs.guest_line);
+    let line = theirs.connect(there);
     line.and_then(|it| guest.link().add_destination(it)).map_err(no_line)?;
-    let consoles = [Console::new(here, ours.console), Console::new(there, theirs.console)];
+    let consoles =
+        [Console::new(here, ours.files.console), Console::new(there, theirs.files.console)];
     let booting_ns = monotonic_ns();
     source.execute("cont", Value::Null)?;
     let limit = if accelerator.name == "kvm" { BOOT_TIMEOUT_KVM } else { BOOT_TIMEOUT };
@@ -105,7 +117,8 @@ pub(super) fn attempt(
         consoles,
         footprints,
         whole_memory,
-        logs: [ours.log, theirs.log],
+        logs: [ours.files.log, theirs.files.log],
+        _held: ours.held.into_iter().chain(theirs.held).collect(),
         places: plan.places.clone(),
     })
 }
@@ -131,6 +144,7 @@ fn start(
     accelerator: &Choice,
     memory_bytes: u64,
     dirty_ring_entries: Option<u32>,
+    lines: &mut Lines,
 ) -> Result<Starting, EngineError> {
     let place = &plan.places[side as usize];
     let plug = plan.network.map(|it| plug(it, side, place)).transpose()?;
@@ -143,15 +157,20 @@ fn start(
         accelerator: accelerator.name,
         memory_bytes,
         dirty_ring_entries,
-        files: Files::of(side, place.directory()),
+        files: lines.files.clone(),
         network: plug.as_ref(),
     });
+    // Ours are closed with this function, so that the end of QEMU is the end of its lines.
+    let line = lines.inherited.take();
+    let network = plug.as_ref().and_then(Plug::descriptor).map(|it| (it.as_fd(), NETWORK_NUMBER));
+    let line = line.as_ref().map(|it| (it.as_fd(), GUEST_LINE_NUMBER));
+    let inherited: Vec<_> = network.into_iter().chain(line).collect();
     let order = Order {
         program: plan.options.program(side),
         arguments: &arguments,
         cpus: &command_line::cpus(side, plan.scenario),
         small_pages: plan.scenario.guest.huge_pages == HugePages::None,
-        inherited: plug.as_ref().and_then(Plug::descriptor).map(|it| (it, TAP_NUMBER)),
+        inherited: &inherited,
     };
     Starting::new(side, place, &order)
         .map_err(|error| resources::explain(error, side, plan.scenario))
@@ -159,11 +178,9 @@ fn start(
 
 /// What a side's network card is plugged into, as a QEMU in that place finds it.
 fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError> {
-    match prober.plug(side).map_err(no_plug)? {
-        Plug::Socket(path) => {
-            place.reach(&path, &format!("{}.net", side_name(side))).map(Plug::Socket)
-        }
-        tap @ Plug::Tap(_) => Ok(tap),
+    match prober.plug(side, place.keeper().is_none()).map_err(no_plug)? {
+        Plug::Path(path) => place.reach(&path, &format!("{}.net", side_name(side))).map(Plug::Path),
+        other => Ok(other),
     }
 }
 
@@ -171,12 +188,12 @@ fn prepare(
     qemu: &mut QemuProcess,
     side: Side,
     wishes: &[Wish],
+    keys: Option<&Keys>,
     plan: &Plan,
 ) -> Result<(Vec<&'static str>, Schema), EngineError> {
     let schema = Schema::new(&qemu.execute("query-qmp-schema", Value::Null)?);
-    if let Some(tls) = &plan.scenario.migration.tls {
-        let folders = Folders::make(tls, plan.directory, plan.is_broken("strangers"))?;
-        tls::give(qemu, side, tls.mode, &folders, &plan.places[side as usize])?;
+    if let Some(keys) = keys {
+        tls::give(qemu, side, keys, &plan.places[side as usize])?;
     }
     let left_out = settings::apply(qemu, side, wishes, &schema)?;
     Ok((left_out, schema))

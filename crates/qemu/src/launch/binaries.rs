@@ -63,13 +63,8 @@ impl Binary {
         let words = ["-nodefaults", "-no-user-config", "-display", "none", "-machine", "none"];
         let monitor = ["-S", "-chardev", "socket,id=qmp,fd=0", "-mon", "chardev=qmp,mode=control"];
         let arguments: Vec<_> = words.iter().chain(&monitor).map(Into::into).collect();
-        let order = Order {
-            program,
-            arguments: &arguments,
-            cpus: &[],
-            small_pages: false,
-            inherited: None,
-        };
+        let order =
+            Order { program, arguments: &arguments, cpus: &[], small_pages: false, inherited: &[] };
         let mut qemu = QemuProcess::start(side, place, &order)
             .map_err(|error| no_qemu(error, side, program))?;
         let answer = qemu.execute("query-machines", Value::Null)?;

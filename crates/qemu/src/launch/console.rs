@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sterna_units::printable;
+
 use crate::place::Place;
 
 /// How much of what the guest's kernel said goes into a message.
@@ -54,7 +56,7 @@ fn last_words(bytes: &[u8]) -> String {
     let words: Vec<String> = lines[from..]
         .iter()
         .take(CONSOLE_LINES)
-        .map(|it| it.chars().filter(|it| !it.is_control()).take(200).collect())
+        .map(|it| printable(it).chars().take(200).collect())
         .collect();
     if words.is_empty() {
         "; its kernel said nothing".to_owned()

@@ -10,12 +10,14 @@
 mod attempt;
 mod binaries;
 mod console;
+mod lines;
 
 use std::path::{Path, PathBuf};
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
 use sterna_report::Warning;
 use sterna_scenario::Scenario;
+use sterna_sys::nameless::NamelessFile;
 use sterna_wire::guest_config::GuestConfig;
 
 use crate::QemuOptions;
@@ -62,6 +64,8 @@ pub(crate) struct Launched {
     pub logs: [PathBuf; 2],
     /// Where each side runs.
     pub places: [Place; 2],
+    /// The files behind consoles and logs, where these have no names.
+    _held: Vec<NamelessFile>,
 }
 
 /// What does not change from one attempt to the next.
@@ -94,6 +98,8 @@ struct Prepared {
     binaries: [Binary; 2],
     machine: String,
     images: [GuestImage; 2],
+    /// The initramfs; it has no name, so that nothing of it can be left behind.
+    _initramfs: NamelessFile,
 }
 
 /// Boots with the best accelerator that works.
@@ -117,11 +123,13 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
         wishes.retain(|it| it.name != "tls-creds");
     }
     let config = guest_config(plan);
+    let initramfs = NamelessFile::new("sterna-initramfs")
+        .map_err(|error| EngineError::Failed(format!("Cannot create the initramfs: {error}")))?;
     let options = ImageOptions {
         kernel: plan.options.kernel.as_deref(),
         agent: plan.options.guest_agent.as_deref(),
         config: &config,
-        directory: plan.directory,
+        initramfs: initramfs.path(),
     };
     // A QEMU takes as long to start as an image to be written. It is this thread that starts it, for it dies with its thread.
     let (image, binaries) = std::thread::scope(|scope| {
@@ -134,6 +142,7 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
         .map_err(|_| EngineError::Failed("The guest's image could not be written".to_owned()))?
         .map_err(|error| EngineError::Unsupported(with_causes(&error)))?;
     let machine = binaries::machine(plan, &binaries)?;
+    let images = images(plan, &image)?;
     let [source, destination] = &binaries;
     // On purpose: as a pair that is not known to hang would be set.
     let left_out = if plan.is_broken("unfit-pair") {
@@ -141,7 +150,7 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
     } else {
         settings::fit(&mut wishes, [&source.version, &destination.version])
     };
-    Ok(Prepared { wishes, left_out, machine, images: images(plan, &image)?, binaries })
+    Ok(Prepared { wishes, left_out, machine, images, binaries, _initramfs: initramfs })
 }
 
 fn guest_config(plan: &Plan) -> String {

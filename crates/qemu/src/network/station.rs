@@ -42,8 +42,10 @@ enum Net {
 /// What a QEMU's network card is plugged into.
 #[derive(Debug)]
 pub(crate) enum Plug {
-    /// The socket of our switch.
-    Socket(PathBuf),
+    /// The socket by which a QEMU on another machine reaches our switch.
+    Path(PathBuf),
+    /// A cable to our switch.
+    Socket(OwnedFd),
     /// A port of a bridge, by its descriptor.
     Tap(OwnedFd),
 }
@@ -52,8 +54,8 @@ impl Plug {
     /// What a QEMU has to inherit.
     pub fn descriptor(&self) -> Option<&OwnedFd> {
         match self {
-            Plug::Socket(_) => None,
-            Plug::Tap(descriptor) => Some(descriptor),
+            Plug::Path(_) => None,
+            Plug::Socket(descriptor) | Plug::Tap(descriptor) => Some(descriptor),
         }
     }
 }
@@ -109,10 +111,11 @@ struct Watch {
 }
 
 impl Prober {
-    /// Makes the guest's network and begins to probe; `None` when there shall be no network.
+    /// Makes the guest's network and begins to probe; `None` when there shall be no network. A directory is needed
+    /// where a side runs on another machine.
     pub fn start(
         network: &Network,
-        directory: &Path,
+        directory: Option<&Path>,
         nonce: u64,
         probes: &[Probe],
     ) -> Result<Option<Prober>, NetworkError> {
@@ -162,9 +165,10 @@ impl Prober {
     }
 
     /// Where the QEMU of a side plugs in.
-    pub fn plug(&self, side: Side) -> std::io::Result<Plug> {
+    pub fn plug(&self, side: Side, is_here: bool) -> std::io::Result<Plug> {
         match &self.net {
-            Net::Switch(switch) => Ok(Plug::Socket(switch.path(side))),
+            Net::Switch(switch) if is_here => switch.cable(side).map(Plug::Socket),
+            Net::Switch(switch) => switch.path(side).map(Plug::Path),
             Net::Bridge(bridge) => bridge.port(side).map(Plug::Tap),
         }
     }

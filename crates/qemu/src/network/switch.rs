@@ -1,6 +1,7 @@
 //! The switch: two ports for QEMUs, one for ourselves.
 
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,16 +11,20 @@ use std::time::Duration;
 
 use sterna_report::Side;
 use sterna_sys::clock::monotonic_ns;
+use sterna_sys::socket::listen_private;
 
 use super::{Arrival, GUEST_MAC, Wire, packet};
 
 /// The longest frame that QEMU's virtio cards send with offloads is 64 KiB and a header.
 const LONGEST_FRAME: usize = 70_000;
 
-/// Listens for the QEMUs as long as it lives.
+/// Takes the QEMUs as long as it lives: those of this machine by a socket that they inherit, those of another by a
+/// socket that their keeper connects to.
 pub(crate) struct Switch {
     shared: Arc<Shared>,
-    paths: [PathBuf; 2],
+    ours: Sender<Arrival>,
+    /// Of both sides, where one of them runs on another machine.
+    paths: Option<[PathBuf; 2]>,
 }
 
 pub(super) struct Shared {
@@ -30,27 +35,37 @@ pub(super) struct Shared {
 }
 
 impl Switch {
-    /// Opens both ports in this directory; frames for us go to `ours`.
-    pub fn open(directory: &Path, ours: &Sender<Arrival>) -> std::io::Result<Switch> {
+    /// A switch whose ports can also be reached in this directory; frames for us go to `ours`.
+    pub fn open(directory: Option<&Path>, ours: &Sender<Arrival>) -> std::io::Result<Switch> {
         let shared = Arc::new(Shared {
             guest_at: Mutex::new(Side::Source),
             ports: [Mutex::new(None), Mutex::new(None)],
             shall_end: AtomicBool::new(false),
         });
-        let paths = [directory.join("source.net"), directory.join("destination.net")];
-        for (side, path) in [Side::Source, Side::Destination].into_iter().zip(&paths) {
-            let listener = UnixListener::bind(path)?;
+        let paths = directory.map(|it| [it.join("source.net"), it.join("destination.net")]);
+        for (side, path) in
+            [Side::Source, Side::Destination].into_iter().zip(paths.iter().flatten())
+        {
+            let listener = listen_private(path)?;
             listener.set_nonblocking(true)?;
             let (shared, ours) = (Arc::clone(&shared), ours.clone());
             let thread = std::thread::Builder::new().name("switch port".to_owned());
             thread.spawn(move || serve(side, &listener, &shared, &ours))?;
         }
-        Ok(Switch { shared, paths })
+        Ok(Switch { shared, ours: ours.clone(), paths })
     }
 
-    /// Where the QEMU of a side plugs in.
-    pub fn path(&self, side: Side) -> PathBuf {
-        self.paths[side as usize].clone()
+    /// A new cable to the port of a side; the other end is for a QEMU of this machine.
+    pub fn cable(&self, side: Side) -> std::io::Result<OwnedFd> {
+        let (ours, theirs) = UnixStream::pair()?;
+        take(side, ours, &self.shared, &self.ours)?;
+        Ok(theirs.into())
+    }
+
+    /// Where the port of a side is reached.
+    pub fn path(&self, side: Side) -> std::io::Result<PathBuf> {
+        let path = self.paths.as_ref().map(|it| it[side as usize].clone());
+        path.ok_or_else(|| std::io::ErrorKind::NotConnected.into())
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -88,22 +103,31 @@ impl Wire for Shared {
 fn serve(side: Side, listener: &UnixListener, shared: &Arc<Shared>, ours: &Sender<Arrival>) {
     while !shared.shall_end.load(Ordering::Relaxed) {
         match listener.accept() {
-            Ok((socket, _)) => take(side, socket, shared, ours),
+            // One that cannot be taken is closed, which its QEMU sees.
+            Ok((socket, _)) => {
+                let _ = take(side, socket, shared, ours);
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     }
 }
 
 /// Plugs a QEMU in, in the place of one that was there before: that one may have ended without a word.
-fn take(side: Side, socket: UnixStream, shared: &Arc<Shared>, ours: &Sender<Arrival>) {
+fn take(
+    side: Side,
+    socket: UnixStream,
+    shared: &Arc<Shared>,
+    ours: &Sender<Arrival>,
+) -> std::io::Result<()> {
     // Reading and writing share the file's flags, so reading waits by `poll`.
-    let Ok(writer) = socket.set_nonblocking(true).and_then(|()| socket.try_clone()) else { return };
+    socket.set_nonblocking(true)?;
+    let writer = socket.try_clone()?;
     if let Some(old) = lock(&shared.ports[side as usize]).replace(writer) {
         let _ = old.shutdown(std::net::Shutdown::Both);
     }
     let (shared, ours) = (Arc::clone(shared), ours.clone());
     let thread = std::thread::Builder::new().name("switch port".to_owned());
-    let _ = thread.spawn(move || pump(side, socket, &shared, &ours));
+    thread.spawn(move || pump(side, socket, &shared, &ours)).map(|_| ())
 }
 
 /// Takes frames from a QEMU until it hangs up.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -34,8 +34,8 @@ pub(crate) struct Order<'a> {
     pub arguments: &'a [OsString],
     /// Processors of the machine that it may use; empty for all.
     pub cpus: &'a [usize],
-    /// A descriptor that it inherits, and under which number.
-    pub inherited: Option<(&'a OwnedFd, i32)>,
+    /// The descriptors that it inherits, and under which numbers.
+    pub inherited: &'a [(BorrowedFd<'a>, i32)],
     /// Whether all of its memory is in pages of 4 KiB, even where the system gives transparent huge pages.
     pub small_pages: bool,
 }
@@ -67,10 +67,9 @@ impl LocalProcess {
         // A Ctrl-C at the terminal is for the pilot alone, which then ends its QEMUs in good order.
         command.process_group(0);
         process::die_with_parent(&mut command);
-        if let Some((descriptor, number)) = order.inherited {
-            let copy =
-                descriptor.try_clone().map_err(|error| StartError::Lack("descriptor", error))?;
-            process::inherit(&mut command, copy, number);
+        for (descriptor, number) in order.inherited {
+            process::inherit(&mut command, descriptor, *number)
+                .map_err(|error| StartError::Lack("descriptor", error))?;
         }
         if order.small_pages {
             process::without_transparent_huge_pages(&mut command);

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::{Side, Warning};
 use sterna_scenario::{Tls, TlsMode};
-use sterna_wire::tls::{CA_KEY, issue};
+use sterna_sys::nameless::NamelessFile;
+use sterna_wire::tls::issue_nameless;
 
 use crate::place::Place;
 use crate::process::QemuProcess;
@@ -31,48 +32,72 @@ const FOLDER: &str = "tls";
 const VALID: Duration = Duration::from_secs(30 * 86400);
 
 /// Where each side finds its keys, source and destination.
-#[derive(Clone, Debug)]
-pub(crate) struct Folders {
+#[derive(Debug)]
+pub(crate) struct Keys {
+    mode: TlsMode,
     folders: [PathBuf; 2],
+    /// The keys that were made for this run; the folders hold links to them.
+    made: Vec<NamelessFile>,
     /// The scenario's field that is to blame for them.
     field: &'static str,
 }
 
-impl Folders {
+impl Keys {
     /// Those that were given, or those that are made for this run: a key, or an authority with a certificate for each side.
     ///
+    /// A QEMU of this machine must be started after that, since it inherits the keys: no disk ever holds them.
+    ///
     /// With `strangers` (a defect on purpose) each side gets an authority of its own.
-    pub fn make(tls: &Tls, directory: &Path, strangers: bool) -> Result<Folders, EngineError> {
+    pub fn make(tls: &Tls, directory: &Path, strangers: bool) -> Result<Keys, EngineError> {
+        let mode = tls.mode;
         if let Some(given) = tls.credentials.as_ref().map(PathBuf::from) {
             let field = "migration.tls.credentials";
-            return Ok(Folders { folders: [given.clone(), given], field });
+            return Ok(Keys { mode, folders: [given.clone(), given], made: Vec::new(), field });
         }
         let destination = directory.join(FOLDER);
-        let source =
-            if strangers { directory.join("tls-of-a-stranger") } else { destination.clone() };
-        for folder in [&source, &destination] {
-            make(tls.mode, folder)?;
+        let mut made = make(mode, &destination)?;
+        let mut source = destination.clone();
+        if strangers {
+            source = directory.join("tls-of-a-stranger");
+            made.extend(make(mode, &source)?);
         }
-        Ok(Folders { folders: [source, destination], field: "migration.tls.mode" })
+        Ok(Keys { mode, folders: [source, destination], made, field: "migration.tls.mode" })
+    }
+
+    /// Removes what was laid out for the QEMUs once both have read it. A key that both share stays until the end of
+    /// the run, because a QEMU that listens reads it at each handshake.
+    pub fn forget(&self, places: &[Place; 2]) {
+        if self.mode == TlsMode::Psk {
+            return;
+        }
+        for (folder, place) in self.folders.iter().zip(places) {
+            let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            if place.keeper().is_some() {
+                let there = place.directory().join(FOLDER);
+                names.for_each(|it| place.remove(&there.join(it.file_name())));
+            }
+        }
+        if !self.made.is_empty() {
+            self.folders.iter().for_each(|it| drop(std::fs::remove_dir_all(it)));
+        }
     }
 }
 
-fn make(mode: TlsMode, folder: &Path) -> Result<(), EngineError> {
-    let failed = |error: String| EngineError::Failed(format!("No keys can be made: {error}"));
-    if folder.exists() {
-        return Ok(());
-    }
+fn make(mode: TlsMode, folder: &Path) -> Result<Vec<NamelessFile>, EngineError> {
+    let failed = |error: String| EngineError::Failed(format!("Cannot make keys: {error}"));
+    // An attempt with another accelerator has left links to keys that are gone.
+    let _ = std::fs::remove_dir_all(folder);
     match mode {
-        TlsMode::Off => return Ok(()),
-        TlsMode::Psk => psk::write_key(folder).map_err(|it| failed(it.to_string()))?,
+    let made = match mode {
+        TlsMode::Off => return Ok(Vec::new()),
+        TlsMode::Psk => vec![psk::make_key(folder).map_err(|it| failed(it.to_string()))?],
         TlsMode::X509 => {
             let names = [TLS_HOSTNAME.to_owned()];
-            issue(folder, &names, VALID).map_err(|it| failed(it.to_string()))?;
-            // Nothing more will be signed, and what is not there cannot be lost.
-            std::fs::remove_file(folder.join(CA_KEY)).map_err(|it| failed(it.to_string()))?;
+            issue_nameless(folder, &names, VALID).map_err(|it| failed(it.to_string()))?
         }
-    }
-    dh_parameters::write(folder).map_err(|it| failed(it.to_string()))
+    };
+    dh_parameters::write(folder).map_err(|it| failed(it.to_string()))?;
+    Ok(made)
 }
 
 /// Gives the keys to one side, and has it write down its handshakes.
@@ -84,11 +109,10 @@ fn make(mode: TlsMode, folder: &Path) -> Result<(), EngineError> {
 pub(crate) fn give(
     qemu: &mut QemuProcess,
     side: Side,
-    mode: TlsMode,
-    folders: &Folders,
+    keys: &Keys,
     place: &Place,
 ) -> Result<(), EngineError> {
-    let kind = match mode {
+    let kind = match keys.mode {
         TlsMode::Off => return Ok(()),
         TlsMode::Psk => "tls-creds-psk",
         TlsMode::X509 => "tls-creds-x509",
@@ -97,7 +121,7 @@ pub(crate) fn give(
         Side::Source => "client",
         Side::Destination => "server",
     };
-    let folder = place.bring_directory(&folders.folders[side as usize], FOLDER)?;
+    let folder = place.bring_directory(&keys.folders[side as usize], FOLDER)?;
     let object = json!({
         "qom-type": kind,
         "id": TLS_OBJECT,
@@ -109,7 +133,7 @@ pub(crate) fn give(
         Ok(_) => {}
         Err(error) => match qemu.explain(error.clone()) {
             EngineError::Failed(_) => {
-                return Err(settings::refused(qemu, side, folders.field, &error.text()));
+                return Err(settings::refused(qemu, side, keys.field, &error.text()));
             }
             other => return Err(other),
         },
@@ -173,14 +197,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (place, mode) in [("a", TlsMode::Psk), ("b", TlsMode::X509)] {
             let tls = Tls { mode, ..Tls::default() };
-            let made = Folders::make(&tls, &directory.path().join(place), false).unwrap();
+            let made = Keys::make(&tls, &directory.path().join(place), false).unwrap();
             assert!(made.folders[1].join("dh-params.pem").exists(), "{place}");
         }
         let given = directory.path().join("given");
         std::fs::create_dir(&given).unwrap();
         let credentials = Some(given.display().to_string());
         let tls = Tls { mode: TlsMode::Psk, credentials, ..Tls::default() };
-        Folders::make(&tls, directory.path(), false).unwrap();
+        Keys::make(&tls, directory.path(), false).unwrap();
         assert_eq!(std::fs::read_dir(&given).unwrap().count(), 0);
     }
 

@@ -11,7 +11,8 @@ const CONFIG: &str = "workload=memory=1MiB";
 /// With some other program for an agent, since none of these guests is booted.
 fn image(kernel: Option<&Path>, directory: &Path) -> Result<GuestImage, ImageError> {
     let agent = Some(Path::new("/proc/self/comm"));
-    build(&ImageOptions { kernel, agent, config: CONFIG, directory })
+    let initramfs = &directory.join("initramfs");
+    build(&ImageOptions { kernel, agent, config: CONFIG, initramfs })
 }
 
 /// A copy of the kernel and its virtio modules as a distribution packs them; None if that cannot be had here.
@@ -83,7 +84,7 @@ fn what_cannot_be_built_is_said_before_a_guest_is_booted() {
             kernel: Some(Path::new(kernel)),
             agent: Some(Path::new(agent)),
             config,
-            directory: directory.path(),
+            initramfs: &directory.path().join("initramfs"),
         };
         let error = build(&options).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?}, wanted {expected:?}");

@@ -50,7 +50,7 @@ pub fn boots() -> bool {
         kernel: None,
         agent: None,
         config: "workload=memory=1MiB",
-        directory: directory.path(),
+        initramfs: &directory.path().join("initramfs"),
     };
     if let Err(error) = guest_image::build(&options) {
         eprintln!("skipped: {error}");
@@ -95,7 +95,7 @@ impl Machine {
             kernel: None,
             agent: None,
             config: &config,
-            directory: directory.path(),
+            initramfs: &directory.path().join("initramfs"),
         };
         let image = guest_image::build(&options).unwrap();
         let mut hardware: Vec<OsString> = ["-kernel".into(), image.kernel.into()].into();

@@ -433,6 +433,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     plain!("limits.then", limits.then, "What to do at a limit"),
     maybe!(
+        "limits.abandon-postcopy-after",
+        limits.abandon_postcopy_after,
+        "10m",
+        Some("none"),
+        "Time in post-copy after which the guest is given up, which loses it, or none; other limits never do that"
+    ),
+    maybe!(
         "slo.fail-if",
         slo.fail_if,
         "downtime>300ms;blackout>1s",

@@ -35,6 +35,9 @@ use crate::types::Scenario;
 use sweep::{Matrix, Point};
 use variants::{Variant, variants};
 
+/// The longest name of a run. File systems take 255 bytes, and the number and the ending of a report follow.
+const MOST_NAME_BYTES: usize = 200;
+
 /// Most runs of a suite; more is a slip of the pen that would run for days.
 const MOST: usize = 10_000;
 
@@ -179,6 +182,10 @@ impl Suite {
 
     fn add(&mut self, common: &str, variant: &Variant, point: &Point) -> Result<(), SuiteError> {
         let name = run_name(&variant.name, point);
+        if name.len() > MOST_NAME_BYTES {
+            let problem = too_long(&name);
+            return Err(SuiteError::Shape { name: self.name.clone(), problem });
+        }
         let scenario = self.scenario(&name, common, variant, point).map_err(|source| {
             let (name, run) = (self.name.clone(), name.clone());
             SuiteError::Scenario { name, run, source: Box::new(source) }
@@ -236,6 +243,14 @@ fn run_name(variant: &str, point: &Point) -> String {
     let name: String = name.chars().map(|c| if fits(c) { c } else { '-' }).collect();
     // A leading dot would hide the file, or climb out of the directory.
     name.trim_start_matches('.').to_owned()
+}
+
+fn too_long(name: &str) -> String {
+    let begin: String = name.chars().take(40).collect();
+    format!(
+        "The name of the run that begins with `{begin}` has {} bytes; its report is a file of that name, so at most {MOST_NAME_BYTES} are allowed: give the variant a shorter name",
+        name.len()
+    )
 }
 
 #[cfg(test)]
@@ -304,6 +319,13 @@ mod tests {
         let suite = Suite::from_toml("s", "guest.vcpus = 3").unwrap();
         assert_eq!((suite.runs.len(), suite.runs[0].name.as_str()), (1, "run"));
         assert_eq!(suite.runs[0].scenario.guest.vcpus, 3);
+    }
+
+    #[test]
+    fn a_run_name_of_70000_bytes_is_refused_with_its_length() {
+        let text = format!("[[variant]]\nname = \"{}\"\n", "x".repeat(70_000));
+        let error = Suite::from_toml("s", &text).unwrap_err().to_string();
+        assert!(error.contains("has 70000 bytes") && error.len() < 400, "{error}");
     }
 
     #[test]

@@ -159,6 +159,8 @@ pub struct Limits {
     pub max_passes: Option<u32>,
     /// What to do.
     pub then: LimitAction,
+    /// Time in post-copy after which the guest is given up, and so lost; `None` never.
+    pub abandon_postcopy_after: Option<Span>,
 }
 
 choice! {
@@ -250,7 +252,12 @@ impl Default for Workload {
 /// Five minutes without a limit on passes: a run in a pipeline ends by itself, and a slow one is not cut short.
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { max_time: Some(Span::from_secs(300)), max_passes: None, then: LimitAction::Cancel }
+        Limits {
+            max_time: Some(Span::from_secs(300)),
+            max_passes: None,
+            then: LimitAction::Cancel,
+            abandon_postcopy_after: None,
+        }
     }
 }
 

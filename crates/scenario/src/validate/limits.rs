@@ -27,6 +27,7 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
     for (field, is_zero) in [
         ("limits.max-time", limits.max_time.is_some_and(Span::is_zero)),
         ("limits.max-passes", limits.max_passes == Some(0)),
+        ("limits.abandon-postcopy-after", limits.abandon_postcopy_after.is_some_and(Span::is_zero)),
     ] {
         found.refuse_if(is_zero, &[field], || {
             format!("Field `{field}` is 0, so that the migration would end before it begins; raise it, or say `none`")

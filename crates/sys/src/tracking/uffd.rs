@@ -208,12 +208,14 @@ impl Uffd {
     /// memory is used up.
     pub fn copy_pages(&self, first: usize, from: &[u8]) -> io::Result<usize> {
         let range = self.range(first, from.len() as u64)?;
+        // The kernel reads through this number, so the compiler must know that the bytes can be reached by it.
+        let source = from.as_ptr().expose_provenance() as u64;
         let mut placed_bytes = 0;
         let mut at = 0;
         while at < range.len {
             let mut argument = abi::uffdio_copy {
                 dst: range.start + at,
-                src: from.as_ptr().addr() as u64 + at,
+                src: source + at,
                 len: range.len - at,
                 mode: 0,
                 copy: 0,
@@ -277,7 +279,8 @@ impl Uffd {
                 missing_hugetlb: has(abi::UFFD_FEATURE_MISSING_HUGETLBFS),
                 thread_id: has(abi::UFFD_FEATURE_THREAD_ID),
             },
-            start: words.as_ptr().addr() as u64,
+            // Placing a page writes to the region through this number.
+            start: words.as_ptr().expose_provenance() as u64,
             bytes: size_of_val(words) as u64,
             page_bytes: region.page_bytes(),
             modes: Mutex::new(0),

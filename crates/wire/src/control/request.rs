@@ -254,6 +254,8 @@ pub enum Act {
     Pause,
     /// Stop the guest now and let it go on at the destination before its memory is there.
     StartPostcopy,
+    /// Let post-copy send without a limit on its bandwidth.
+    LiftPostcopyLimit,
     /// Make the connection anew that was lost in post-copy.
     Recover,
     /// A migration that is held may finish from now on.

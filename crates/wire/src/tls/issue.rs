@@ -11,6 +11,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
+use sterna_sys::nameless::NamelessFile;
+
 use super::{
     CA_CERTIFICATE, CA_KEY, CLIENT_CERTIFICATE, CLIENT_KEY, SERVER_CERTIFICATE, SERVER_KEY,
     TlsError,
@@ -21,6 +23,10 @@ const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Clocks differ: certificates are valid from a while ago.
 const BACKDATED: Duration = Duration::from_secs(3600);
+
+/// The files of an authority, a server and a client.
+const FILES: [&str; 6] =
+    [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY, CLIENT_CERTIFICATE, CLIENT_KEY];
 
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +45,7 @@ pub struct Issued {
 /// # Errors
 /// One of the files exists, a name is none, or the directory cannot be written.
 pub fn issue(directory: &Path, names: &[String], valid: Duration) -> Result<Issued, TlsError> {
-    let files =
-        [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY, CLIENT_CERTIFICATE, CLIENT_KEY];
+    let files = FILES;
     if let Some(file) = files.iter().map(|it| directory.join(it)).find(|it| it.exists()) {
         return Err(TlsError::Exists(file));
     }
@@ -54,6 +59,31 @@ pub fn issue(directory: &Path, names: &[String], valid: Duration) -> Result<Issu
         write(&directory.join(file), text, file.ends_with("-key.pem"))?;
     }
     Ok(Issued { files: files.iter().map(|it| directory.join(it)).collect(), names: all })
+}
+
+/// Certificates and keys for one run, on no disk: `directory`, which must not exist, holds links to files without a
+/// name. They are gone with the last process that holds them, so nothing is left of a run that was killed but links.
+///
+/// Only this process and its children can follow the links. The authority's key is not kept, since nothing more will be signed.
+///
+/// # Errors
+/// The directory exists or cannot be written, or a name is none.
+pub fn issue_nameless(
+    directory: &Path,
+    names: &[String],
+    valid: Duration,
+) -> Result<Vec<NamelessFile>, TlsError> {
+    let mut all: Vec<String> = OWN_NAMES.map(str::to_owned).to_vec();
+    all.extend(names.iter().filter(|it| !OWN_NAMES.contains(&it.as_str())).cloned());
+    let made = make(&all, valid)?;
+    let created = DirBuilder::new().mode(0o700).create(directory);
+    created.map_err(|error| unwritable(directory, &error))?;
+    let kept = FILES.iter().zip(&made).filter(|(file, _)| **file != CA_KEY);
+    let link = |(file, text): (&&str, &String)| {
+        let path = directory.join(file);
+        NamelessFile::linked_at(&path, text.as_bytes()).map_err(|it| unwritable(&path, &it))
+    };
+    kept.map(link).collect()
 }
 
 /// The texts of all files, in their order.

@@ -4,7 +4,7 @@
 //! The names of the files are those that QEMU reads from the `dir` of its `tls-creds-x509`, so one directory serves both.
 //!
 //! - [`Credentials`]: such a directory, read.
-//! - [`issue`]: such a directory, made.
+//! - [`issue`]: such a directory, made; [`issue_nameless`]: the same for one run, on no disk.
 //! - [`TlsStream`]: a connection.
 
 mod credentials;
@@ -14,7 +14,7 @@ mod stream;
 
 pub use credentials::Credentials;
 pub use error::{TlsError, explain};
-pub use issue::{Issued, issue};
+pub use issue::{Issued, issue, issue_nameless};
 pub use stream::TlsStream;
 
 /// The authority's certificate.

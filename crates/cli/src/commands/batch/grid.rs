@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use sterna_render::markdown_text;
 use sterna_report::statistics::{mad, median};
 use sterna_report::{Integrity, Report, Verdict};
 use sterna_scenario::SuiteTable;
-use sterna_units::human_bits_per_second;
+use sterna_units::{human_bits_per_second, pad_right};
 
 use super::manifest::{Entry, Manifest};
 
@@ -52,21 +53,22 @@ fn one_table(runs: &[&Entry], tables: &[SuiteTable]) -> String {
     for variant in distinct(runs, |it| &it.variant) {
         let here: Vec<&Entry> = runs.iter().copied().filter(|it| it.variant == variant).collect();
         let cells = tables.iter().map(|table| cell(*table, &here));
-        rows.push(std::iter::once(variant.to_owned()).chain(cells).collect());
+        rows.push(std::iter::once(markdown_text(variant)).chain(cells).collect());
     }
     aligned(&rows)
 }
 
 fn grid(runs: &[&Entry], table: SuiteTable) -> String {
     let points = distinct(runs, |it| &it.point);
-    let head = std::iter::once(String::new()).chain(points.iter().map(|it| short(it)));
+    let head =
+        std::iter::once(String::new()).chain(points.iter().map(|it| markdown_text(&short(it))));
     let mut rows = vec![head.collect::<Vec<_>>()];
     for variant in distinct(runs, |it| &it.variant) {
         let cells = points.iter().map(|point| {
             let is_here = |it: &&&Entry| it.variant == variant && it.point == *point;
             cell(table, &runs.iter().filter(is_here).copied().collect::<Vec<_>>())
         });
-        rows.push(std::iter::once(variant.to_owned()).chain(cells).collect());
+        rows.push(std::iter::once(markdown_text(variant)).chain(cells).collect());
     }
     aligned(&rows)
 }
@@ -183,7 +185,10 @@ fn unsupported(runs: &[&Entry], engine: &str) -> String {
     if reasons.is_empty() {
         return String::new();
     }
-    let lines = reasons.iter().map(|(reason, names)| format!("- {}: {reason}\n", names.join(", ")));
+    let line = |(reason, names): &(&str, Vec<&str>)| {
+        format!("- {}: {}\n", markdown_text(&names.join(", ")), markdown_text(reason))
+    };
+    let lines = reasons.iter().map(line);
     format!("Not supported here ({engine})\n\n{}\n", lines.collect::<String>())
 }
 
@@ -213,7 +218,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| pad_right(cell, *width));
         let _ = writeln!(text, "| {} |", cells.collect::<Vec<_>>().join(" | "));
         if index == 0 {
             let rules = widths.iter().map(|width| "-".repeat(*width));

@@ -1,18 +1,18 @@
 //! How a batch as a whole goes on: a line for each run, and on a terminal a bar below them.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{ProgressState, ProgressStyle};
 
+use crate::live::LiveLine;
 use crate::output::Output;
 
 /// Shows the progress of a batch.
 pub struct Overall {
     output: Output,
-    bar: Option<ProgressBar>,
+    bar: Option<LiveLine>,
     /// When all will be done, as far as can be told.
     due: Due,
     began: Instant,
@@ -30,7 +30,7 @@ type Due = Arc<Mutex<Option<Instant>>>;
 impl Overall {
     /// Of `all` runs, of which `to_make` are not there yet.
     pub fn new(all: usize, to_make: usize, concurrent: usize, output: Output) -> Overall {
-        let is_shown = std::io::stderr().is_terminal() && !output.is_quiet();
+        let is_shown = output.is_noted_on_terminal() && !output.is_quiet();
         let due = Due::default();
         let bar = is_shown.then(|| bar(all, due.clone()));
         let began = Instant::now();
@@ -40,7 +40,7 @@ impl Overall {
     /// A run begins.
     pub fn begins(&self, name: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(name.to_owned());
+            bar.set_message(name);
         }
     }
 
@@ -56,8 +56,8 @@ impl Overall {
         let line = format!("[{}/{}] {line} {verb}", self.done, self.all);
         match &self.bar {
             Some(bar) => {
-                bar.println(line);
-                bar.set_position(self.done as u64);
+                bar.print_above(&line);
+                bar.set_position(self.done);
             }
             None => self.output.progress(&format!("{line}{left}\n")),
         }
@@ -66,7 +66,7 @@ impl Overall {
     /// There is no more to show.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            bar.finish();
         }
     }
 
@@ -80,7 +80,7 @@ impl Overall {
 }
 
 /// A line below all others: how many are done, how long the rest will take, and what is made now.
-fn bar(all: usize, due: Due) -> ProgressBar {
+fn bar(all: usize, due: Due) -> LiveLine {
     let left = move |_: &ProgressState, out: &mut dyn Write| {
         let due = *due.lock().unwrap_or_else(PoisonError::into_inner);
         let left = due.map(|it| it.saturating_duration_since(Instant::now()));
@@ -90,13 +90,9 @@ fn bar(all: usize, due: Due) -> ProgressBar {
             Some(left) => write!(out, ", about {} left", words(left)),
         };
     };
-    let bar = ProgressBar::new(all as u64);
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} runs{left}  {wide_msg}");
-    bar.set_style(
-        style.map_or_else(|_| ProgressStyle::default_bar(), |it| it.with_key("left", left)),
-    );
-    bar.enable_steady_tick(Duration::from_secs(1));
-    bar
+    let style = style.map_or_else(|_| ProgressStyle::default_bar(), |it| it.with_key("left", left));
+    LiveLine::bar(all, style, Duration::from_secs(1))
 }
 
 /// `45 s`, `12 min`, `3 h 20 min`

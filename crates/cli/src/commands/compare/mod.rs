@@ -2,8 +2,6 @@
 
 mod load;
 
-use std::io::IsTerminal;
-
 use anyhow::{Context, Result, anyhow};
 use sterna_render::html::{self, ComparisonPage, Scripts};
 use sterna_report::comparison::{Change, Comparison, Side, compare, reports_behind};
@@ -37,7 +35,7 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
         )));
     }
     let is_page = options.format == CompareFormat::Html;
-    if is_page && options.output.is_none() && std::io::stdout().is_terminal() {
+    if is_page && options.output.is_none() && output.is_terminal() {
         return Err(usage(anyhow!(
             "--format html: say by -o FILE where the page shall go; it is no text for a terminal"
         )));
@@ -147,7 +145,7 @@ fn tell(
         CompareFormat::Json => format!("{}\n", serde_json::to_string_pretty(comparison)?),
     };
     match &options.output {
-        None => output.result(&text).context("Cannot print the result"),
+        None => output.document(&text).context("Cannot print the result"),
         Some(path) => {
             if let Err(error) = write_atomically(path, text.as_bytes()) {
                 // The result is not lost with the file.

@@ -22,6 +22,7 @@ const UNSUPPORTED: u8 = 5;
 
 /// Prints the findings; the exit code says whether a bare `sterna run` works here.
 pub fn run(format: Format, qemus: &[PathBuf; 2], output: Output) -> Result<u8> {
+    super::remove_leftovers(output);
     let findings = findings(qemus);
     let style = sterna_render::Style { colour: output.colour(), width: output.width() };
     output.result(&match format {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 use sterna_kubevirt::{ClusterFacts, MigrationRecord, Preflight};
 use sterna_report::{Integrity, Probe, Report, Verdict};
+use sterna_units::pad_right;
 
 use super::super::kept;
 use crate::args::kubevirt::{ReportArgs, TextFormat};
@@ -167,7 +168,7 @@ fn table(reports: &[(PathBuf, Report)]) -> String {
         let cells: Vec<String> = (0..line.len())
             .map(|column| {
                 let width = lines.iter().map(|it| it[column].chars().count()).max().unwrap_or(0);
-                format!("{:<width$}", line[column])
+                pad_right(&line[column], width)
             })
             .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());

@@ -1,6 +1,6 @@
 //! `watch`.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,11 +29,11 @@ pub fn run(args: &WatchArgs, place: &PlaceArgs, output: Output) -> Result<u8> {
         read_logs: preflight.may("pods/log"),
     };
     let interrupt = super::super::interrupt_on_signals()?;
-    let is_live = std::io::stdout().is_terminal() && !args.once;
+    let is_live = output.is_terminal() && !args.once;
     session.watch(&options, &interrupt, &mut |rows| {
         *shown.lock().unwrap_or_else(PoisonError::into_inner) = open_metrics(rows);
-        let clear = if is_live { "\x1b[H\x1b[2J" } else { "" };
-        output.line(&format!("{clear}{}", table(rows))).unwrap_or(false)
+        let is_read = !is_live || output.clear().unwrap_or(false);
+        is_read && output.line(&table(rows)).unwrap_or(false)
     })?;
     Ok(0)
 }

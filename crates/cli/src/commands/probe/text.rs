@@ -6,6 +6,7 @@ use sterna_render::number::{nanoseconds, seconds};
 use sterna_report::probing::{
     ClockRun, ProbeDirection, ProbeOutage, ProbeReport, ProbeResult, ThreadPriority, TimelineKind,
 };
+use sterna_units::pad_right;
 
 /// Outages beyond these are in the JSON.
 const MOST_OUTAGES: usize = 20;
@@ -311,8 +312,10 @@ fn timeline(report: &ProbeReport) -> String {
         };
         let _ = writeln!(
             text,
-            "  {:>10.4} s  {mark} {:<width$}  {}",
-            event.t_seconds, event.probe, event.text
+            "  {:>10.4} s  {mark} {}  {}",
+            event.t_seconds,
+            pad_right(&event.probe, width),
+            event.text
         );
     }
     if report.timeline.len() > MOST_EVENTS {

@@ -33,7 +33,7 @@ impl Place {
 /// Writes one result to stdout or to its file.
 pub fn write(place: &Place, text: &str, inputs: &[Input], output: Output) -> Result<()> {
     match place {
-        Place::Stdout => Ok(output.result(text)?),
+        Place::Stdout => Ok(output.document(text)?),
         Place::File(path) => write_file(path, text, inputs),
         Place::Directory(path) => Err(usage(anyhow!(
             "-o {}: this result is one file, and that is a directory; name a file in it",

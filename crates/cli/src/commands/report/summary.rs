@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use sterna_render::Style;
+use sterna_units::{pad_right, printable};
 
 use super::{
     Seen,
@@ -19,14 +20,15 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<S
         Inputs::Batch(directory, listed) => input::of_batch(directory, listed),
     };
     let (mut text, mut seen) = (String::new(), Seen::default());
-    let width = reports.iter().map(|it| it.name.chars().count()).max().unwrap_or(0);
+    let width = reports.iter().map(|it| printable(&it.name).chars().count()).max().unwrap_or(0);
+    let padded = |name: &str| pad_right(&printable(name), width);
     for it in &reports {
         let report = match (input::read(&it.path), &inputs) {
             // One that is damaged does not keep the others of a batch from being shown.
             (Err(error), Inputs::Batch(..)) => {
                 output.error(&format!("{error:#}"));
                 seen.is_damaged = true;
-                text.push_str(&format!("{:<width$}  Its report cannot be read\n", it.name));
+                text.push_str(&format!("{}  Its report cannot be read\n", padded(&it.name)));
                 continue;
             }
             (read, _) => read?,
@@ -36,13 +38,12 @@ pub fn run(options: &ReportOptions, inputs: &Inputs, output: Output) -> Result<S
             text.push_str(&sterna_render::text(&report, style));
         } else {
             let line = sterna_render::one_line(&report);
-            text.push_str(&format!("{:<width$}  {line}\n", it.name));
+            text.push_str(&format!("{}  {line}\n", padded(&it.name)));
         }
     }
     if let Inputs::Batch(_, listed) = inputs {
         for run in listed.runs.iter().filter(|it| it.report.is_none()) {
-            let name = run.long_name();
-            text.push_str(&format!("{name:<width$}  No report was left\n"));
+            text.push_str(&format!("{}  No report was left\n", padded(&run.long_name())));
         }
     }
     place::write(&place, &text, &reports, output)?;

@@ -166,6 +166,9 @@ impl Run<'_> {
         let mut background = TokenBucket::new(rate);
         let (mut finished_at, mut in_a_row) = (None, 0);
         loop {
+            if self.gate.is_postcopy_limit_lifted() {
+                background.set_rate(None);
+            }
             let wait = self.until_background(&background, backlog, finished_at);
             let is_due = wait.is_zero() && in_a_row >= REQUESTS_IN_A_ROW;
             let message = if is_due { None } else { self.connection.next(wait)? };
