@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sterna_probe::disk::remote::{DiskResponder, greeting, welcome};
+use sterna_probe::serve::Upgrade;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut incoming = bytes.to_vec();
@@ -13,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(None) => assert_eq!(incoming, bytes),
         Err(reason) => assert!(!reason.is_empty()),
     }
-    if DiskResponder::wants(bytes) {
+    if (DiskResponder { directory: None }).wants(bytes) {
         let words = greeting(1, 4096);
         assert_eq!(bytes[..8], words[..8]);
     }

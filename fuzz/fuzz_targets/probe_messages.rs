@@ -1,4 +1,4 @@
-//! Any bytes are a message of a probe, or none; a responder answers whatever comes, and plays what it was asked for.
+//! Any bytes are a message of a probe, or none; a responder answers questions, never with more bytes than they have, and plays what it was asked for.
 
 #![no_main]
 
@@ -16,7 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
         let now = Moment { monotonic_ns: step as u64 * 1_000_000, realtime_ns: 0 };
         let from = ([127, 0, 0, 1], 1).into();
         if let Answer::Back(length) = responder.answer(&mut buffer, datagram.len(), from, now) {
-            assert!(length <= buffer.len());
+            assert!(length <= datagram.len());
+            // No answer is a question, or two responders would answer each other for ever.
+            let back = Responder::new(2).answer(&mut buffer, length, from, now);
+            assert_eq!(back, Answer::Nothing);
         }
         responder.play_due(now.monotonic_ns, |to, _, _| assert_eq!(to, from));
     }

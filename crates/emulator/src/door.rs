@@ -1,17 +1,19 @@
 //! A listening socket whose visitors cannot harm each other: what a host and a stream server have in common.
 //!
 //! ```text
-//!  open ──► keep: accept ── few enough inside ──► a thread of the visitor's own ──► Turns::take ──► a session
-//!                   │ too many: told and hung up on                               │ taken: refused, by name
+//!  open ──► keep: accept ── a place ──► a thread of the connection's own ──► Turns::take ──► a session
+//!                   │ none, and the oldest silent connection is closed for it │ taken: refused, by name
 //!                   └─ over ──► see_off: those inside get a moment to end
 //! ```
+//!
+//! See [`Places`] for who loses a place, and why.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sterna_probe::serve::places::{Place, Places};
 use sterna_wire::control::Endpoint;
 
 use crate::host::server::ServerError;
@@ -20,8 +22,11 @@ use crate::transport::{Listener, Socket, TransportError};
 /// Slices in which the wait for visitors looks whether it is over.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Visitors that may be inside at once; more are hung up on.
-const MAX_VISITORS: usize = 32;
+/// Connections that may be open at once, a session's own included.
+const MOST_CONNECTIONS: usize = 32;
+
+/// The same from one address.
+const MOST_OF_A_PEER: usize = 16;
 
 /// How long those inside may take to end.
 const GOODBYE: Duration = Duration::from_secs(4);
@@ -30,14 +35,15 @@ const GOODBYE: Duration = Duration::from_secs(4);
 pub(crate) struct Door {
     listener: Listener,
     endpoint: Endpoint,
-    inside: Arc<AtomicUsize>,
+    places: Places,
 }
 
-/// A visitor that is counted, until this is dropped.
+/// A connection that has a place, until this is dropped.
 pub(crate) struct Visitor {
     /// Its address.
     pub peer: String,
-    inside: Arc<AtomicUsize>,
+    /// The place, which it may lose until it has shown that it may come in.
+    pub place: Place,
 }
 
 /// The one session that may be under way.
@@ -56,7 +62,8 @@ pub(crate) struct Taken {
 impl Door {
     pub fn open(listen: &Endpoint) -> Result<Door, TransportError> {
         let (listener, endpoint) = Listener::bind(listen)?;
-        Ok(Door { listener, endpoint, inside: Arc::default() })
+        let places = Places::new(MOST_CONNECTIONS, MOST_OF_A_PEER);
+        Ok(Door { listener, endpoint, places })
     }
 
     /// Where it listens, with the port that was chosen.
@@ -91,7 +98,7 @@ impl Door {
     /// Waits a little for those who are still inside.
     pub fn see_off(&self) {
         let deadline = Instant::now() + GOODBYE;
-        while self.inside.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+        while self.places.taken() > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -108,19 +115,14 @@ impl Door {
 
     fn count(&self, socket: &Socket) -> Result<Visitor, (String, String)> {
         let peer = socket.peer().map_or_else(|| "a local process".to_owned(), |it| it.to_string());
-        let before = self.inside.fetch_add(1, Ordering::AcqRel);
-        let visitor = Visitor { peer, inside: Arc::clone(&self.inside) };
-        if before >= MAX_VISITORS {
-            let reason = format!("{MAX_VISITORS} others are at the door already");
-            return Err((visitor.peer.clone(), reason));
+        let handle = match socket.try_clone() {
+            Ok(handle) => handle,
+            Err(error) => return Err((peer, format!("no descriptors are left: {error}"))),
+        };
+        match self.places.take(socket.peer(), move || handle.shut_down()) {
+            Ok(place) => Ok(Visitor { peer, place }),
+            Err(error) => Err((peer, error.to_string())),
         }
-        Ok(visitor)
-    }
-}
-
-impl Drop for Visitor {
-    fn drop(&mut self) {
-        self.inside.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

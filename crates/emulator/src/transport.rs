@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -125,7 +126,32 @@ pub struct Listener {
 #[derive(Debug)]
 enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, UnixPath),
+}
+
+/// The file of a Unix socket, and what tells it from a later one of the same name.
+#[derive(Debug)]
+struct UnixPath {
+    path: PathBuf,
+    device_and_inode: Option<(u64, u64)>,
+}
+
+impl UnixPath {
+    fn new(path: &str) -> UnixPath {
+        let path = PathBuf::from(path);
+        UnixPath { device_and_inode: identity(&path), path }
+    }
+
+    /// Removes the file, unless another one has taken its place.
+    fn remove(&self) {
+        if self.device_and_inode.is_some() && identity(&self.path) == self.device_and_inode {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|it| (it.dev(), it.ino()))
 }
 
 impl Listener {
@@ -157,7 +183,7 @@ impl Listener {
             }
             Endpoint::Unix(path) => {
                 let listener = listen_private(Path::new(path)).map_err(|it| fail(path, it))?;
-                (Listening::Unix(listener, path.into()), endpoint.clone())
+                (Listening::Unix(listener, UnixPath::new(path)), endpoint.clone())
             }
         };
         Ok((Listener { listening, protection: Protection::Clear }, bound))
@@ -227,7 +253,7 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Listening::Unix(_, path) = &self.listening {
-            let _ = std::fs::remove_file(path);
+            path.remove();
         }
     }
 }

@@ -2,76 +2,50 @@
 //! whose engine is far away.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sterna_probe::serve::spawn;
+use sterna_probe::serve::pages::{Page, PageServer};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::guest_line::{CorruptWord, GuestMessage};
 
 use crate::disk::Disk;
 use crate::memory::Memory;
 
-/// A visitor who says nothing must not hold the next one up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Checks and requests about records that may be under way; more are refused, so that a disk that hangs leaves room for the counters.
+const MOST_SLOW: usize = 4;
 
-/// Answers every request, one visitor after the other.
+const TEXT: &str = "text/plain; version=0.0.4";
+
+/// Answers requests, several at a time.
 pub fn serve(port: u16, memory: &Arc<Memory>, disk: Disk) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    let (memory, disk) = (Arc::clone(memory), Arc::new(disk));
-    spawn("metrics", move || {
-        for connection in listener.incoming() {
-            match connection {
-                Ok(stream) => drop(answer(stream, &memory, &disk)),
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    })
+    let (memory, slow) = (Arc::clone(memory), AtomicUsize::new(0));
+    PageServer::new("metrics")
+        .serve(listener, move |request| answer(&request.path, &memory, &disk, &slow))
 }
 
 /// `/verify` checks the memory, `/disk/begin` and `/disk/end` are about records; whatever else is asked for, the
 /// counters are the answer.
-fn answer(mut stream: TcpStream, memory: &Memory, disk: &Arc<Disk>) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut buffer = [0; 2048];
-    let request = read(&mut stream, &mut buffer);
-    let asks_for = |path: &str| {
-        let rest = request.strip_prefix(b"GET ").and_then(|it| it.strip_prefix(path.as_bytes()));
-        rest.is_some_and(|it| !it.first().is_some_and(u8::is_ascii_alphanumeric))
+fn answer(path: &str, memory: &Memory, disk: &Disk, slow: &AtomicUsize) -> Page {
+    let page = || match path {
+        "/disk/begin" => disk.begin().to_string(),
+        "/disk/end" => disk.end().to_string(),
+        _ => verified(memory),
     };
-    for (path, ask) in [("/disk/begin", Disk::begin as fn(&Disk) -> _), ("/disk/end", Disk::end)] {
-        if asks_for(path) {
-            // A disk may hang, and the counters must not hang with it.
-            let disk = Arc::clone(disk);
-            return spawn("disk-answer", move || drop(say(stream, &ask(&disk).to_string())));
-        }
+    if !matches!(path, "/disk/begin" | "/disk/end" | "/verify") {
+        return Page::found(TEXT, text(memory));
     }
-    let body = if asks_for("/verify") { verified(memory) } else { text(memory) };
-    say(stream, &body)
-}
-
-/// All of a request, for whoever sends it in pieces; a visitor whose words were not heard may not hear ours either.
-fn read<'a>(stream: &mut TcpStream, buffer: &'a mut [u8]) -> &'a [u8] {
-    let mut length = 0;
-    let is_whole = |it: &[u8]| it.ends_with(b"\r\n\r\n") || it.ends_with(b"\n\n");
-    while length < buffer.len() && !is_whole(&buffer[..length]) {
-        match stream.read(&mut buffer[length..]) {
-            Ok(0) | Err(_) => break,
-            Ok(more) => length += more,
-        }
-    }
-    &buffer[..length]
-}
-
-fn say(mut stream: TcpStream, body: &str) -> io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+    let before = slow.fetch_add(1, Ordering::AcqRel);
+    let answer = if before < MOST_SLOW {
+        Page::found(TEXT, page())
+    } else {
+        Page::refused(503, "Earlier requests are not finished yet; try again later")
+    };
+    slow.fetch_sub(1, Ordering::AcqRel);
+    answer
 }
 
 /// Every page is compared with what it must hold; the workers rest meanwhile.

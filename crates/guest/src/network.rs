@@ -1,8 +1,8 @@
 //! The network interface, and answers for probes.
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The counts of at least so many probes are remembered.
 const MOST_PROBES: usize = 64;
+
+/// Connections to the echo at a time; one more closes the one that was silent for longest.
+const MOST_CONNECTIONS: usize = 256;
 
 /// Gives the interface its address if there is one to give, and answers whoever sends UDP or TCP: echoes, the time, pictures, records.
 pub fn set_up(config: &GuestConfig) -> Result<(), AgentError> {
@@ -77,53 +80,33 @@ fn echo(port: u16, disk: DiskResponder) -> io::Result<()> {
     serve::spawn("udp-echo", move || {
         drop(serve::answer_datagrams(&udp, Responder::new(MOST_PROBES)));
     })?;
-    serve::spawn("tcp-echo", move || accept(&tcp, &disk))
-}
-
-fn accept(listener: &TcpListener, disk: &DiskResponder) {
-    for connection in listener.incoming() {
-        match connection {
-            Ok(stream) => {
-                let disk = disk.clone();
-                drop(serve::spawn("tcp-echo", move || drop(echo_stream(stream, &disk))));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(10)),
-        }
-    }
-}
-
-fn echo_stream(mut stream: TcpStream, disk: &DiskResponder) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut buffer = [0; 16 << 10];
-    let first = stream.read(&mut buffer)?;
-    if DiskResponder::wants(&buffer[..first]) {
-        return disk.serve(stream, buffer[..first].to_vec());
-    }
-    let mut length = first;
-    while length > 0 {
-        stream.write_all(&buffer[..length])?;
-        length = stream.read(&mut buffer)?;
-    }
-    Ok(())
+    let streams = serve::Streams::new(tcp, MOST_CONNECTIONS, Some(Box::new(disk)))?;
+    serve::spawn("tcp-echo", move || drop(streams.run()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    use sterna_probe::Message;
 
     use super::*;
 
     #[test]
-    fn datagrams_and_streams_come_back() {
+    fn questions_are_answered_and_streams_come_back() {
         // A free port for both kinds, which somebody else may take in between.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         echo(port, disk(&GuestConfig::of("memory=1MiB"))).unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         udp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Bytes that are no question get no answer, so the first answer is the question's.
         udp.send_to(b"who", ("127.0.0.1", port)).unwrap();
-        let mut buffer = [0; 16];
+        udp.send_to(&Message::new(1, 2).to_bytes(), ("127.0.0.1", port)).unwrap();
+        let mut buffer = [0; 64];
         let (length, from) = udp.recv_from(&mut buffer).unwrap();
-        assert_eq!((&buffer[..length], from.port()), (&b"who"[..], port));
+        let answer = Message::from_bytes(&buffer[..length]).unwrap();
+        assert_eq!((answer.number, answer.heard, from.port()), (2, 1, port));
         let mut tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
         tcp.write_all(b"there").unwrap();
         tcp.shutdown(std::net::Shutdown::Write).unwrap();

@@ -19,6 +19,7 @@ use crate::{Interrupt, RecordedEvent};
 ///
 /// - An error of any method but [`act`](Self::act) means that the engine cannot go on. The pilot then finds out what became of the guest, by `status`, `settle` and `verify`, each of which may fail in turn.
 /// - A migration ends by itself when its peer is silent. Only two waits are bounded by the pilot: for the end after a cancel, and for an answer past the commit point.
+/// - Neither `status` nor `samples` waits long for a side that does not answer, so that limits are held meanwhile.
 /// - A cancel that was accepted is followed by a terminal state. Refusing it is for migrations past their commit point.
 /// - What a status told once stays true: moments do not move, and counters do not fall.
 pub trait Hypervisor {
@@ -49,7 +50,7 @@ pub trait Hypervisor {
     /// Prepares the destination and starts the migration; returns the moment of acceptance. After an error no migration is under way.
     fn migrate(&mut self) -> Result<u64, EngineError>;
 
-    /// Where the migration stands.
+    /// Where the migration stands. [`EngineError::Silent`] when the source does not answer in a moment; it is then asked again.
     fn status(&mut self) -> Result<Status, EngineError>;
 
     /// When something about the migration changes next by itself, where time is simulated and that is known; the pilot then sleeps until that moment instead of polling.
@@ -60,6 +61,11 @@ pub trait Hypervisor {
     /// Whether there is no guest at all, only a model of one; then no memory is verified.
     fn is_simulated(&self) -> bool {
         false
+    }
+
+    /// The sides that owe an answer, and for how many seconds; most engines have none that could be out of reach.
+    fn silent_sides(&self) -> Vec<(Side, f64)> {
+        Vec::new()
     }
 
     /// Changes something about the running migration. [`EngineError::Failed`] is a refusal, and the migration goes on as if nobody had asked.
@@ -125,6 +131,14 @@ pub enum EngineError {
     /// The guest died of its own while it ran on the source, and its process ended with it.
     #[error("The guest itself died ({0})")]
     GuestDied(String),
+    /// A side has not answered for a moment; it may answer yet.
+    #[error("{side} host: No answer for {seconds:.1} s")]
+    Silent {
+        /// Which one.
+        side: Side,
+        /// For how long.
+        seconds: f64,
+    },
     /// Anything else, in the engine's own words.
     #[error("{0}")]
     Failed(String),

@@ -1,5 +1,7 @@
 //! What a watcher of the flight is told while it goes on.
 
+use sterna_report::Side;
+
 use crate::{Progress, Status};
 
 /// Where the flight is.
@@ -58,6 +60,17 @@ pub enum Notice {
         elapsed_seconds: f64,
         /// The poll.
         status: Box<Status>,
+        /// For how long nothing has been sent; 0 while something is.
+        stalled_seconds: f64,
+    },
+    /// A poll during the migration that the source did not answer.
+    Silence {
+        /// Seconds since the migrate command was accepted.
+        elapsed_seconds: f64,
+        /// The side that is silent.
+        side: Side,
+        /// For how long.
+        silent_seconds: f64,
     },
     /// Something happened that a person wants to know at once.
     Event {

@@ -55,6 +55,8 @@ pub struct Record {
     pub resident_peak_bytes: BTreeMap<Side, u64>,
     /// What probes saw.
     pub probes: Vec<ProbeSeen>,
+    /// The longest time for which each side owed an answer during the migration, in seconds; a side that always answered at once is missing.
+    pub silences: BTreeMap<Side, f64>,
     /// What happened.
     pub events: Vec<RecordedEvent>,
     /// The outcome of the verification.

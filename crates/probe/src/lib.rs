@@ -9,13 +9,14 @@
 //! - [`playout`]: a stream of pictures and its viewer. [`disk`]: records that prove that none was lost. [`metrics`]: pages of metrics.
 //! - [`ClockTrack`], [`OneWay`]: what can be known of another machine's clock, and how far it may be off.
 //!
-//! With sockets: [`serve`] is the responder as a program has it, [`watch`] every probe at work, [`http`] as much of HTTP as both need.
+//! With sockets: [`serve`] is the responder as a program has it, [`watch`] every probe at work, [`http`] as much of HTTP as a probe asks with; [`serve::pages`] the server of every page.
 //! The feature `client` is what an observer needs; a responder does without.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]
 mod clock_track;
 pub mod disk;
+mod echo;
 #[cfg(feature = "client")]
 pub mod http;
 #[cfg(feature = "client")]
@@ -35,6 +36,7 @@ pub mod serve;
 mod spec;
 #[cfg(feature = "client")]
 mod target;
+mod timed;
 #[cfg(feature = "client")]
 pub mod watch;
 

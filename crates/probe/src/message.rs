@@ -9,6 +9,9 @@ pub const PROTOCOL_VERSION: u8 = 2;
 /// Tells a message from whatever else comes to a port for echoes.
 const MAGIC: [u8; 8] = *b"StrnPrb2";
 
+/// What everything begins with that this crate sends.
+pub const PREFIX: &[u8] = b"Strn";
+
 /// What every version begins with; the last byte is the version's digit, or `!` before a number that says which one a responder speaks.
 const FAMILY: &[u8] = b"StrnPrb";
 
@@ -50,6 +53,11 @@ impl Message {
     /// A message that has not been anywhere yet.
     pub fn new(probe: u64, number: u64) -> Message {
         Message { probe, number, ..Message::default() }
+    }
+
+    /// Whether it asks for an answer: nothing is in it that only a responder fills in.
+    pub fn is_question(self) -> bool {
+        self.heard == 0 && self.moment == Moment::default()
     }
 
     /// As it is sent.

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
+use crate::echo::EchoLimit;
 use crate::message::{self, Message, Moment};
 use crate::playout::{Frame, PlayAnswer, PlayRequest, Source};
 
@@ -11,7 +12,15 @@ const MOST_STREAMS: usize = 64;
 
 /// Counts the messages of each probe, so that the observer learns on which way those that are missing were lost; and plays streams.
 ///
-/// Whatever comes, and from how many, it needs no more than a fixed amount of memory: of probes that were silent for longest it forgets the count.
+/// Whatever arrives, and from however many addresses, it needs no more than a fixed amount of memory: it forgets the counts of probes that were silent for longest.
+///
+/// # Why two responders cannot answer each other for ever
+///
+/// The source address of a datagram can be forged, so one datagram can make a responder answer another responder.
+/// A responder therefore answers questions only, and nothing that it sends is a question:
+/// a question has no count and no clock in it, an answer always has a count; a refusal has a beginning of its own.
+/// Every other datagram is dropped, unless echoes were asked for, which have a limit of their own; see [`EchoLimit`].
+/// No answer is longer than its question, so a forged address receives no more than the forger sends.
 #[derive(Debug)]
 pub struct Responder {
     /// Counts of those heard lately, by probe. A table in order serves tens of thousands, and costs an agent less than a hash map.
@@ -20,8 +29,10 @@ pub struct Responder {
     old: Vec<(u64, u64)>,
     most_young: usize,
     sources: Vec<Source>,
-    /// Makes cookies, so that nobody has streams sent to somebody else.
+    /// Makes cookies, so that no stream can be sent to an address that did not ask for it.
     secret: u64,
+    /// Set where unknown datagrams are echoed.
+    echo: Option<EchoLimit>,
 }
 
 /// What is done with a datagram.
@@ -42,10 +53,17 @@ impl Responder {
             most_young: most_probes.max(1),
             sources: Vec::new(),
             secret: secret(),
+            echo: None,
         }
     }
 
-    /// Turns what came, the first `length` bytes of the buffer, into what goes back. Anything unknown is echoed.
+    /// The same, and it echoes unknown datagrams, as mig_mon's `client_rr` expects; `own_port` is the port of the socket.
+    pub fn with_echo(mut self, own_port: u16) -> Responder {
+        self.echo = Some(EchoLimit::new(own_port, self.secret));
+        self
+    }
+
+    /// Turns what came, the first `length` bytes of the buffer, into what goes back.
     pub fn answer(
         &mut self,
         buffer: &mut [u8],
@@ -55,6 +73,9 @@ impl Responder {
     ) -> Answer {
         let datagram = &mut buffer[..length];
         if let Some(asked) = Message::from_bytes(datagram) {
+            if !asked.is_question() {
+                return Answer::Nothing;
+            }
             let heard = self.count(asked.probe);
             let told = Message { heard, moment: now, ..asked }.to_bytes();
             datagram[..told.len()].copy_from_slice(&told);
@@ -64,9 +85,13 @@ impl Responder {
             return self.play(buffer, request, from, now.monotonic_ns);
         }
         if message::is_of_another_version(datagram) {
-            return back(buffer, &message::refusal());
+            let refusal = message::refusal();
+            return if length < refusal.len() { Answer::Nothing } else { back(buffer, &refusal) };
         }
-        Answer::Back(length)
+        let is_ours = datagram.starts_with(message::PREFIX);
+        let echo = self.echo.as_mut().filter(|_| !is_ours);
+        let is_echoed = echo.is_some_and(|it| it.allows(from, now.monotonic_ns));
+        if is_echoed { Answer::Back(length) } else { Answer::Nothing }
     }
 
     /// Hands every frame that is due to `send`, and says when the next one will be.
@@ -198,15 +223,94 @@ mod tests {
         assert!(responder.young.len() + responder.old.len() <= 2 * 16_384);
     }
 
+    /// What goes back for these bytes.
+    fn answered(responder: &mut Responder, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut buffer = [0; 128];
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        match responder.answer(&mut buffer, bytes.len(), from(), NOW) {
+            Answer::Back(length) => Some(buffer[..length].to_vec()),
+            Answer::Nothing => None,
+        }
+    }
+
     #[test]
-    fn other_messages_come_back_as_they_are_and_other_versions_are_told() {
+    fn a_question_of_another_version_gets_our_version_unless_that_would_be_longer() {
         let mut responder = Responder::new(64);
-        let mut bytes = *b"just an echo, long enough";
-        assert_eq!(responder.answer(&mut bytes, 25, from(), NOW), Answer::Back(25));
-        assert_eq!(&bytes, b"just an echo, long enough");
-        let mut bytes = *b"StrnPrb1 of long ago.....";
-        assert_eq!(responder.answer(&mut bytes, 25, from(), NOW), Answer::Back(16));
-        assert_eq!(message::refused_by(&bytes[..16]), Some(2));
+        let refusal = answered(&mut responder, b"StrnPrb1 of long ago.....").unwrap();
+        assert_eq!(message::refused_by(&refusal), Some(2));
+        assert_eq!(answered(&mut responder, b"StrnPrb1 short."), None);
+    }
+
+    /// Everything that a responder could receive without a question having been sent to it.
+    fn no_questions() -> Vec<Vec<u8>> {
+        let question = Message::new(1, 2);
+        let clock = |monotonic_ns, realtime_ns| Moment { monotonic_ns, realtime_ns };
+        vec![
+            Message { heard: 1, ..question }.to_bytes().to_vec(),
+            Message { moment: clock(1, 0), ..question }.to_bytes().to_vec(),
+            Message { moment: clock(0, 1), ..question }.to_bytes().to_vec(),
+            Message { heard: 3, moment: NOW, ..question }.to_bytes().to_vec(),
+            question.to_bytes()[..40].to_vec(),
+            message::refusal().to_vec(),
+            PlayAnswer::Cookie { session: 1, cookie: 2 }.to_bytes().to_vec(),
+            PlayAnswer::Busy { session: 1 }.to_bytes().to_vec(),
+            Frame { session: 1, number: 2, sent_ns: 3 }.padded(100),
+            Vec::new(),
+        ]
+    }
+
+    #[test]
+    fn answers_and_unknown_bytes_are_dropped() {
+        let mut responder = Responder::new(64);
+        for bytes in no_questions().into_iter().chain([b"just an echo, long enough".to_vec()]) {
+            assert_eq!(answered(&mut responder, &bytes), None, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn with_echo_unknown_bytes_come_back_and_our_own_answers_do_not() {
+        let mut responder = Responder::new(64).with_echo(7);
+        let bytes = b"just an echo, long enough".to_vec();
+        assert_eq!(answered(&mut responder, &bytes), Some(bytes));
+        for bytes in no_questions().into_iter().filter(|it| !it.is_empty()) {
+            assert_eq!(answered(&mut responder, &bytes), None, "{bytes:?}");
+        }
+    }
+
+    /// What a responder did before it dropped anything: it answered answers, and echoed the rest.
+    fn answered_by_an_old_one(bytes: &[u8]) -> Vec<u8> {
+        match Message::from_bytes(bytes) {
+            Some(asked) => {
+                let answer = Message { heard: asked.heard + 1, moment: NOW, ..asked }.to_bytes();
+                [&answer[..], &bytes[answer.len()..]].concat()
+            }
+            None if message::is_of_another_version(bytes) => message::refusal().to_vec(),
+            None => bytes.to_vec(),
+        }
+    }
+
+    #[test]
+    fn one_forged_datagram_brings_at_most_one_answer_from_an_old_and_a_new_responder() {
+        let request = PlayRequest { cookie: 0, session: 5, interval_ns: 40, frame_bytes: 100 };
+        let mut padded = Message::new(3, 4).to_bytes().to_vec();
+        padded.resize(100, 0);
+        let mut first = no_questions();
+        first.extend([Message::new(1, 2).to_bytes().to_vec(), padded]);
+        first.extend([request.to_bytes().to_vec(), b"StrnPrb1 of long ago.....".to_vec()]);
+        first.push(b"whatever".to_vec());
+        for bytes in first {
+            let (mut one, mut other) = (Responder::new(64), Responder::new(64));
+            // Sent to a new one in the name of another new one.
+            let back = answered(&mut one, &bytes);
+            assert!(back.as_ref().is_none_or(|it| it.len() <= bytes.len()), "{bytes:?}");
+            assert_eq!(back.and_then(|it| answered(&mut other, &it)), None, "{bytes:?}");
+            // Sent to a new one in the name of an old one, and the other way.
+            let back = answered(&mut one, &bytes).map(|it| answered_by_an_old_one(&it));
+            assert_eq!(back.and_then(|it| answered(&mut one, &it)), None, "{bytes:?}");
+            let back = answered(&mut one, &answered_by_an_old_one(&bytes));
+            let back = back.map(|it| answered_by_an_old_one(&it));
+            assert_eq!(back.and_then(|it| answered(&mut one, &it)), None, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sterna_wire::mux::{MuxDecoder, MuxError, MuxFrame, PREAMBLE, encode_close, encode_data};
 
@@ -20,10 +21,15 @@ const CONTROL: u16 = 0;
 /// Bytes that may wait for a channel's reader.
 const MOST_WAITING_BYTES: usize = 16 << 20;
 
+/// How long the session may take nothing of what is sent. A frame that was cut cannot be continued, so the session ends then.
+const WRITE_LIMIT: Duration = Duration::from_secs(20);
+
 /// One end of a session.
 pub struct Mux {
     shared: Arc<Shared>,
     control: Mutex<Receiver<Vec<u8>>>,
+    /// Ends the session also while a write holds it.
+    session: UnixStream,
 }
 
 /// What the threads have in common.
@@ -60,9 +66,13 @@ impl Mux {
     /// # Errors
     /// The session has ended, or no thread can be had.
     pub fn start(session: &UnixStream) -> io::Result<Mux> {
+        Mux::start_with(session, WRITE_LIMIT)
+    }
+
+    fn start_with(session: &UnixStream, write_limit: Duration) -> io::Result<Mux> {
         session.set_read_timeout(None)?;
-        session.set_write_timeout(None)?;
-        let reading = session.try_clone()?;
+        session.set_write_timeout(Some(write_limit))?;
+        let (reading, handle) = (session.try_clone()?, session.try_clone()?);
         let mut writing = session.try_clone()?;
         writing.write_all(&PREAMBLE)?;
         let shared = Arc::new(Shared {
@@ -75,7 +85,7 @@ impl Mux {
         std::thread::Builder::new()
             .name("session".to_owned())
             .spawn(move || hand_out(reading, &theirs, &sender))?;
-        Ok(Mux { shared, control: Mutex::new(control) })
+        Ok(Mux { shared, control: Mutex::new(control), session: handle })
     }
 
     /// Sends one control message.
@@ -90,7 +100,7 @@ impl Mux {
     ///
     /// # Errors
     /// The session has ended, or nothing came in time.
-    pub fn receive(&self, limit: std::time::Duration) -> Result<Vec<u8>, NoMessage> {
+    pub fn receive(&self, limit: Duration) -> Result<Vec<u8>, NoMessage> {
         use std::sync::mpsc::RecvTimeoutError;
         match lock(&self.control).recv_timeout(limit) {
             Ok(message) => Ok(message),
@@ -114,13 +124,18 @@ impl Mux {
 
 impl Drop for Mux {
     fn drop(&mut self) {
-        let _ = lock(&self.shared.session).shutdown(Shutdown::Both);
+        let _ = self.session.shutdown(Shutdown::Both);
     }
 }
 
 impl Shared {
     fn send(&self, frames: &[u8]) -> io::Result<()> {
-        lock(&self.session).write_all(frames)
+        let mut session = lock(&self.session);
+        let sent = session.write_all(frames);
+        if sent.is_err() {
+            let _ = session.shutdown(Shutdown::Both);
+        }
+        sent
     }
 
     fn take_in(&self, frame: MuxFrame, control: &Sender<Vec<u8>>) {
@@ -210,8 +225,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
@@ -267,6 +280,18 @@ mod tests {
         here.send(b"still there").unwrap();
         assert_eq!(there.receive(LIMIT).unwrap(), b"still there");
         drop(slow);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_ends_the_session_instead_of_blocking_it() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mux = Mux::start_with(&ours, Duration::from_millis(50)).unwrap();
+        let piece = vec![0; 1 << 20];
+        let sent = (0..64).take_while(|_| mux.send(&piece).is_ok()).count();
+        assert!(sent < 64, "a peer that reads nothing cannot have taken {sent} MiB");
+        assert!(mux.send(b"more").is_err(), "a frame was cut, and nothing may follow it");
+        assert_eq!(mux.receive(LIMIT), Err(NoMessage::Ended));
+        drop(theirs);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum ProbeCommand {
         listen: String,
         /// Where records of others are written.
         disk: Option<PathBuf>,
+        /// Whether datagrams of other programs are echoed.
+        echo: bool,
     },
     /// Look at one thing.
     One {
@@ -207,6 +209,7 @@ pub fn options(matches: &ArgMatches) -> ProbeCommand {
         "serve" => ProbeCommand::Serve {
             listen: get(matches, "listen").unwrap_or_default(),
             disk: get(matches, "disk"),
+            echo: matches.get_flag("echo"),
         },
         "all" => ProbeCommand::All {
             host: get::<Target>(matches, "host").map(|it| it.host).unwrap_or_default(),
@@ -293,12 +296,16 @@ fn serve_command() -> Command {
         .long_about(
             "Be the other end: echo datagrams and connections on one port, tell the time, play pictures, write records.\n\n\
              The address is printed on standard output. It serves until it is interrupted or terminated, whoever and however many come. \
-             What it does is open to everybody who reaches the port; it listens on loopback unless told otherwise, and writes to disk only with --disk.",
+             What it does is open to everybody who reaches the port; it listens on loopback by default, and writes to disk only with --disk. \
+             A datagram that is no question of a probe gets no answer, and no answer is longer than its question.",
         )
         .arg(
             value("listen", "ADDRESS", "Where: HOST:PORT, or PORT on loopback alone; port 0 takes any")
                 .default_value("12323"),
         )
+        .arg(Arg::new("echo").long("echo").action(ArgAction::SetTrue).help(
+            "Also echo datagrams of other programs, such as mig_mon's client_rr: at most 1,000 a second for an address",
+        ))
         .arg(
             value("disk", "DIRECTORY", "Write the records of `sterna probe disk --remote` to files there")
                 .value_parser(value_parser!(PathBuf)),

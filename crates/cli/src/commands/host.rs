@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use sterna_emulator::host::server::{Notice, Server, ServerError, ServerOptions, is_local};
@@ -10,6 +11,7 @@ use sterna_sys::process;
 use sterna_wire::control::Endpoint;
 
 use super::interrupt_on_signals;
+use super::refusals::Refusals;
 use super::token;
 use crate::args::HostCommand;
 use crate::output::Output;
@@ -59,7 +61,8 @@ fn ssh_addresses() -> Option<(String, String)> {
 }
 
 fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u8> {
-    let DoorToken { token, made } = door_token(options.token_file.as_deref(), is_local(&endpoint))?;
+    let DoorToken { token, made } =
+        door_token(options.token_file.as_deref(), is_local(&endpoint), output)?;
     let program = std::env::current_exe().context("Cannot find my own program file")?;
     super::remove_leftovers(output);
     let interrupt = interrupt_on_signals()?;
@@ -76,7 +79,10 @@ fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u
         ));
     }
     output.result(&format!("sterna://{}\n", show(server.endpoint())))?;
-    server.run(&interrupt, move |notice| output.progress(&describe(&notice)))?;
+    let refusals = Arc::new(Refusals::default());
+    let shown = Arc::clone(&refusals);
+    server.run(&interrupt, move |notice| output.progress(&describe(&notice, &shown)))?;
+    output.progress(&refusals.rest());
     Ok(0)
 }
 
@@ -89,8 +95,8 @@ pub struct DoorToken {
 }
 
 /// What other machines can reach has a secret, and one is made where none was given.
-pub fn door_token(file: Option<&Path>, is_local: bool) -> Result<DoorToken> {
-    let given = token(file)?;
+pub fn door_token(file: Option<&Path>, is_local: bool, output: Output) -> Result<DoorToken> {
+    let given = token(file, output)?;
     let made = match &given {
         None if !is_local => Some(host::new_token().map_err(|it| anyhow!(it))?),
         Some(token) if token.len() < SHORTEST_TOKEN => {
@@ -112,11 +118,11 @@ pub fn door_error(error: ServerError) -> anyhow::Error {
     }
 }
 
-fn describe(notice: &Notice) -> String {
+fn describe(notice: &Notice, refusals: &Refusals) -> String {
     match notice {
         Notice::Begun { peer, pid } => format!("{peer}: a session begins, as process {pid}\n"),
         Notice::Ended { peer, how } => format!("{peer}: the session has ended: {how}\n"),
-        Notice::Refused { peer, reason } => format!("{peer}: refused: {reason}\n"),
+        Notice::Refused { peer, reason } => refusals.line(peer, reason),
     }
 }
 

@@ -14,6 +14,7 @@ mod kept;
 pub mod kubevirt;
 mod man;
 mod probe;
+mod refusals;
 mod repeat;
 mod report;
 mod run;
@@ -22,6 +23,7 @@ mod stream;
 mod suites;
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -70,7 +72,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
 }
 
 /// The secret of hosts that listen: from a file, or from the environment; never from the command line, which everybody can read.
-fn token(file: Option<&Path>) -> Result<Option<String>> {
+fn token(file: Option<&Path>, output: Output) -> Result<Option<String>> {
     let Some(file) = file else {
         let token = std::env::var("STERNA_HOST_TOKEN").ok();
         return Ok(token.map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()));
@@ -78,6 +80,14 @@ fn token(file: Option<&Path>) -> Result<Option<String>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         usage(anyhow!("--token-file {} cannot be read: {error}", file.display()))
     })?;
+    let mode = std::fs::metadata(file).map(|it| it.permissions().mode()).unwrap_or_default();
+    // A pipe of the caller's own has no mode that matters, and belongs to this user.
+    if mode & 0o044 != 0 && std::fs::metadata(file).is_ok_and(|it| it.is_file()) {
+        output.warn(&format!(
+            "--token-file {0} can be read by other users of this machine, who may then use what it protects; `chmod 600 {0}` prevents it",
+            file.display()
+        ));
+    }
     match text.trim() {
         "" => Err(usage(anyhow!("--token-file {} is empty", file.display()))),
         token => Ok(Some(token.to_owned())),

@@ -142,7 +142,7 @@ fn flown(
     if let Some(fleet) = scenario.fleet.filter(|_| options.engine == EngineKind::Emulator) {
         return fleet::fly(scenario, fleet, options, interrupt, output);
     }
-    let mut engine = engine(options)?;
+    let mut engine = engine(options, output)?;
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());
     let mut watcher = progress::watcher(options.progress, options.json_stream, output);
@@ -171,20 +171,20 @@ fn identity(scenario: &Scenario, started_at: String) -> Result<Identity> {
     })
 }
 
-fn engine(options: &RunOptions) -> Result<Box<dyn Hypervisor>> {
+fn engine(options: &RunOptions, output: Output) -> Result<Box<dyn Hypervisor>> {
     if options.engine == EngineKind::Qemu {
         let remotes = remotes(&options.machines)?;
         return Ok(Box::new(Qemu::new(QemuOptions { remotes, ..options.qemu.clone() })));
     }
-    Ok(Box::new(Emulator::new(emulator(options)?)))
+    Ok(Box::new(Emulator::new(emulator(options, output)?)))
 }
 
-fn emulator(options: &RunOptions) -> Result<EmulatorOptions> {
+fn emulator(options: &RunOptions, output: Output) -> Result<EmulatorOptions> {
     let program = std::env::current_exe().context("Cannot find my own program file")?;
     Ok(EmulatorOptions {
         host_command: vec![program.into_os_string(), OsString::from("host")],
         tracker: options.tracker.clone(),
-        places: places(&options.machines)?,
+        places: places(&options.machines, output)?,
         tls_directory: options.tls_directory.clone(),
         available_bytes: None,
         breakage: options.breakage.clone(),
@@ -192,7 +192,7 @@ fn emulator(options: &RunOptions) -> Result<EmulatorOptions> {
 }
 
 /// The emulator's hosts are started by ssh, or listen already.
-fn places(machines: &Machines) -> Result<Places> {
+fn places(machines: &Machines, output: Output) -> Result<Places> {
     let place = |address: &Option<Address>| match address {
         None => Place::Here,
         Some(Address::Ssh(target)) => Place::Ssh(target.clone()),
@@ -210,7 +210,7 @@ fn places(machines: &Machines) -> Result<Places> {
     Ok(Places {
         source: place(source),
         destination: place(destination),
-        token: super::token(token_file.as_deref())?.unwrap_or_default(),
+        token: super::token(token_file.as_deref(), output)?.unwrap_or_default(),
         ssh: ssh.clone(),
         address: address.clone(),
     })

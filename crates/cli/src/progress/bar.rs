@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sterna_pilot::Notice;
 
-use super::{Watcher, status_line};
+use super::{Watcher, silence_line, status_line};
 use crate::live::LiveLine;
 
 /// A spinner with the phase and the latest status.
@@ -31,8 +31,11 @@ impl Watcher for Bar {
                 let percent = it.done as f64 * 100.0 / it.total.max(1) as f64;
                 self.bar.set_message(&format!("{} {percent:.0} %", it.what));
             }
-            Notice::Status { elapsed_seconds, status } => {
-                self.bar.set_message(&status_line(*elapsed_seconds, status));
+            Notice::Status { elapsed_seconds, status, stalled_seconds } => {
+                self.bar.set_message(&status_line(*elapsed_seconds, status, *stalled_seconds));
+            }
+            Notice::Silence { elapsed_seconds, side, silent_seconds } => {
+                self.bar.set_message(&silence_line(*elapsed_seconds, *side, *silent_seconds));
             }
             Notice::Event { kind: "state" | "pass" | "migrate", .. } => {}
             Notice::Event { text, .. } => self.bar.print_above(text),

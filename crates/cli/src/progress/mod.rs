@@ -5,6 +5,7 @@ mod plain;
 mod stream;
 
 use sterna_pilot::{Notice, State, Status};
+use sterna_report::Side;
 use sterna_units::{human_bits_per_second, human_bytes};
 
 pub use stream::stream_report;
@@ -48,14 +49,22 @@ pub fn fleet_watcher(
     watcher(if is_live { ProgressKind::Plain } else { progress }, json_stream, output)
 }
 
+/// A migration in which nothing is sent for so long is said to send nothing.
+const STALLED_SECONDS: f64 = 1.0;
+
 struct Nobody;
 
 impl Watcher for Nobody {
     fn notice(&mut self, _: Option<u32>, _: &Notice) {}
 }
 
+/// In place of a status: the side that does not answer.
+fn silence_line(elapsed_seconds: f64, side: Side, silent_seconds: f64) -> String {
+    format!("{elapsed_seconds:6.1} s  the {side} host has not answered for {silent_seconds:.1} s")
+}
+
 /// A status in one line: what a person wants to follow.
-fn status_line(elapsed_seconds: f64, status: &Status) -> String {
+fn status_line(elapsed_seconds: f64, status: &Status, stalled_seconds: f64) -> String {
     let rate = |value: Option<f64>| value.map_or("–".to_owned(), human_bits_per_second);
     let expected = status
         .expected_downtime_seconds
@@ -66,7 +75,11 @@ fn status_line(elapsed_seconds: f64, status: &Status) -> String {
         pass = status.pass.map_or("–".to_owned(), |it| it.to_string()),
         remaining = remaining(status),
         transferred = bytes(status.transferred_bytes),
-        sending = rate(status.bandwidth_bytes_per_second),
+        // The estimate of the engine covers a time in which something was sent.
+        sending = match stalled_seconds {
+            stalled if stalled < STALLED_SECONDS => rate(status.bandwidth_bytes_per_second),
+            stalled => format!("nothing for {stalled:.0} s"),
+        },
         dirtying = rate(status.dirty_rate_bytes_per_second),
     )
 }

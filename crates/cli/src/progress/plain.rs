@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sterna_pilot::Notice;
 use sterna_units::printable;
 
-use super::{Watcher, status_line};
+use super::{Watcher, silence_line, status_line};
 use crate::output::Output;
 
 /// Prints phases as they begin, events as they happen, and the status once a second, for each guest.
@@ -35,12 +35,14 @@ impl Watcher for Plain {
                 let percent = it.done as f64 * 100.0 / it.total.max(1) as f64;
                 self.say(guest, &format!("{} {percent:.0} %", it.what));
             }
-            Notice::Status { elapsed_seconds, status } => {
-                let next_seconds = self.next_seconds.entry(guest).or_default();
-                let is_over = status.state.is_terminal();
-                if is_over || *elapsed_seconds >= *next_seconds {
-                    *next_seconds = elapsed_seconds.floor() + 1.0;
-                    self.say(guest, &status_line(*elapsed_seconds, status));
+            Notice::Status { elapsed_seconds, status, stalled_seconds } => {
+                if self.is_due(guest, *elapsed_seconds) || status.state.is_terminal() {
+                    self.say(guest, &status_line(*elapsed_seconds, status, *stalled_seconds));
+                }
+            }
+            Notice::Silence { elapsed_seconds, side, silent_seconds } => {
+                if self.is_due(guest, *elapsed_seconds) {
+                    self.say(guest, &silence_line(*elapsed_seconds, *side, *silent_seconds));
                 }
             }
             // States and passes are in the status lines.

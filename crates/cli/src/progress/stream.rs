@@ -46,7 +46,11 @@ fn describe(notice: &Notice) -> (&'static str, Value) {
         Notice::Progress(it) => {
             ("progress", json!({ "what": it.what, "done": it.done, "total": it.total }))
         }
-        Notice::Status { elapsed_seconds, status } => (
+        Notice::Silence { elapsed_seconds, side, silent_seconds } => (
+            "silence",
+            json!({ "t_seconds": elapsed_seconds, "side": side, "silent_seconds": silent_seconds }),
+        ),
+        Notice::Status { elapsed_seconds, status, stalled_seconds } => (
             "status",
             json!({
                 "t_seconds": elapsed_seconds,
@@ -59,6 +63,7 @@ fn describe(notice: &Notice) -> (&'static str, Value) {
                 "threshold_bytes": status.threshold_bytes,
                 "expected_downtime_seconds": status.expected_downtime_seconds,
                 "throttle_percent": status.throttle_percent,
+                "stalled_seconds": stalled_seconds,
             }),
         ),
         Notice::Event { elapsed_seconds, kind, text } => {

@@ -9,6 +9,7 @@ mod broken_on_purpose;
 mod dependencies;
 mod rules;
 mod rust_code;
+mod waits;
 mod workspace;
 
 use std::path::Path;

@@ -30,8 +30,12 @@ fn both_ends_show_certificates_of_one_authority() {
     for mode in ["off", "x509"] {
         run(&["--tls-dir", &ours, "--tls-mode", mode]).assert_ended(0, "completed", "verified");
     }
-    run(&["--tls-dir", &others]).assert_reason_has("signed by another authority");
-    run(&[]).assert_reason_has("This host speaks TLS only");
+    let outcome = run(&["--tls-dir", &others]);
+    outcome.assert_ended(1, "failed", "unchecked");
+    outcome.assert_reason_has("signed by another authority");
+    let outcome = run(&[]);
+    outcome.assert_ended(1, "failed", "unchecked");
+    outcome.assert_reason_has("This host speaks TLS only");
     run(&["--tls-mode", "x509"]).assert_reason_has("give --tls-dir DIR");
 
     // A client that the host cannot believe hears it, too.
@@ -44,6 +48,7 @@ fn both_ends_show_certificates_of_one_authority() {
     }
     let outcome = run(&["--tls-dir", mixed.to_str().unwrap()]);
     outcome.assert_reason_has("our certificate is signed by another authority");
+    outcome.assert_ended(1, "failed", "unchecked");
     // The source shows its certificate on every connection of its own.
     run(&["--tls-dir", &ours]).assert_ended(0, "completed", "verified");
     let said = daemon.stop(Signal::TERM);

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
 
+mod attacks;
 mod daemon;
 mod encryption;
 mod faults;

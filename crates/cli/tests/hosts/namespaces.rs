@@ -44,6 +44,12 @@ impl TwoMachines {
         within(self.theirs.id())
     }
 
+    /// Cuts the wire: what is sent is lost, and neither side gets an error for it.
+    #[allow(dead_code, reason = "not every test binary cuts it")]
+    pub fn cut(&self) {
+        run(self.there(), "ip link set wire down").unwrap();
+    }
+
     fn wire(&self) -> Result<(), String> {
         let theirs = self.theirs.id();
         // Jumbo frames, as on networks that are made for migrations, so that headers are a hundredth.

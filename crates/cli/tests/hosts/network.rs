@@ -1,5 +1,7 @@
 //! Over a wire with a known rate.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -45,10 +47,14 @@ impl Network {
     }
 
     fn run(&self, arguments: &[&str]) -> Outcome {
+        self.prepared(arguments).outcome()
+    }
+
+    fn prepared(&self, arguments: &[&str]) -> Run {
         let mut command = self.machines.here();
         command.arg(env!("CARGO_BIN_EXE_sterna"));
         let arguments = [&GUEST[..], arguments].concat();
-        Run::of(command, &arguments).env("STERNA_HOST_TOKEN", TOKEN).outcome()
+        Run::of(command, &arguments).env("STERNA_HOST_TOKEN", TOKEN)
     }
 }
 
@@ -126,4 +132,49 @@ fn a_link_between_two_machines_is_made_anew_in_post_copy() {
     outcome.assert_ended(0, "completed", "verified");
     assert_eq!(outcome.report()["engine"]["details"]["postcopy_recoveries"], 2);
     daemon.stop(Signal::TERM);
+}
+
+/// A migration that is cut off from the other machine after a second; its outcome, and the host.
+fn cut_off(place: &str) -> Option<(Outcome, Daemon)> {
+    let network = Network::new()?;
+    let (daemon, certificates) = network.listen("10.77.0.2:0");
+    let place = [place, &daemon.address, "--tls-dir", &certificates];
+    let limits = ["--max-time", "3s", "--progress", "plain", "--rate", "unlimited"];
+    let mut run = network.prepared(&[&place[..], &limits].concat()).start();
+    run.wait_for("active");
+    std::thread::sleep(Duration::from_secs(1));
+    network.machines.cut();
+    Some((run.outcome(), daemon))
+}
+
+/// When an event was, in seconds since the migration began.
+fn event_seconds(outcome: &Outcome, kind: &str, text: &str) -> f64 {
+    let events = outcome.report()["events"].as_array().unwrap();
+    let is_it = |it: &&Value| it["kind"] == kind && it["text"].as_str().unwrap().contains(text);
+    let event = events.iter().find(is_it).unwrap_or_else(|| panic!("no {kind}: {events:#?}"));
+    event["t_seconds"].as_f64().unwrap()
+}
+
+#[test]
+fn a_limit_is_held_when_the_destination_falls_silent_and_the_network_is_named() {
+    let Some((outcome, daemon)) = cut_off("--destination") else { return };
+    outcome.assert_ended(3, "cancelled", "verified");
+    let at = event_seconds(&outcome, "limit", "limits.max-time");
+    assert!((3.0..4.0).contains(&at), "the limit of 3 s was held at {at} s");
+    let ended = outcome.summary("total_time_seconds").as_f64().unwrap();
+    assert!(ended < 4.0, "the migration ended at {ended} s");
+    outcome.assert_reason_has("the destination host has not answered for");
+    outcome.assert_reason_has("nothing was sent for the last");
+    assert!(outcome.stderr.contains("sending nothing for"), "{}", outcome.stderr);
+    assert!(has_warning(&outcome, "side-silent"), "{}", outcome.stdout);
+    assert!(!has_warning(&outcome, "polls-late"), "{}", outcome.stdout);
+    daemon.wait_for("the pilot was lost");
+}
+
+#[test]
+fn a_limit_is_held_when_the_source_falls_silent() {
+    let Some((outcome, _daemon)) = cut_off("--source") else { return };
+    outcome.assert_ended(3, "lost", "unchecked");
+    outcome.assert_reason_has("the source host has not answered for");
+    assert!(outcome.stderr.contains("the source host has not answered for"), "{}", outcome.stderr);
 }

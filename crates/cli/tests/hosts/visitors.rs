@@ -63,9 +63,8 @@ fn a_second_pilot_is_told_who_is_served() {
 fn strangers_do_no_harm() {
     let daemon = Daemon::start();
     let connect = || TcpStream::connect(daemon.socket()).unwrap();
-    // More than may be at the door, and they stay there.
-    let silent: Vec<TcpStream> = (0..40).map(|_| connect()).collect();
-    daemon.wait_for("others are at the door already");
+    // Few enough for the log to have a line for each.
+    let silent: Vec<TcpStream> = (0..8).map(|_| connect()).collect();
     drop(silent);
     daemon.wait_for("it said nothing and hung up");
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 5000], &[8, 0, 0, 0, 1, 2], &[0; 64]] {
@@ -96,11 +95,16 @@ fn the_token_is_asked_for() {
         let arguments = [&["--destination", &daemon.address], more].concat();
         Run::small(&arguments).env("STERNA_HOST_TOKEN", token).outcome()
     };
-    run("", &[]).assert_reason_has("destination host: This host asks for its token");
-    let wrong = run("0123456789abcdeX", &[]);
-    wrong.assert_reason_has("The token is wrong");
-    wrong.assert_ended(1, "failed", "unchecked");
-    assert_eq!(wrong.summary("failed_in"), "connect");
+    // No migration was tried, so none has failed.
+    for (token, reason) in [
+        ("", "destination host: This host asks for its token"),
+        ("0123456789abcdeX", "The token is wrong"),
+    ] {
+        let outcome = run(token, &[]);
+        outcome.assert_ended(1, "failed", "unchecked");
+        outcome.assert_reason_has(reason);
+        assert_eq!(outcome.summary("failed_in"), "connect");
+    }
     run("0123456789abcdef", &[]).assert_ended(0, "completed", "verified");
     run("", &["--token-file", file]).assert_ended(0, "completed", "verified");
     let said = daemon.stop(Signal::TERM);

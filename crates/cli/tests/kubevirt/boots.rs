@@ -89,10 +89,13 @@ fn the_agent_of_the_secret_dirties_at_the_asked_rate_answers_probes_and_proves_i
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut buffer = [0; 64];
     let answered = (0..10).any(|_| {
-        socket.send_to(b"are you there", (Ipv4Addr::LOCALHOST, echo)).unwrap();
-        socket.recv(&mut buffer).is_ok_and(|length| &buffer[..length] == b"are you there")
+        let question = sterna_probe::Message::new(1, 2);
+        socket.send_to(&question.to_bytes(), (Ipv4Addr::LOCALHOST, echo)).unwrap();
+        let answer = socket.recv(&mut buffer).ok();
+        let answer = answer.and_then(|it| sterna_probe::Message::from_bytes(&buffer[..it]));
+        answer.is_some_and(|it| it.number == 2 && it.heard > 0)
     });
-    assert!(answered, "probes are echoed");
+    assert!(answered, "probes are answered");
 
     let ended = records_on_the_disk(metrics, |_| ());
     assert!(ended.due >= 100 && ended.acknowledged == ended.due, "{ended:?}");

@@ -1,7 +1,7 @@
 //! The agent of a guest as the other end.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -77,6 +77,22 @@ fn an_agent_answers_every_probe_that_needs_somebody_there() {
     assert!(file.starts_with(disk.to_str().unwrap()), "{file}");
     let proof = probe(&["disk", file, "--verify", "--acknowledged", &last.to_string()]);
     assert_eq!(proof.code, Some(0), "{}", proof.stdout);
+}
+
+#[test]
+fn an_agent_needs_no_thread_for_an_idle_connection_and_closes_the_most_silent_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(agent) = Agent::start(directory.path(), "none") else { return };
+    let idle: Vec<TcpStream> =
+        (0..400).map(|_| TcpStream::connect(&agent.address).unwrap()).collect();
+    let outcome = report(&["tcp", &agent.address]);
+    assert!(number(&outcome, "/probes/0/received") > 2.0, "{outcome:#}");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.child.id())).unwrap();
+    let threads = status.lines().find_map(|it| it.strip_prefix("Threads:")).unwrap();
+    assert!(threads.trim().parse::<u32>().unwrap() < 20, "{threads} threads");
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.child.id())).unwrap().count();
+    assert!(descriptors < 300, "{descriptors} descriptors");
+    drop(idle);
 }
 
 #[test]

@@ -100,6 +100,29 @@ fn a_responder_of_another_version_is_named_and_a_plain_echo_is_told() {
     check(&["udp", &garbage, "--patience", "300ms", "--duration", "2s"], 1, &["Nobody answers"]);
 }
 
+/// Whether bytes that are no question come back from a responder with these flags.
+fn is_echoed(flags: &[&str], bytes: &[u8]) -> bool {
+    let responder = Responder::with(flags);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // The answer to a question that is sent behind them shows that they had none.
+    let question = sterna_probe::Message::new(1, 2).to_bytes();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    for datagram in [bytes, &question] {
+        socket.send_to(datagram, &responder.address).unwrap();
+    }
+    let mut answer = [0; 64];
+    let length = socket.recv(&mut answer).unwrap();
+    &answer[..length] == bytes
+}
+
+#[test]
+fn unknown_datagrams_are_echoed_with_echo_only() {
+    assert!(!is_echoed(&[], b"mig_mon's client_rr"));
+    assert!(is_echoed(&["--echo"], b"mig_mon's client_rr"));
+    let answer = sterna_probe::Message { heard: 1, ..sterna_probe::Message::new(1, 2) };
+    assert!(!is_echoed(&["--echo"], &answer.to_bytes()));
+}
+
 #[test]
 fn a_file_that_is_there_is_not_overwritten_and_a_server_without_a_disk_says_so() {
     let directory = tempfile::tempdir().unwrap();

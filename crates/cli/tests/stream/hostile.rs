@@ -198,8 +198,8 @@ fn two_hundred_silent_visitors_neither_stop_a_trial_nor_the_server() {
     let client = Client::start(&[&server.address, "--duration", "2s", "-J"]);
     server.wait_for("a trial begins");
     let visitors: Vec<_> = (0..200).map(|_| connect(&server)).collect();
-    // Who came too late is hung up on.
-    server.wait_for("others are at the door already");
+    // The oldest are closed for the later ones.
+    server.wait_for("it said nothing and hung up");
     let report = client.outcome().report();
     assert!(number(&report, "/summary/server/received_bytes") > 1e6);
     drop(visitors);

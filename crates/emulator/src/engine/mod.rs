@@ -165,6 +165,9 @@ impl Emulator {
                     add_destination(&mut moments, &theirs, &hosts.destination);
                 }
                 Err(_) if status.phase == Phase::Undecided => {}
+                // The source tells what matters in post-copy; past it, only the destination does.
+                Err(EngineError::Silent { .. })
+                    if has_switched && status.phase != Phase::Completed => {}
                 Err(error) => return Err(error),
             }
         }
@@ -292,6 +295,15 @@ impl Hypervisor for Emulator {
         Ok(status)
     }
 
+    fn silent_sides(&self) -> Vec<(Side, f64)> {
+        let Some(hosts) = &self.hosts else { return Vec::new() };
+        let sides = [(Side::Source, &hosts.source), (Side::Destination, &hosts.destination)];
+        sides
+            .into_iter()
+            .filter_map(|(side, host)| Some((side, host.silence()?.as_secs_f64())))
+            .collect()
+    }
+
     fn act(&mut self, action: Action) -> Result<(), EngineError> {
         let act = match action {
             Action::Cancel => Act::Cancel,
@@ -301,7 +313,13 @@ impl Hypervisor for Emulator {
             Action::LiftPostcopyLimit => Act::LiftPostcopyLimit,
             Action::Recover => Act::Recover,
         };
-        done(&mut self.hosts()?.source, &Request::Act(act)).map(|_| ())
+        let source = &mut self.hosts()?.source;
+        if let Some(silence) = source.silence() {
+            // An order behind an answer that is owed would be carried out at any time, or never.
+            let seconds = silence.as_secs_f64();
+            return Err(EngineError::Silent { side: Side::Source, seconds });
+        }
+        done(source, &Request::Act(act)).map(|_| ())
     }
 
     fn baseline_begins(&mut self, at_ns: u64) {
@@ -320,15 +338,18 @@ impl Hypervisor for Emulator {
         let mut gaps_lost = 0;
         for side in [Side::Source, Side::Destination] {
             let host = self.host(side)?;
-            let theirs = match host.ask(&Request::Samples) {
-                Ok(Reply::Samples(samples)) => samples,
-                Ok(other) => return Err(host.unexpected(&other)),
+            let theirs = match host.samples() {
+                Ok(theirs) => theirs,
+                // What is owed is taken the next time.
+                Err(EngineError::Silent { .. }) => continue,
                 // A destination that is gone is the migration's failure, not the sampling's.
                 Err(_) if side == Side::Destination => continue,
                 Err(error) => return Err(error),
             };
-            gaps_lost += theirs.gaps_lost;
-            add_samples(&mut samples, side, theirs, host);
+            gaps_lost += theirs.last().map_or(0, |it| it.gaps_lost);
+            for some in theirs {
+                add_samples(&mut samples, side, some, host);
+            }
         }
         self.gaps_lost = gaps_lost;
         samples.probes = self.observers.as_ref().map(Observers::seen).unwrap_or_default();

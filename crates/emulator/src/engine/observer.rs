@@ -15,15 +15,12 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_sys::datagram;
 use sterna_wire::control::Prepared;
 
-use crate::host::ANNOUNCEMENT;
+use crate::host::{ANNOUNCEMENT, KNOCK};
 
 const LONGEST_NAP_NS: u64 = 50_000_000;
 
 /// How often those who wait where the guest will be say that they do.
 const KNOCK_EVERY_NS: u64 = 100_000_000;
-
-/// Nobody's; those who only wait send it.
-const KNOCK: [u8; 4] = *b"who?";
 
 /// All observers of a run; each has a thread.
 pub(super) struct Observers {

@@ -34,6 +34,8 @@ pub fn check_destination(status: &mut HostStatus, theirs: &Result<HostStatus, En
             }
             _ => return,
         },
+        // It is asked again at the next poll.
+        Err(EngineError::Silent { .. }) => return,
         Err(error) => format!("{error}"),
     };
     status.phase = Phase::Undecided;

@@ -37,7 +37,7 @@ impl Emulator {
                 Ok(status) if matches!(status.phase, Phase::Incomplete | Phase::PostcopyPaused) => {
                     break incomplete(&status);
                 }
-                Ok(_) if monotonic_ns() < deadline_ns => {
+                Ok(_) | Err(EngineError::Silent { .. }) if monotonic_ns() < deadline_ns => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Ok(_) => {

@@ -20,9 +20,10 @@ pub fn greet(theirs: (u16, u16), token: &str, expected: Option<&str>) -> Reply {
             env!("CARGO_PKG_VERSION")
         ),
         Some(_) if expected.is_some_and(|it| !is_same(it, token)) => match token {
-            "" => "This host asks for its token; give it by STERNA_HOST_TOKEN or --token-file".to_owned(),
-            _ => "The token is wrong; it stands in the file, the variable or the output of `sterna host`".to_owned(),
-        },
+            "" => "This host asks for its token; give it by STERNA_HOST_TOKEN or --token-file",
+            _ => "The token is wrong; it stands in the file, the variable or the output of `sterna host`",
+        }
+        .to_owned(),
         Some(version) => return Reply::Welcome(welcome(version)),
     };
     Reply::Refused { error, unsupported: false }

@@ -24,7 +24,7 @@ use session::Session;
 
 pub use crate::host_process::token as new_token;
 pub use greeting::machine;
-pub(crate) use network::ANNOUNCEMENT;
+pub(crate) use network::{ANNOUNCEMENT, KNOCK};
 
 /// What a host is given when it is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use sterna_probe::{Answer, Moment, Responder};
+use sterna_probe::playout::PlayRequest;
+use sterna_probe::{Answer, Message, Moment, Responder};
 use sterna_sys::clock::monotonic_ns;
 use sterna_workload::Crew;
 
@@ -22,6 +23,9 @@ const THREAD: &str = "guest-network";
 /// What is said to those who look for the guest once it runs here; repeated, for datagrams may be lost.
 pub const ANNOUNCEMENT: [u8; 16] = *b"StrnGuestIsHere.";
 const ANNOUNCEMENTS: u32 = 5;
+
+/// What an observer sends to the place where the guest will be; it gets no answer before the guest is there.
+pub const KNOCK: [u8; 4] = *b"who?";
 
 /// How often it is looked whether the guest runs.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
@@ -90,7 +94,10 @@ impl Port {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(_) => continue,
                 };
-                if !self.observers.contains(&from) && self.observers.len() < MOST_OBSERVERS {
+                if asks(&buffer[..length])
+                    && !self.observers.contains(&from)
+                    && self.observers.len() < MOST_OBSERVERS
+                {
                     self.observers.push(from);
                 }
                 // Asked for each datagram: one that comes after the stop is not answered any more.
@@ -125,6 +132,29 @@ impl Port {
             for observer in &self.observers {
                 let _ = self.socket.send_to(&ANNOUNCEMENT, observer);
             }
+        }
+    }
+}
+
+/// Whether a datagram is one that only an observer sends: the announcement of another guest is none, or two guests would announce themselves to each other.
+fn asks(datagram: &[u8]) -> bool {
+    datagram == KNOCK
+        || PlayRequest::from_bytes(datagram).is_some()
+        || Message::from_bytes(datagram).is_some_and(Message::is_question)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_observer_sends_makes_its_sender_an_observer() {
+        let question = Message::new(1, 2);
+        let request = PlayRequest { cookie: 1, session: 2, interval_ns: 3, frame_bytes: 4 };
+        assert!(asks(&KNOCK) && asks(&question.to_bytes()) && asks(&request.to_bytes()));
+        let answer = Message { heard: 1, ..question }.to_bytes();
+        for datagram in [&ANNOUNCEMENT[..], &answer[..], b"", b"unknown"] {
+            assert!(!asks(datagram), "{datagram:?}");
         }
     }
 }

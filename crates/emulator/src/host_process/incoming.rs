@@ -24,6 +24,11 @@ impl Incoming {
         Ok(Some(reply))
     }
 
+    /// Whether a part of a frame is here.
+    pub fn has_begun(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// Takes what comes within the read timeout of the connection, which may be nothing.
     pub fn take_from(&mut self, connection: &mut impl Read) -> Result<(), ControlError> {
         let mut buffer = [0; 8 << 10];

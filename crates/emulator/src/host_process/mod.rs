@@ -2,6 +2,7 @@
 
 mod incoming;
 mod life;
+mod owed;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,7 +13,8 @@ use sterna_remote::Session;
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::{Alignment, Exchange, Offset};
 use sterna_wire::control::{
-    self, ControlError, HostStatus, OLDEST_VERSION, Reply, Request, Side, VERSION, Welcome,
+    self, ControlError, HostSamples, HostStatus, OLDEST_VERSION, Reply, Request, Side, VERSION,
+    Welcome,
 };
 
 use crate::transport::Socket;
@@ -51,8 +53,15 @@ pub struct HostProcess {
     urgent_since: Option<Instant>,
     welcome: Welcome,
     alignment: Alignment,
-    /// Set after an answer failed to come, so that nobody waits for another one.
+    /// Set after an answer failed to come, so that no other one is waited for.
     is_lost: bool,
+    /// Since when the answer to a request is owed that was not waited for to the end. No other request is sent before it
+    /// has come.
+    owed_since: Option<Instant>,
+    /// The passes that the last request for the state named as seen.
+    asked_passes: usize,
+    /// Samples in answers that came late; the host does not give them again.
+    late_samples: Vec<HostSamples>,
 }
 
 impl HostProcess {
@@ -131,6 +140,9 @@ impl HostProcess {
         if self.is_lost {
             return Err(self.gone(ControlError::Closed));
         }
+        if let Some(since) = self.owed_since {
+            self.catch_up(ANSWER_TIMEOUT.saturating_sub(since.elapsed()))?;
+        }
         control::send(&mut self.control, request).map_err(|error| self.gone(error))
     }
 
@@ -143,9 +155,10 @@ impl HostProcess {
         self.answer(WORK_TIMEOUT, interrupt, progress)
     }
 
-    /// Ends the host: asks it to, and kills it when it does not.
+    /// Ends the host: asks it to, and kills it when it does not. One that owes an answer is not asked.
     pub fn end(mut self) {
-        let asked = !self.is_lost && control::send(&mut self.control, &Request::Shutdown).is_ok();
+        let can_be_asked = !self.is_lost && self.owed_since.is_none();
+        let asked = can_be_asked && control::send(&mut self.control, &Request::Shutdown).is_ok();
         if !asked || self.interrupt.urgent() || !self.life.wait(&mut self.control) {
             self.kill();
         }
@@ -157,24 +170,13 @@ impl HostProcess {
         self.is_lost = true;
     }
 
-    /// Measures the clock once more, to know how far stamps may be off; a host that is gone leaves it at what is known.
+    /// Measures the clock once more, to know how far stamps may be off; a host that is gone or silent leaves it at what
+    /// is known.
     pub fn close_clock(&mut self) {
-        if let Ok(last) = self.measure_clock(CLOSING_EXCHANGES) {
+        if self.owed_since.is_none()
+            && let Ok(last) = self.measure_clock(CLOSING_EXCHANGES)
+        {
             self.alignment.close(last);
-        }
-    }
-
-    /// The state of the migration; the answer tells the host's time, so the clock is followed on the way.
-    pub fn status(&mut self, passes_seen: usize) -> Result<HostStatus, EngineError> {
-        let asked_ns = monotonic_ns();
-        match self.ask(&Request::Status { passes_seen })? {
-            Reply::Status(status) => {
-                let answered_ns = status.at_ns;
-                let received_ns = monotonic_ns();
-                self.alignment.observe(Exchange { asked_ns, answered_ns, received_ns });
-                Ok(*status)
-            }
-            other => Err(self.unexpected(&other)),
         }
     }
 
@@ -197,6 +199,9 @@ impl HostProcess {
             welcome,
             alignment,
             is_lost: false,
+            owed_since: None,
+            asked_passes: 0,
+            late_samples: Vec::new(),
         };
         let in_slices = host.control.set_read_timeout(Some(SLICE));
         let limited = in_slices.and_then(|()| host.control.set_write_timeout(Some(ANSWER_TIMEOUT)));

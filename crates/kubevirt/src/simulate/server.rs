@@ -1,15 +1,22 @@
 //! What the API server asks of us over TLS: logs, as of a kubelet, and whether a request is admitted, as of virt-api.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
+use sterna_probe::serve::pages::{Page, PageServer};
+use sterna_probe::serve::places::Places;
+
+/// Most bytes of an object that an API server asks about.
+const MOST_BODY_BYTES: usize = 8 << 20;
+
+/// Most questions of it at a time.
+const MOST_CONNECTIONS: usize = 1024;
 
 /// What both sides know.
 #[derive(Default)]
@@ -58,57 +65,24 @@ pub fn listen() -> io::Result<Server> {
     let port = listener.local_addr()?.port();
     let shared: Arc<Mutex<Shared>> = Arc::default();
     let (config, ours) = (Arc::new(config), Arc::clone(&shared));
-    let thread = std::thread::Builder::new().name("simulated-kubelet".to_owned());
-    thread.spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (config, shared) = (Arc::clone(&config), Arc::clone(&ours));
-            std::thread::spawn(move || drop(serve(stream, config, &shared)));
-        }
-    })?;
+    let server = PageServer {
+        name: "simulated-kube",
+        most_body_bytes: MOST_BODY_BYTES,
+        // An API server asks about many objects at the same time, all of them from one address.
+        places: Places::new(MOST_CONNECTIONS, MOST_CONNECTIONS),
+    };
+    let open = move |connection| {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(session, connection))
+    };
+    server
+        .serve_over(listener, open, move |request| answer(&request.path, &request.body, &ours))?;
     Ok(Server { port, certificate: made.cert.pem(), shared })
 }
 
-/// One connection, with as many requests as the other side likes.
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Mutex<Shared>) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let mut words = line.split_whitespace();
-        let (_, path) = (words.next(), words.next().unwrap_or("/").to_owned());
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            stream.read_line(&mut header)?;
-            if header.trim().is_empty() {
-                break;
-            }
-            if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        let mut body = vec![0; usize::min(length, 8 << 20)];
-        stream.read_exact(&mut body)?;
-        let (status, kind, answer) = answer(&path, &body, shared);
-        write!(
-            stream.get_mut(),
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{answer}",
-            answer.len()
-        )?;
-        stream.get_mut().flush()?;
-    }
-}
-
-fn answer(path: &str, body: &[u8], shared: &Mutex<Shared>) -> (&'static str, &'static str, String) {
+fn answer(path: &str, body: &[u8], shared: &Mutex<Shared>) -> Page {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let place = path.split('?').next().unwrap_or(path);
-    let words: Vec<&str> = place.trim_matches('/').split('/').collect();
+    let words: Vec<&str> = path.trim_matches('/').split('/').collect();
     match words[..] {
         ["containerLogs", namespace, pod, _] => {
             let lines = shared.logs.get(&(namespace.to_owned(), pod.to_owned()));
@@ -118,7 +92,7 @@ fn answer(path: &str, body: &[u8], shared: &Mutex<Shared>) -> (&'static str, &'s
                 (None, Some(file)) => std::fs::read_to_string(file).unwrap_or_default(),
                 (None, None) => String::new(),
             };
-            ("200 OK", "text/plain", text)
+            Page::found("text/plain", text)
         }
         ["admit"] => {
             let review: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -133,9 +107,9 @@ fn answer(path: &str, body: &[u8], shared: &Mutex<Shared>) -> (&'static str, &'s
             let answer = json!({
                 "apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response,
             });
-            ("200 OK", "application/json", answer.to_string())
+            Page::found("application/json", answer.to_string())
         }
-        _ => ("404 Not Found", "text/plain", "there is nothing here\n".to_owned()),
+        _ => Page::refused(404, "there is nothing here"),
     }
 }
 

@@ -109,7 +109,18 @@ impl Flight<'_> {
                 self.record.reason = Some(text);
             }
             Stop::Engine(error) => self.end_broken(error),
+            Stop::Unheard(text) => self.end_unheard(text),
         }
+    }
+
+    /// The source cannot be asked to end the migration, so the destination decides where the guest is, once and for all.
+    fn end_unheard(&mut self, text: String) {
+        self.note(self.now_ns(), "error", text.clone());
+        self.end_of_migration();
+        if self.pilot.interrupt.urgent() {
+            return self.end_interrupted();
+        }
+        self.ask_destination_and_check(text);
     }
 
     /// What the migration came to before the interrupt stays in the reason; that the run was cut short is the verdict. A lost guest stays lost.
@@ -218,13 +229,20 @@ impl Flight<'_> {
         let deadline_ns = self.now_ns() + CANCEL_TIMEOUT_NS;
         let mut is_cancelled = false;
         loop {
-            let status = self.pilot.hypervisor.status()?;
-            self.record.add_status(&status);
             let is_enough = self.now_ns() >= deadline_ns || self.pilot.interrupt.urgent();
-            if status.state.is_terminal() || is_enough {
-                return Ok(status.state);
+            let state = match self.pilot.hypervisor.status() {
+                Ok(status) => {
+                    self.record.add_status(&status);
+                    Some(status.state)
+                }
+                Err(error @ EngineError::Silent { .. }) if is_enough => return Err(error),
+                Err(EngineError::Silent { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(state) = state.filter(|it| it.is_terminal() || is_enough) {
+                return Ok(state);
             }
-            if !is_cancelled {
+            if !is_cancelled && state.is_some() {
                 is_cancelled = true;
                 // Past the commit point it is refused, and the end comes by itself.
                 let _ = self.pilot.hypervisor.act(Action::Cancel);

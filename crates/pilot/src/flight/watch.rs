@@ -1,6 +1,7 @@
 //! From the migrate command to a terminal state: poll, decide, act.
 
 use sterna_converge::{Policy, Ruling, Situation};
+use sterna_report::Side;
 
 use super::{FETCH_INTERVAL_NS, Flight, Stop, seconds_between};
 use crate::{Action, EngineError, Notice, Phase, State, Status};
@@ -29,6 +30,8 @@ pub(super) struct PostcopyWatch {
     pub(super) began_ns: Option<u64>,
     pub(super) is_limit_lifted: bool,
 }
+/// Shorter silences are those of a busy machine.
+const NOTED_SILENCE_SECONDS: f64 = 1.0;
 
 /// The state of watching one migration.
 struct Watch {
@@ -43,6 +46,17 @@ struct Watch {
     next_recovery_ns: u64,
     recoveries: u32,
     postcopy: PostcopyWatch,
+    /// The bytes sent by the last poll that found more than the one before, and when that was.
+    moved: (Option<u64>, u64),
+    /// Sides whose silence was noted.
+    silent: Vec<Side>,
+}
+
+impl Watch {
+    /// For how long nothing has been sent, by a stamp.
+    fn stalled_seconds(&self, now_ns: u64) -> f64 {
+        seconds_between(self.moved.1.min(now_ns), now_ns)
+    }
 }
 
 impl Flight<'_> {
@@ -62,6 +76,8 @@ impl Flight<'_> {
             next_recovery_ns: 0,
             recoveries: 0,
             postcopy: PostcopyWatch::default(),
+            moved: (None, accepted_ns),
+            silent: Vec::new(),
         };
         loop {
             let state = self.poll(&mut watch)?;
@@ -99,14 +115,60 @@ impl Flight<'_> {
         self.record.is_migration_over = true;
     }
 
+    /// The state as it was heard last: a source that does not answer keeps no limit from being held.
     fn poll(&mut self, watch: &mut Watch) -> Result<State, Stop> {
-        let status = self.pilot.hypervisor.status()?;
+        let polled = self.pilot.hypervisor.status();
+        self.note_silences(watch);
+        let status = match polled {
+            Ok(status) => status,
+            Err(EngineError::Silent { side, seconds: silent_seconds }) => {
+                let elapsed_seconds = seconds_between(watch.accepted_ns, self.now_ns());
+                (self.pilot.observer)(Notice::Silence { elapsed_seconds, side, silent_seconds });
+                return Ok(watch.last_state.unwrap_or_default());
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.record.add_status(&status);
         self.note_progress(watch, &status);
+        if watch.moved.0 != status.transferred_bytes {
+            watch.moved = (status.transferred_bytes, status.at_ns);
+        }
         let state = status.state;
         let elapsed_seconds = seconds_between(watch.accepted_ns, status.at_ns);
-        (self.pilot.observer)(Notice::Status { elapsed_seconds, status: Box::new(status) });
+        let stalled_seconds = watch.stalled_seconds(status.at_ns);
+        let status = Box::new(status);
+        (self.pilot.observer)(Notice::Status { elapsed_seconds, status, stalled_seconds });
         Ok(state)
+    }
+
+    /// Notes each silence when it begins and when it ends.
+    fn note_silences(&mut self, watch: &mut Watch) {
+        let silent = self.pilot.hypervisor.silent_sides();
+        for (side, seconds) in &silent {
+            let longest = self.record.silences.entry(*side).or_default();
+            *longest = seconds.max(*longest);
+            if *seconds >= NOTED_SILENCE_SECONDS && !watch.silent.contains(side) {
+                watch.silent.push(*side);
+                let text = format!("The {side} host has not answered for {seconds:.1} s");
+                self.note(self.now_ns(), "silence", text);
+            }
+        }
+        for side in watch.silent.extract_if(.., |it| silent.iter().all(|(side, _)| side != it)) {
+            self.note(self.now_ns(), "silence", format!("The {side} host is not silent any more"));
+        }
+    }
+
+    /// What may have kept a migration from its end: who is silent, and whether anything moves.
+    fn obstacles(&self, watch: &Watch) -> String {
+        let mut text = String::new();
+        let stalled_seconds = watch.stalled_seconds(self.now_ns());
+        if stalled_seconds >= NOTED_SILENCE_SECONDS {
+            text += &format!("; nothing was sent for the last {stalled_seconds:.1} s");
+        }
+        for (side, seconds) in self.pilot.hypervisor.silent_sides() {
+            text += &format!("; the {side} host has not answered for {seconds:.1} s");
+        }
+        text
     }
 
     /// Notes what a status tells of the course of the migration.
@@ -216,7 +278,11 @@ impl Flight<'_> {
             passes: self.record.completed_passes(),
             guest_runs: state != State::Switchover,
         };
-        watch.policy.decide(situation).map_or(Ok(()), |decision| self.act(decision))
+        let Some(mut decision) = watch.policy.decide(situation) else { return Ok(()) };
+        if decision.kind == "limit" {
+            decision.text += &self.obstacles(watch);
+        }
+        self.act(decision)
     }
 
     /// Does what was decided. The engine may refuse, above all a cancel past the commit point; then the migration goes on.
@@ -234,6 +300,14 @@ impl Flight<'_> {
             }
             Err(EngineError::Failed(refusal)) => {
                 self.note(now_ns, kind, format!("{text}, but the migration goes on: {refusal}"));
+                return Ok(());
+            }
+            Err(EngineError::Silent { side, seconds }) => {
+                let silence = format!("the {side} host has not answered for {seconds:.1} s");
+                if matches!(kind, "limit" | "interrupt") {
+                    return Err(Stop::Unheard(format!("{text}; {silence}")));
+                }
+                self.note(now_ns, kind, format!("{text}, but it was not done: {silence}"));
                 return Ok(());
             }
             Err(error) => return Err(error.into()),

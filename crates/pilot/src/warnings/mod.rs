@@ -59,6 +59,7 @@ pub fn warnings(record: &Record, report: &Report) -> Vec<Warning> {
         of.times_not_measured(),
         of.postcopy_over_limit(),
         of.nothing_sent_again(),
+        of.side_silent(),
         of.polls_late(),
         of.samples_late(),
         of.no_baseline(),
@@ -128,9 +129,23 @@ impl Of<'_> {
         })
     }
 
+    /// Where a side was silent, that is why, and not this machine.
+    fn side_silent(&self) -> Option<Warning> {
+        let longest = self.record.silences.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        let (side, silence) = longest.filter(|it| *it.1 > LONGEST_SILENCE_SECONDS)?;
+        Some(warning(
+            "side-silent",
+            format!(
+                "The {side} host did not answer for {}, so what happened there meanwhile was seen late or not at all",
+                seconds(*silence)
+            ),
+            "Look at the network between this machine and that host: `sterna probe tcp` shows its outages, `sterna stream` what it carries",
+        ))
+    }
+
     /// Simulated time is looked at only when something happens in it.
     fn polls_late(&self) -> Option<Warning> {
-        if self.record.is_simulated {
+        if self.record.is_simulated || self.side_silent().is_some() {
             return None;
         }
         let polls = &self.report.timeline;

@@ -58,7 +58,8 @@ prop_compose! {
     ) -> Script {
         Script {
             unsupported: false, pass, stop, failure, commit, cancel, source_dies,
-            source_dies_of_guest: false, destination_dies, fault, status_takes, corrupt_pages, lost_link: None,
+            source_dies_of_guest: false, destination_dies, fault, status_takes, corrupt_pages,
+            silent: None, lost_link: None,
         }
     }
 }

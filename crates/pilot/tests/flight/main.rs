@@ -11,3 +11,4 @@ mod limits;
 mod lost_link;
 mod postcopy;
 mod scripted;
+mod silence;

@@ -43,6 +43,8 @@ pub struct Script {
     /// How long each status takes.
     pub status_takes: u64,
     pub corrupt_pages: u64,
+    /// A side that does not answer from then on, until then; it is alive, and the migration goes on.
+    pub silent: Option<(Side, u64, u64)>,
     /// The link is lost once the guest runs on the destination; so many calls for another are refused, `None` for all.
     pub lost_link: Option<Option<u32>>,
 }
@@ -87,10 +89,15 @@ impl Default for Script {
             fault: None,
             status_takes: 0,
             corrupt_pages: 0,
+            silent: None,
             lost_link: None,
         }
     }
 }
+
+/// How long the first question to a silent side takes, and after how many seconds it counts as gone.
+const SOON_NS: u64 = 300 * MS;
+const GONE_SECONDS: f64 = 10.0;
 
 /// A method of the trait that was called.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -210,8 +217,23 @@ impl Scripted {
         self.after_migrate(dies).is_none_or(|it| self.now() < it)
     }
 
+    /// For how many seconds a side has been silent; 0 when it was asked for the first time just now.
+    fn silence(&self, side: Side) -> Option<f64> {
+        let (silent, from, until) = self.script.silent?;
+        let (from, until) = self.after_migrate(Some(from)).zip(self.after_migrate(Some(until)))?;
+        let is_silent = silent == side && (from..until).contains(&self.now());
+        is_silent.then(|| (self.now() - from) as f64 / 1e9)
+    }
+
     fn ask(&self, side: Side) -> Result<(), EngineError> {
-        if self.is_alive(side) {
+        if let Some(seconds) = self.silence(side) {
+            if seconds < SOON_NS as f64 / 1e9 {
+                self.clock.pass(SOON_NS);
+            }
+            if seconds < GONE_SECONDS {
+                return Err(EngineError::Silent { side, seconds });
+            }
+        } else if self.is_alive(side) {
             return Ok(());
         }
         let side = if side == Side::Source { "source" } else { "destination" };
@@ -424,6 +446,11 @@ impl Hypervisor for Scripted {
             moments: self.moments(now),
             ..Status::default()
         })
+    }
+
+    fn silent_sides(&self) -> Vec<(Side, f64)> {
+        let sides = [Side::Source, Side::Destination].into_iter();
+        sides.filter_map(|side| Some((side, self.silence(side)?))).collect()
     }
 
     fn act(&mut self, action: Action) -> Result<(), EngineError> {

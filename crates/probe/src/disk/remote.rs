@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{LARGEST_RECORD_BYTES, Records, SMALLEST_RECORD_BYTES};
-#[cfg(feature = "client")]
 use crate::serve::Upgrade;
 
 const GREETING: [u8; 8] = *b"StrnDsk2";
@@ -28,6 +27,10 @@ const MOST_AT_ONCE: usize = 1024;
 const MOST_WRITERS: usize = 64;
 /// Who begins to greet and does not go on is not waited for.
 const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a probe may take nothing of what it is answered.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a probe may be silent, which sends each second at least; an outage of its network is shorter.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(600);
 
 /// Probes that this process writes for.
 static WRITERS: AtomicUsize = AtomicUsize::new(0);
@@ -80,43 +83,49 @@ pub fn welcome(incoming: &mut Vec<u8>) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
-#[cfg(feature = "client")]
 impl Upgrade for DiskResponder {
     fn wants(&self, first: &[u8]) -> bool {
-        DiskResponder::wants(first)
+        first.starts_with(&GREETING)
     }
 
     fn take(&self, stream: TcpStream, first: Vec<u8>) {
+        // Counted before it has a thread, so that there are no more threads than that.
+        let writer = Writer::begin();
+        if writer.before >= MOST_WRITERS {
+            let reason = format!("it writes for {MOST_WRITERS} others already; try again later");
+            // A new connection has room for so little, so this does not wait.
+            let _ = stream.set_nonblocking(true);
+            let _ = (&stream).write_all(&answer(true, &reason));
+            return;
+        }
         let ours = self.clone();
         // Without a thread the connection is closed, which the probe sees.
-        let _ = crate::serve::spawn("disk", move || drop(ours.serve(stream, first)));
+        let _ = crate::serve::spawn("disk", move || {
+            let _writer = writer;
+            drop(ours.serve(stream, first));
+        });
     }
 }
 
 impl DiskResponder {
-    /// Whether a connection that begins so is one for records.
-    pub fn wants(first: &[u8]) -> bool {
-        first.starts_with(&GREETING)
-    }
-
     /// Writes what is asked for on a connection, of which these first bytes were read already, until it ends.
     ///
     /// # Errors
     /// The connection or the disk broke.
-    pub fn serve(&self, mut stream: TcpStream, mut incoming: Vec<u8>) -> io::Result<()> {
+    fn serve(&self, mut stream: TcpStream, mut incoming: Vec<u8>) -> io::Result<()> {
         let mut buffer = [0; 8 * MOST_AT_ONCE];
         stream.set_read_timeout(Some(GREETING_PATIENCE))?;
+        stream.set_write_timeout(Some(WRITE_PATIENCE))?;
         while incoming.len() < GREETING_BYTES {
             if !read_more(&mut stream, &mut incoming, &mut buffer)? {
                 return Ok(());
             }
         }
-        stream.set_read_timeout(None)?;
+        stream.set_read_timeout(Some(SILENCE_PATIENCE))?;
         let number =
             |at: usize| incoming[at..].first_chunk().map_or(0, |it| u64::from_be_bytes(*it));
         let (run, record_bytes) = (number(8), number(16));
-        let writer = Writer::begin();
-        let mut records = match self.create(&writer, run, record_bytes) {
+        let mut records = match self.create(run, record_bytes) {
             Ok((records, path)) => {
                 stream.write_all(&answer(false, &path.display().to_string()))?;
                 records
@@ -139,18 +148,10 @@ impl DiskResponder {
         }
     }
 
-    fn create(
-        &self,
-        writer: &Writer,
-        run: u64,
-        record_bytes: u64,
-    ) -> Result<(Records, PathBuf), String> {
+    fn create(&self, run: u64, record_bytes: u64) -> Result<(Records, PathBuf), String> {
         let directory = self.directory.as_ref().ok_or(
             "it was started without --disk DIRECTORY (an agent: without `disk=DIRECTORY` in its configuration)",
         )?;
-        if writer.before >= MOST_WRITERS {
-            return Err(format!("it writes for {MOST_WRITERS} others already; try again later"));
-        }
         let possible = SMALLEST_RECORD_BYTES as u64..=LARGEST_RECORD_BYTES as u64;
         if !possible.contains(&record_bytes) {
             return Err(format!(

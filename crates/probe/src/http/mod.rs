@@ -1,7 +1,6 @@
-//! As much of HTTP/1.1 as probes and scrapers need, blocking: one request a connection, no encryption, no redirects.
+//! As much of HTTP/1.1 as probes need to ask for a page, blocking: one request a connection, no encryption, no redirects.
 
 mod body;
-mod serve;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-pub use serve::serve;
+use crate::timed::Timed;
 
 /// No page that we ask for is longer.
 const MOST_BYTES: usize = 64 << 20;
@@ -95,9 +94,10 @@ impl fmt::Display for Url {
 /// # Errors
 /// See [`HttpError`].
 pub fn get(url: &Url, address: SocketAddr, patience: Duration) -> Result<Response, HttpError> {
-    let deadline = Instant::now() + patience;
-    let mut stream = Timed { stream: TcpStream::connect_timeout(&address, patience)?, deadline };
-    stream.stream.set_nodelay(true)?;
+    let began = Instant::now();
+    let stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_nodelay(true)?;
+    let mut stream = Timed::new(stream, patience.saturating_sub(began.elapsed()));
     let host = crate::target::join(&url.host, url.port);
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: sterna\r\nAccept: */*\r\nConnection: close\r\n\r\n",
@@ -108,42 +108,6 @@ pub fn get(url: &Url, address: SocketAddr, patience: Duration) -> Result<Respons
     let status = status(&head)?;
     let body = body::read(&head, rest, &mut stream)?;
     Ok(Response { status, body })
-}
-
-/// A connection with an end to all its waiting.
-struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.left()?))?;
-        self.stream.read(buffer).map_err(timed_out)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.left()?))?;
-        self.stream.write(buffer).map_err(timed_out)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
-    }
-}
-
-/// The kernel says "would block" when the time is over.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 /// Everything up to the empty line, and what came behind it.

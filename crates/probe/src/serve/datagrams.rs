@@ -57,3 +57,48 @@ fn wait(socket: &UdpSocket, due_ns: Option<u64>) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Message;
+
+    /// A responder at work, its address, and a second handle on its socket, to send in its name.
+    fn responder() -> (SocketAddr, UdpSocket) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let handle = socket.try_clone().unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || answer_datagrams(&socket, Responder::new(64)));
+        (address, handle)
+    }
+
+    /// How many messages of the probe have reached the responder, this one included.
+    fn heard(address: SocketAddr, probe: u64) -> u64 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.send_to(&Message::new(probe, 0).to_bytes(), address).unwrap();
+        let mut answer = [0; 64];
+        let length = socket.recv(&mut answer).unwrap();
+        Message::from_bytes(&answer[..length]).unwrap().heard
+    }
+
+    #[test]
+    fn two_responders_do_not_answer_each_other_after_one_forged_datagram() {
+        let ((one, _), (other, in_its_name)) = (responder(), responder());
+        in_its_name.send_to(&Message::new(9, 0).to_bytes(), one).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!((heard(one, 9), heard(other, 9)), (2, 1));
+    }
+
+    #[test]
+    fn a_responder_does_not_answer_itself_after_one_forged_datagram() {
+        let (address, in_its_name) = responder();
+        in_its_name.send_to(&Message::new(9, 0).to_bytes(), address).unwrap();
+        in_its_name.send_to(b"unknown", address).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(heard(address, 9), 2);
+    }
+}

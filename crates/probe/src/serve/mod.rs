@@ -1,17 +1,16 @@
 //! The responder as a program has it: sockets, and loops that answer until the process ends.
 //!
-//! One loop for datagrams and one for connections, whoever and however many come: neither takes a thread for a client.
-//! The second is not for an agent, which has few clients and has to be small.
+//! One loop for datagrams and one for connections, however many clients there are: neither takes a thread for a client.
 
 mod datagrams;
-#[cfg(feature = "client")]
+pub mod pages;
+pub mod places;
 mod streams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 pub use datagrams::answer_datagrams;
-#[cfg(feature = "client")]
 pub use streams::{Streams, Upgrade};
 
 /// Threads of responders need little.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, version::TLS13,
+    CertificateError, ClientConfig, ClientConnection, Error, RootCertStore, ServerConfig,
+    ServerConnection, version::TLS13,
 };
 
 use super::{
@@ -123,6 +124,10 @@ fn client(
     (chain, key): Identity,
     path: &Path,
 ) -> Result<Arc<ClientConfig>, TlsError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&authority), provider())
+        .build()
+        .map_err(|error| unusable(path, error))?;
+    check_use(verifier.verify_client_cert(&chain[0], &chain[1..], UnixTime::now()), path)?;
     let config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable(path, error))?
@@ -137,6 +142,17 @@ fn server(
     (chain, key): Identity,
     path: &Path,
 ) -> Result<Arc<ServerConfig>, TlsError> {
+    let own = ParsedCertificate::try_from(&chain[0]).map_err(|error| unusable(path, error))?;
+    let algorithms = provider().signature_verification_algorithms.all;
+    let now = UnixTime::now();
+    let checked = rustls::client::verify_server_cert_signed_by_trust_anchor(
+        &own,
+        &authority,
+        &chain[1..],
+        now,
+        algorithms,
+    );
+    check_use(checked, path)?;
     let verifier = WebPkiClientVerifier::builder_with_provider(authority, provider())
         .build()
         .map_err(|error| unusable(path, error))?;
@@ -149,6 +165,18 @@ fn server(
     // Nobody comes back with a ticket, and without them a client reads nothing that it did not ask for.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// Whether our own certificate is one for this use. Its dates and its authority are left to the peers, whose clocks and authorities may be others.
+fn check_use<T>(checked: Result<T, Error>, path: &Path) -> Result<(), TlsError> {
+    use CertificateError::{InvalidPurpose, InvalidPurposeContext};
+    match checked {
+        Err(Error::InvalidCertificate(InvalidPurpose | InvalidPurposeContext { .. })) => {
+            let reason = "it is a certificate for another purpose; are the server's and the client's mixed up?";
+            Err(unusable(path, reason))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use sterna_probe::http;
+use sterna_probe::serve::pages::serve_metrics;
 use sterna_sys::cpu;
 use sterna_sys::region::{HugePages, Region};
 use sterna_workload::{
@@ -108,7 +108,7 @@ impl Session<'_> {
         let Some(address) = self.options.telling.metrics else { return Ok(None) };
         let metrics = Arc::new(Metrics::new(crew, &self.plan.spec, &self.options.telling.labels));
         let pages = Arc::clone(&metrics);
-        let address = http::serve(address, metrics::CONTENT_TYPE, move || pages.page())
+        let address = serve_metrics(address, metrics::CONTENT_TYPE, move || pages.page())
             .with_context(|| {
                 format!("Cannot listen on {address}; choose another with --metrics-listen")
             })?;

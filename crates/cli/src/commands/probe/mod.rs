@@ -31,7 +31,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 /// Does what was asked; returns the exit code.
 pub fn run(command: ProbeCommand, output: Output) -> Result<u8> {
     match command {
-        ProbeCommand::Serve { listen, disk } => serve::run(&listen, disk, output),
+        ProbeCommand::Serve { listen, disk, echo } => serve::run(&listen, disk, echo, output),
         ProbeCommand::Verify { path, acknowledged, format } => {
             verify::run(&path, acknowledged.as_deref(), format, output)
         }

@@ -16,7 +16,7 @@ use crate::usage;
 const MOST_PROBES: usize = 32_768;
 
 /// Serves until a signal comes.
-pub fn run(listen: &str, disk: Option<PathBuf>, output: Output) -> Result<u8> {
+pub fn run(listen: &str, disk: Option<PathBuf>, echo: bool, output: Output) -> Result<u8> {
     let address = address(listen)?;
     if let Some(directory) = disk.as_ref().filter(|it| !it.is_dir()) {
         return Err(usage(anyhow!("--disk {} is no directory", directory.display())));
@@ -27,10 +27,12 @@ pub fn run(listen: &str, disk: Option<PathBuf>, output: Output) -> Result<u8> {
         format!("Cannot listen on {address}; choose another address with --listen")
     })?;
     let address = tcp.local_addr()?;
-    let streams = Streams::new(tcp, Some(Box::new(DiskResponder { directory: disk })))?;
+    let streams = Streams::new(tcp, usize::MAX, Some(Box::new(DiskResponder { directory: disk })))?;
+    let responder = Responder::new(MOST_PROBES);
+    let responder = if echo { responder.with_echo(address.port()) } else { responder };
     // Either loop ends only when the kernel does not let it go on; the other is still of use then.
     spawn("udp-echo", move || {
-        if let Err(error) = answer_datagrams(&udp, Responder::new(MOST_PROBES)) {
+        if let Err(error) = answer_datagrams(&udp, responder) {
             output.error(&format!("No datagrams are answered any more: {error}"));
         }
     })?;

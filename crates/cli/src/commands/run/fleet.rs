@@ -22,7 +22,7 @@ pub fn fly(
     output: Output,
 ) -> Result<Report> {
     let link = SharedLink::new(fleet.parallel).context("The shared link cannot be made")?;
-    let emulator = prepared(super::emulator(options)?, &link);
+    let emulator = prepared(super::emulator(options, output)?, &link);
     let engine = || Box::new(Emulator::new(emulator.clone())) as Box<dyn Hypervisor>;
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());

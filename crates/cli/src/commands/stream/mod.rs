@@ -44,7 +44,7 @@ fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
         server: command.server.clone(),
         family: command.family,
         bind: command.bind,
-        token: token(command.token_file.as_deref())?,
+        token: token(command.token_file.as_deref(), output)?,
         tls_directory: command.tls_directory.clone(),
         tls: command.tls,
         test: test(&command)?,

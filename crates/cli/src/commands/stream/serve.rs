@@ -1,5 +1,7 @@
 //! `sterna stream serve`.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use sterna_emulator::host::server::is_local;
 use sterna_emulator::stream::{Notice, ServeOptions, StreamServer};
@@ -9,12 +11,13 @@ use super::{available, text};
 use crate::args::ServeCommand;
 use crate::commands::host::{DoorToken, door_error, door_token};
 use crate::commands::interrupt_on_signals;
+use crate::commands::refusals::Refusals;
 use crate::output::Output;
 
 /// Listens until it is told to end.
 pub fn run(command: ServeCommand, output: Output) -> Result<u8> {
     let DoorToken { token, made } =
-        door_token(command.token_file.as_deref(), is_local(&command.listen))?;
+        door_token(command.token_file.as_deref(), is_local(&command.listen), output)?;
     let most_memory_bytes = match command.memory {
         sterna_units::Size::Bytes(bytes) => bytes.0,
         share @ sterna_units::Size::Percent(_) => share.of(sterna_units::Bytes(available())).0,
@@ -35,16 +38,21 @@ pub fn run(command: ServeCommand, output: Output) -> Result<u8> {
     }
     let (Endpoint::Tcp(address) | Endpoint::Unix(address)) = server.endpoint();
     output.result(&format!("{address}\n"))?;
-    server.run(command.once, &interrupt, move |notice| output.progress(&describe(&notice)))?;
+    let refusals = Arc::new(Refusals::default());
+    let shown = Arc::clone(&refusals);
+    server.run(command.once, &interrupt, move |notice| {
+        output.progress(&describe(&notice, &shown));
+    })?;
+    output.progress(&refusals.rest());
     Ok(0)
 }
 
-fn describe(notice: &Notice) -> String {
+fn describe(notice: &Notice, refusals: &Refusals) -> String {
     match notice {
         Notice::Begun { peer, what } => format!("{peer}: a trial begins: {what}\n"),
         Notice::Ended { peer, summary } => {
             format!("{peer}: the trial has ended: {}\n", text::in_one_line(summary))
         }
-        Notice::Refused { peer, reason } => format!("{peer}: refused: {reason}\n"),
+        Notice::Refused { peer, reason } => refusals.line(peer, reason),
     }
 }

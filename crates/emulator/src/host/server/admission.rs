@@ -234,7 +234,7 @@ fn read_until(socket: &mut Socket, to: &mut [u8], deadline: Instant) -> Result<(
     Ok(())
 }
 
-/// Tells a visitor why it cannot stay; gives the reason back.
+/// Says why a connection is refused; returns the reason.
 fn turn_away(socket: &mut Socket, reason: &str) -> String {
     let refused = Reply::Refused { error: reason.to_owned(), unsupported: false };
     let _ = control::send(socket, &refused);

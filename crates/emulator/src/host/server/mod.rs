@@ -9,7 +9,8 @@
 //! Each session is a process of its own, as in a local run: its memory is gone with it, and what kills it kills nothing else.
 //! This process only carries the bytes of the control connection to it and back.
 //!
-//! Until a visitor has shown that it may come in, it gets a bounded time, a bounded number of bytes and a bounded number of threads.
+//! Until a connection has shown that it may come in, it gets a bounded time, a bounded number of bytes and one of a bounded number of places, which it loses to a later one while it is silent.
+//! A session ends with its pilot: when that closes the connection, takes none of its answers for 30 s, or asks for nothing.
 
 pub(crate) mod admission;
 mod session;
@@ -167,6 +168,9 @@ impl Visit {
             Ok(admitted) => admitted,
             Err(reason) => return self.refuse(reason),
         };
+        if !self.visitor.place.speaks() {
+            return self.refuse("its connection was closed for another one".to_owned());
+        }
         match self.take_turn() {
             Ok(turn) => session::serve(admitted, &self, turn),
             Err(reason) => {

@@ -185,6 +185,9 @@ impl Visit {
             return Err("it does not speak this protocol".to_owned());
         }
         let Admitted { mut socket, welcome } = self.shared.admission.hear(socket, word)?;
+        if !self.visitor.place.speaks() {
+            return Err("its connection was closed for another one".to_owned());
+        }
         let slot = match self.take_slot() {
             Ok(slot) => slot,
             Err(reason) => {

@@ -21,7 +21,10 @@ use crate::transport::Socket;
 
 use super::{Expected, Notice, Shared, Slot, Tell as TellAll};
 
-/// How long a client may take to say what it wants, and to make its connections.
+/// How long a client that was let in may take to say what it wants.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to get its memory, and to make its connections.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// In such steps everything is looked after.
@@ -54,7 +57,7 @@ impl Session<'_> {
     }
 
     fn try_it(&mut self, control: &mut Socket, asked: &Receiver<Asked>) -> Result<(), String> {
-        let test = match self.next(asked)? {
+        let test = match self.next(asked, FIRST_PATIENCE)? {
             Ask::Test(test) => *test,
             other => return Err(format!("{other:?} came where a test was due")),
         };
@@ -113,7 +116,7 @@ impl Session<'_> {
             }
         }
         *lock(&self.shared.expected) = None;
-        match self.next(asked)? {
+        match self.next(asked, PATIENCE)? {
             Ask::Begin => Ok(lanes),
             other => Err(format!("{other:?} came where it was to begin")),
         }
@@ -170,8 +173,8 @@ impl Session<'_> {
         Ok(asked)
     }
 
-    fn next(&self, asked: &Receiver<Asked>) -> Result<Ask, String> {
-        let deadline = Instant::now() + PATIENCE;
+    fn next(&self, asked: &Receiver<Asked>, patience: Duration) -> Result<Ask, String> {
+        let deadline = Instant::now() + patience;
         loop {
             match asked.recv_timeout(STEP * 4) {
                 Ok(Ok(ask)) => return Ok(ask),
