@@ -1,14 +1,17 @@
 //! The memory of the guest that is ours, and the workers that write it.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_sys::region::{HugePages, Region, RegionOptions};
 use sterna_sys::{PAGE_BYTES, cpu};
 use sterna_wire::guest_config::GuestConfig;
-use sterna_wire::guest_line::{CorruptWord, GuestMessage};
-use sterna_workload::{Crew, CrewOptions, CrewState, Layout, Spec, Verification, fill, verify};
+use sterna_wire::guest_line::{self, CorruptWord, GuestMessage};
+use sterna_workload::{
+    Crew, CrewOptions, CrewState, FirstWrites, Layout, Spec, Verification, fill, verify_with,
+};
 
 use crate::error::AgentError;
 
@@ -21,6 +24,8 @@ pub struct Memory {
     pub crew: Crew,
     /// Whether the crew runs; orders take turns.
     running: Mutex<bool>,
+    /// The latest resume that was announced.
+    resumes: AtomicU64,
 }
 
 /// Memory left to the kernel, for whatever comes up while the workload runs.
@@ -43,10 +48,18 @@ impl Memory {
         let options = CrewOptions {
             paused: true,
             gap_threshold_ns: config.gap_threshold_ns,
+            check_first_writes: true,
             ..CrewOptions::default()
         };
         let crew = Crew::start(&region, &spec, &CrewState::fresh(spec.workers), options)?;
-        Ok(Memory { region, layout, spec, crew, running: Mutex::new(false) })
+        Ok(Memory {
+            region,
+            layout,
+            spec,
+            crew,
+            running: Mutex::new(false),
+            resumes: AtomicU64::new(0),
+        })
     }
 
     pub fn bytes(&self) -> u64 {
@@ -66,7 +79,10 @@ impl Memory {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.crew.pause();
         let counts = self.crew.counts();
-        let found = verify(&self.region, &self.layout, &self.spec, &counts, cpu::online());
+        let first_writes = self.crew.first_writes();
+        let threads = cpu::online();
+        let found =
+            verify_with(&self.region, &self.layout, &self.spec, &counts, threads, &first_writes);
         let at_ns = monotonic_ns();
         if *running {
             self.crew.resume();
@@ -81,7 +97,26 @@ impl Memory {
                 found: it.found,
             })
             .collect();
-        GuestMessage::Verified { at_ns, pages_checked, corrupt_pages, first }
+        let first_writes = self.first_writes(&first_writes);
+        GuestMessage::Verified { at_ns, pages_checked, corrupt_pages, first, first_writes }
+    }
+
+    /// None where the method makes nothing right that was wrong.
+    fn first_writes(&self, found: &FirstWrites) -> Option<guest_line::FirstWrites> {
+        FirstWrites::are_needed_for(self.spec.method).then(|| guest_line::FirstWrites {
+            pages_checked: found.pages_checked,
+            corrupt_pages: found.corrupt_pages,
+            checking_ns: found.checking_ns,
+            began_ns: self.crew.checks_began_ns().unwrap_or(0),
+        })
+    }
+
+    /// The guest was stopped and runs again: pages are checked before they are written next. Of a resume that is known
+    /// already nothing happens.
+    pub fn resumed(&self, number: u64) {
+        if self.resumes.fetch_max(number, Ordering::Relaxed) < number {
+            self.crew.check_again();
+        }
     }
 
     fn order(&self, run: bool) -> GuestMessage {

@@ -57,7 +57,9 @@ impl Sampler {
             LatencyParts { sum_ns, max_ns, cells }
         });
         let gaps_lost = crew.lost_gaps();
-        self.speaker.say(&GuestMessage::Sample { at_ns, counts, latency, gaps_lost })?;
+        let checking_ns = crew.checking_ns().iter().sum();
+        let sample = GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns };
+        self.speaker.say(&sample)?;
         for gap in crew.take_gaps() {
             let sterna_workload::Gap { worker, start_ns, end_ns } = gap;
             self.speaker.say(&GuestMessage::Gap { worker, start_ns, end_ns })?;

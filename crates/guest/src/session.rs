@@ -65,7 +65,7 @@ fn obey(
             GuestCommand::Verify => say(speaker, &memory.verify())?,
             GuestCommand::Stop => break,
             // Answered by the listener.
-            GuestCommand::Hello | GuestCommand::Ping { .. } => {}
+            GuestCommand::Hello | GuestCommand::Ping { .. } | GuestCommand::Resumed { .. } => {}
         }
     }
     say(speaker, &GuestMessage::Bye)
@@ -139,6 +139,11 @@ impl Listener {
                 self.speaker.say(&GuestMessage::Pong { asked_ns: ns, now_ns: heard_ns })
             }
             GuestCommand::Hello => self.speaker.say(&self.greeter.hello()),
+            // Each page that is written before it is obeyed cannot be checked any more.
+            GuestCommand::Resumed { number } => {
+                self.greeter.memory.resumed(number);
+                Ok(())
+            }
             // Nobody takes orders any more when the agent is about to end.
             order => {
                 let _ = self.to_worker.send(Ok(order));

@@ -2,11 +2,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking, also in their helpers")]
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use sterna_wire::guest_config::GuestConfig;
 use sterna_wire::guest_line::{Decoder, Encoder, GuestCommand, GuestMessage, VERSION};
+use sterna_workload::{expected_word, stamp_word};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_sterna-guest");
 
@@ -179,4 +182,79 @@ fn mistakes_are_told_in_words_and_by_the_exit_code() {
     assert!(matches!(told.as_slice(), [GuestMessage::Fatal(it)] if it.contains("do not fit")));
     let output = with("workload=memory=1MiB\nport-name=none.such\nport-wait-ns=0\nserial=none\n");
     check(&output, 1, "no virtio-serial port named none.such");
+}
+
+/// Where the agent's memory begins, found by what it holds before the first write.
+fn memory_of(agent: &Agent, seed: u64) -> Option<(File, u64)> {
+    let path = |name: &str| format!("/proc/{}/{name}", agent.child.id());
+    let memory = File::options().read(true).write(true).open(path("mem")).ok()?;
+    let maps = std::fs::read_to_string(path("maps")).ok()?;
+    let expected: Vec<u8> =
+        (0..4).flat_map(|word| expected_word(seed, 0, word).to_le_bytes()).collect();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (range, _) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let bound = |text: &str| u64::from_str_radix(text, 16).ok();
+        for page in (bound(start)?..bound(end)?).step_by(4096) {
+            let mut found = [0; 32];
+            if memory.read_exact_at(&mut found, page).is_ok() && found[..] == expected {
+                return Some((memory, page));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn a_page_that_changed_while_the_guest_was_stopped_is_found_before_it_is_written_over() {
+    const SEED: u64 = 5;
+    let workload = "memory=1MiB workers=1 pattern=sequential method=fill-random rate=1MiB/s seed=5";
+    let mut agent = Agent::start(&config(workload));
+    let Some((memory, start)) = memory_of(&agent, SEED) else {
+        eprintln!("skipped: the agent's memory cannot be changed from outside; run as root");
+        return;
+    };
+    agent.say(GuestCommand::Start);
+    // A page that the worker, who goes round in a second, comes to in half a second.
+    let flip = |agent: &mut Agent| {
+        let mut byte = [0];
+        let written = |it: &GuestMessage| match it {
+            GuestMessage::Sample { counts, .. } => Some(counts[0]),
+            _ => None,
+        };
+        agent.waiting.clear();
+        let page = (agent.wait(written) + 128) % 256;
+        let place = start + page * 4096 + (stamp_word(page as usize) as u64 * 8 + 8) % 4096;
+        memory.read_exact_at(&mut byte, place).unwrap();
+        memory.write_all_at(&[byte[0] ^ 1], place).unwrap();
+    };
+    let rounds = |agent: &mut Agent| {
+        let count = |it: &GuestMessage| match it {
+            GuestMessage::Sample { counts, .. } => Some(counts[0]),
+            _ => None,
+        };
+        let from = agent.wait(count);
+        agent.wait(|it| count(it).filter(|now| *now > from + 256));
+    };
+    let checked = |it: &GuestMessage| match it {
+        GuestMessage::Verified { corrupt_pages, first_writes, .. } => {
+            Some((*corrupt_pages, first_writes.map(|it| (it.pages_checked, it.corrupt_pages))))
+        }
+        _ => None,
+    };
+    // The agent does not know that anything has happened, and makes the page right again.
+    flip(&mut agent);
+    rounds(&mut agent);
+    agent.say(GuestCommand::Verify);
+    assert_eq!(agent.wait(checked), (0, Some((0, 0))));
+    // Each page is checked again after the check, so that round is waited for.
+    rounds(&mut agent);
+    flip(&mut agent);
+    for _ in 0..2 {
+        agent.say(GuestCommand::Resumed { number: 1 });
+    }
+    rounds(&mut agent);
+    agent.say(GuestCommand::Verify);
+    let (corrupt_pages, first) = agent.wait(checked);
+    assert_eq!((corrupt_pages, first.unwrap().1), (1, 1));
 }

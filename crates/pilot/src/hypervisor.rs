@@ -81,6 +81,12 @@ pub trait Hypervisor {
     fn verify(&mut self, side: Side, interrupt: &Interrupt)
     -> Result<IntegrityDetail, EngineError>;
 
+    /// The faults of the scenario that never struck, as texts; asked for just before `shutdown`. A fault of a side that
+    /// has died, and can no longer say, is left out.
+    fn waiting_faults(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Things the user should know about this run.
     fn warnings(&mut self) -> Vec<Warning>;
 
@@ -364,6 +370,8 @@ pub struct GuestPoint {
     pub at_ns: u64,
     /// Writes of each worker since the guest first began, on whichever side: the destination goes on counting where the source stopped.
     pub counts: Vec<u64>,
+    /// Time that the workers together have spent so far on checking pages before their first write after a resume.
+    pub checking_ns: u64,
     /// Latencies since the point before.
     pub latency: Option<Latency>,
     /// The same as counts in half octaves, see [`sterna_report::LatencyHistogram`]; empty where an engine has none.

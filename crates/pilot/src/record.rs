@@ -59,6 +59,8 @@ pub struct Record {
     pub silences: BTreeMap<Side, f64>,
     /// What happened.
     pub events: Vec<RecordedEvent>,
+    /// Faults of the scenario that never struck.
+    pub waiting_faults: Vec<String>,
     /// The outcome of the verification.
     pub verified: Option<IntegrityDetail>,
     /// The engine's facts.

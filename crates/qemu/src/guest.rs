@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sterna_pilot::{EngineError, GapSpan, GuestPoint, Interrupt, LatencyPair, Samples};
-use sterna_report::{CorruptPage, IntegrityDetail, Latency, Side, Word};
+use sterna_report::{CorruptPage, FirstWriteCheck, IntegrityDetail, Latency, Side, Word};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::Exchange;
-use sterna_wire::guest_line::{GuestCommand, GuestMessage, LatencyParts};
+use sterna_wire::guest_line::{self, GuestCommand, GuestMessage, LatencyParts};
 use sterna_workload::{Histogram, HistogramParts};
 
 use crate::guest_clock::GuestClock;
@@ -152,6 +152,7 @@ impl Guest {
     /// The migrate command was accepted: latencies count anew.
     pub fn migration_began(&mut self, accepted_ns: u64) {
         self.latency.accepted_ns = Some(accepted_ns);
+        self.announce_resume();
     }
 
     /// The guest stopped at the source and runs on the destination.
@@ -161,8 +162,16 @@ impl Guest {
         }
         self.listen();
         self.home = Side::Destination;
+        // Once more, for a port that could not keep it until the guest came.
+        self.announce_resume();
         let guest_ns = self.source_clock.to_guest(stopped_ns);
         self.switchover = guest_ns.map(|guest_ns| Switchover { stopped_ns, resumed_ns, guest_ns });
+    }
+
+    /// The guest does not notice that it was stopped, so it is said where it will run, before it is there: what waits in
+    /// the port is read as soon as the guest runs.
+    fn announce_resume(&mut self) {
+        self.link.say_ahead(&GuestCommand::Resumed { number: 1 });
     }
 
     /// The guest was stopped and runs on where it was.
@@ -228,6 +237,19 @@ impl Guest {
         }
     }
 
+    /// The agent begins to check only when it has read that the guest was resumed; before that, pages are written as ever.
+    fn first_writes(&self, found: Option<guest_line::FirstWrites>) -> Option<FirstWriteCheck> {
+        let found = found?;
+        let began_ns = Some(found.began_ns).filter(|it| *it > 0)?;
+        let resumed_ns = self.switchover?.guest_ns;
+        Some(FirstWriteCheck {
+            pages_checked: found.pages_checked,
+            corrupt_pages: found.corrupt_pages,
+            checking_seconds: found.checking_ns as f64 / 1e9,
+            began_seconds: Some(began_ns.saturating_sub(resumed_ns) as f64 / 1e9),
+        })
+    }
+
     /// Takes in what has come. Samples and gaps wait until somebody asks for them.
     fn listen(&mut self) {
         for heard in self.link.take() {
@@ -239,7 +261,13 @@ impl Guest {
                     self.answered(&heard, asked_ns, now_ns);
                 }
                 GuestMessage::Fatal(reason) => self.fatal = Some(reason),
-                GuestMessage::Verified { pages_checked, corrupt_pages, first, .. } => {
+                GuestMessage::Verified {
+                    pages_checked,
+                    corrupt_pages,
+                    first,
+                    first_writes,
+                    ..
+                } => {
                     let page = |it: sterna_wire::guest_line::CorruptWord| CorruptPage {
                         page: it.page,
                         offset_bytes: it.offset_bytes,
@@ -251,6 +279,9 @@ impl Guest {
                         pages_checked,
                         corrupt_pages,
                         first: first.into_iter().map(page).collect(),
+                        memory_pages: None,
+                        first_writes: self.first_writes(first_writes),
+                        writes_after_go: None,
                     });
                 }
                 GuestMessage::Sample { .. } | GuestMessage::Gap { .. } => self.waiting.push(heard),
@@ -297,7 +328,7 @@ impl Guest {
     /// `None` when it has to wait.
     fn tell(&mut self, heard: &Heard, samples: &mut Samples) -> Option<()> {
         match &heard.message {
-            GuestMessage::Sample { at_ns, counts, latency, gaps_lost } => {
+            GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns } => {
                 let side = self.side_at(*at_ns);
                 let at_ns = self.to_ours(*at_ns)?;
                 self.gaps_lost = self.gaps_lost.max(*gaps_lost);
@@ -310,6 +341,7 @@ impl Guest {
                     side,
                     at_ns,
                     counts: counts.clone(),
+                    checking_ns: *checking_ns,
                     latency,
                     latency_half_octaves: histogram.map(|it| it.half_octaves()).unwrap_or_default(),
                 });

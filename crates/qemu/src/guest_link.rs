@@ -61,6 +61,13 @@ impl GuestLink {
         let _ = end.socket.write_all(&line);
     }
 
+    /// Says something where the agent will be; without a destination nothing is said.
+    pub fn say_ahead(&mut self, command: &GuestCommand) {
+        if self.destination.is_some() {
+            self.say(Side::Destination, command);
+        }
+    }
+
     /// Everything heard since the last time.
     pub fn take(&mut self) -> Vec<Heard> {
         let mut heard = Vec::new();

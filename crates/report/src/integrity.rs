@@ -64,6 +64,41 @@ pub struct IntegrityDetail {
     /// The first wrong pages in order of address; a short list even when many are wrong.
     #[serde(default)]
     pub first: Vec<CorruptPage>,
+    /// All pages of 4 KiB that the guest's memory has, so that one sees of how much `pages_checked` speaks. Null when
+    /// it is not known.
+    #[serde(default)]
+    pub memory_pages: Option<u64>,
+    /// What workers found on pages before they wrote them for the first time after the guest was resumed. Null for
+    /// methods that never make a wrong page right (touch, counter, xor-random), and where workers do not check.
+    #[serde(default)]
+    pub first_writes: Option<FirstWriteCheck>,
+    /// Page writes that the source's workers still made after the source had given the guest up. Anything but 0 means
+    /// that two copies of the guest ran, and counts as corruption. Null when this was not looked at, and when the guest never left.
+    #[serde(default)]
+    pub writes_after_go: Option<u64>,
+}
+
+/// What workers found on pages before they wrote them for the first time after the guest was resumed: a write of the
+/// whole page would have made a wrong page right before the check at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FirstWriteCheck {
+    /// Pages of 4 KiB that were compared with what their own stamp says, or for the method `zero` with the replay.
+    pub pages_checked: u64,
+    /// Pages of those that were wrong. They are among `corrupt_pages` of the whole check.
+    pub corrupt_pages: u64,
+    /// Time that all workers together spent on it, in seconds. It is left out of lost work and blackout.
+    pub checking_seconds: f64,
+    /// How long after the resume the last worker began to check, in seconds: pages that were written until then were
+    /// not checked. 0 where workers check from their first write on; null when it is not known.
+    #[serde(default)]
+    pub began_seconds: Option<f64>,
+}
+
+impl IntegrityDetail {
+    /// Whether all that was looked at was as it must be.
+    pub fn is_sound(&self) -> bool {
+        self.corrupt_pages == 0 && self.writes_after_go.unwrap_or(0) == 0
+    }
 }
 
 /// One page that does not hold what it must.

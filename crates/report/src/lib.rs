@@ -42,7 +42,9 @@ pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
 pub use fleet::{Fleet, FleetGuest, Spread};
 pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
-pub use integrity::{CorruptPage, DiskDefect, DiskIntegrity, Integrity, IntegrityDetail, Word};
+pub use integrity::{
+    CorruptPage, DiskDefect, DiskIntegrity, FirstWriteCheck, Integrity, IntegrityDetail, Word,
+};
 pub use probe::{Direction, Outage, Probe, RoundTrip};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
 pub use schema::{schema, schema_of};

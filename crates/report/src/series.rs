@@ -160,6 +160,10 @@ pub struct GuestSample {
     pub counts_per_worker: Vec<u64>,
     /// All workers' page writes / `interval_seconds`.
     pub writes_per_second: f64,
+    /// Time within the interval that a worker on average spent on checking pages before their first write after a
+    /// resume, in seconds. Lost work and the return to the baseline leave it out. Absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checking_seconds: Option<f64>,
     /// Time that single writes took within the interval; null when latency was not recorded.
     pub latency: Option<Latency>,
     /// The same writes as a histogram; absent when latency was not recorded, or only in percentiles.

@@ -175,7 +175,7 @@ impl Summary {
         }
         match &self.integrity_detail {
             None => Integrity::Unchecked,
-            Some(it) if it.corrupt_pages == 0 => Integrity::Verified,
+            Some(it) if it.is_sound() => Integrity::Verified,
             Some(_) => Integrity::Corrupt,
         }
     }

@@ -12,6 +12,8 @@
 //!    │ ─────────────────────────────────────────► │
 //!    │               State, then Sample and Gap   │
 //!    │ ◄───────────────────────────────────────── │
+//!    │  Resumed (waits for the guest to arrive)   │
+//!    │ ─────────────────────────────────────────► │
 //!    │  Verify                                    │
 //!    │ ─────────────────────────────────────────► │
 //!    │                                  Verified  │
@@ -98,6 +100,8 @@ pub enum GuestMessage {
         latency: Option<LatencyParts>,
         /// Gaps that were not noted for want of room, since the beginning.
         gaps_lost: u64,
+        /// Time that the workers together have spent on checking pages before their first write, since the beginning.
+        checking_ns: u64,
     },
     /// A worker made no progress.
     Gap {
@@ -125,6 +129,8 @@ pub enum GuestMessage {
         corrupt_pages: u64,
         /// The first of them.
         first: Vec<CorruptWord>,
+        /// What workers found before first writes; None if they were not to check, and from an older agent.
+        first_writes: Option<FirstWrites>,
     },
     /// The agent cannot go on, and why; as the first process it powers the guest off.
     Fatal(String),
@@ -143,6 +149,13 @@ pub enum GuestCommand {
     Pause,
     /// Check all memory; a workload that runs is paused meanwhile.
     Verify,
+    /// The guest was stopped, which it cannot notice itself, and runs again: check pages before they are written next.
+    ///
+    /// It is said to the side where the guest will run before the guest is there, and waits there for it.
+    Resumed {
+        /// Which resume; the same one again is ignored.
+        number: u64,
+    },
     /// Power the guest off, or end the agent where it is an ordinary program.
     Stop,
     /// Say what time it is.
@@ -161,6 +174,19 @@ pub struct LatencyParts {
     pub max_ns: u64,
     /// Cell number and its count, by rising number.
     pub cells: Vec<(u16, u64)>,
+}
+
+/// What workers found on pages before they wrote them for the first time after a resume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstWrites {
+    /// Pages compared.
+    pub pages_checked: u64,
+    /// Pages that were wrong; they are among the corrupt ones.
+    pub corrupt_pages: u64,
+    /// Time that all workers together spent on it.
+    pub checking_ns: u64,
+    /// When the last worker had begun, on the guest's clock; 0 when they never did.
+    pub began_ns: u64,
 }
 
 /// The first wrong word of a page.
@@ -226,20 +252,25 @@ impl Line for GuestMessage {
             GuestMessage::State { at_ns, running, counts } => {
                 ("state", format!(" {at_ns} {} {}", u8::from(*running), list(counts)))
             }
-            GuestMessage::Sample { at_ns, counts, latency, gaps_lost } => {
+            GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns } => {
                 let latency = latency.as_ref().map_or_else(|| "-".to_owned(), latency_text);
-                ("sample", format!(" {at_ns} {gaps_lost} {} {latency}", list(counts)))
+                ("sample", format!(" {at_ns} {gaps_lost} {} {latency} {checking_ns}", list(counts)))
             }
             GuestMessage::Gap { worker, start_ns, end_ns } => {
                 ("gap", format!(" {worker} {start_ns} {end_ns}"))
             }
             GuestMessage::Pong { asked_ns, now_ns } => ("pong", format!(" {asked_ns} {now_ns}")),
-            GuestMessage::Verified { at_ns, pages_checked, corrupt_pages, first } => {
+            GuestMessage::Verified { at_ns, pages_checked, corrupt_pages, first, first_writes } => {
                 let words: Vec<u64> = first
                     .iter()
                     .flat_map(|it| [it.page, it.offset_bytes, it.expected, it.found])
                     .collect();
-                ("verified", format!(" {at_ns} {pages_checked} {corrupt_pages} {}", list(&words)))
+                let first_writes =
+                    list(&first_writes.map(FirstWrites::to_numbers).unwrap_or_default());
+                let words = list(&words);
+                let text =
+                    format!(" {at_ns} {pages_checked} {corrupt_pages} {words} {first_writes}");
+                ("verified", text)
             }
             GuestMessage::Fatal(reason) => ("fatal", format!(" {}", reason.escape_default())),
             GuestMessage::Bye => ("bye", String::new()),
@@ -263,7 +294,10 @@ impl Line for GuestMessage {
             "sample" => {
                 let (at_ns, gaps_lost) = (fields.number()?, fields.number()?);
                 let counts = fields.list()?;
-                GuestMessage::Sample { at_ns, counts, latency: read_latency(fields)?, gaps_lost }
+                let latency = read_latency(fields)?;
+                // An older agent does not have it.
+                let checking_ns = fields.number().unwrap_or(0);
+                GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns }
             }
             "gap" => GuestMessage::Gap {
                 worker: fields.number()?,
@@ -276,6 +310,7 @@ impl Line for GuestMessage {
                 pages_checked: fields.number()?,
                 corrupt_pages: fields.number()?,
                 first: corrupt_words(&fields.list()?)?,
+                first_writes: fields.list().and_then(|it| FirstWrites::of(&it)),
             },
             "fatal" => GuestMessage::Fatal(fields.rest_unescaped()),
             "bye" => GuestMessage::Bye,
@@ -293,6 +328,7 @@ impl Line for GuestCommand {
             GuestCommand::Start => ("start", String::new()),
             GuestCommand::Pause => ("pause", String::new()),
             GuestCommand::Verify => ("verify", String::new()),
+            GuestCommand::Resumed { number } => ("resumed", format!(" {number}")),
             GuestCommand::Stop => ("stop", String::new()),
             GuestCommand::Ping { ns } => ("ping", format!(" {ns}")),
         }
@@ -304,10 +340,24 @@ impl Line for GuestCommand {
             "start" => GuestCommand::Start,
             "pause" => GuestCommand::Pause,
             "verify" => GuestCommand::Verify,
+            "resumed" => GuestCommand::Resumed { number: fields.number()? },
             "stop" => GuestCommand::Stop,
             "ping" => GuestCommand::Ping { ns: fields.number()? },
             _ => return None,
         })
+    }
+}
+
+impl FirstWrites {
+    fn to_numbers(self) -> Vec<u64> {
+        vec![self.pages_checked, self.corrupt_pages, self.checking_ns, self.began_ns]
+    }
+
+    fn of(numbers: &[u64]) -> Option<FirstWrites> {
+        let [pages_checked, corrupt_pages, checking_ns, began_ns, ..] = *numbers else {
+            return None;
+        };
+        Some(FirstWrites { pages_checked, corrupt_pages, checking_ns, began_ns })
     }
 }
 

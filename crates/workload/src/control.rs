@@ -43,6 +43,8 @@ pub(crate) struct Orders {
     pub(crate) bitmap: Option<Arc<DirtyBitmap>>,
     /// How long each worker rests after each stretch of running; nobody where there is no number.
     pub(crate) rests_ns: Arc<[u64]>,
+    /// How often pages were to be checked before their first write.
+    pub(crate) checks: u64,
     /// When the crew was last released to run.
     pub(crate) released_ns: u64,
 }
@@ -79,8 +81,13 @@ impl Answer {
 
 impl Control {
     pub(crate) fn new(workers: usize, mode: Mode) -> Control {
-        let orders =
-            Orders { mode, bitmap: None, rests_ns: Arc::default(), released_ns: monotonic_ns() };
+        let orders = Orders {
+            mode,
+            bitmap: None,
+            rests_ns: Arc::default(),
+            checks: 0,
+            released_ns: monotonic_ns(),
+        };
         Control {
             epoch: AtomicU64::new(1),
             state: Mutex::new(State { orders, answers: vec![Answer::default(); workers] }),

@@ -1,8 +1,9 @@
 //! The threads that stand for a guest's virtual CPUs.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use sterna_sys::clock::{Cycles, monotonic_ns};
@@ -12,6 +13,7 @@ use sterna_sys::region::Region;
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode, Orders};
 use crate::crew_error::CrewError;
+use crate::first_write::{Book, FirstWrites, longest_check_ticks};
 use crate::gaps::{Gap, Stall};
 use crate::histogram::Histogram;
 use crate::image::Images;
@@ -19,7 +21,7 @@ use crate::meter::Meter;
 use crate::partition::partition;
 use crate::replay::page_writes;
 use crate::segment::segments;
-use crate::spec::Spec;
+use crate::spec::{Method, Spec};
 use crate::state::{self, CrewState, WorkerState};
 use crate::strokes::LongWrites;
 use crate::timeline::Timeline;
@@ -42,6 +44,9 @@ pub struct Crew {
     threads: Vec<JoinHandle<()>>,
     /// Takers of gaps and stalls take turns.
     taking: Mutex<()>,
+    /// Whether pages are checked after the next resume, and after those behind it.
+    checks: AtomicBool,
+    checks_first_writes: bool,
 }
 
 /// How to run a crew.
@@ -62,6 +67,11 @@ pub struct CrewOptions {
     /// Needs memory that was filled, or with `remap` memory that is zero; costs a read of the whole page, and 8 bytes
     /// for each to count how often it was written.
     pub check: bool,
+    /// Check each page before it is written for the first time after a resume, where the method would make a wrong page
+    /// right; see [`FirstWrites`].
+    ///
+    /// Nothing is checked after the first release of a workload that has not begun. Needs memory that was filled.
+    pub check_first_writes: bool,
     /// Give a worker's pages back to the kernel after each round of as many writes as it has pages, so that the next
     /// round meets a page fault at each.
     ///
@@ -79,6 +89,7 @@ impl Default for CrewOptions {
             gap_threshold_ns: 2_000_000,
             stall_threshold_ns: None,
             check: false,
+            check_first_writes: false,
             remap: false,
         }
     }
@@ -99,15 +110,20 @@ impl Crew {
         // Calibrates the counter now, not in the first worker's first quantum.
         Cycles::calibrated();
         let mode = if options.paused { Mode::Pause } else { Mode::Run };
+        let images = if options.remap {
+            Images::blank(spec.method, spec.seed)
+        } else {
+            Images::new(spec.method, spec.seed)
+        };
         let shared = Arc::new(Shared {
             region: Arc::clone(region),
             control: Control::new(spec.workers as usize, mode),
             meters: workers.iter().map(Meter::new).collect(),
-            images: if options.remap {
-                Images::blank(spec.method, spec.seed)
-            } else {
-                Images::new(spec.method, spec.seed)
+            longest_check_ticks: match options.check_first_writes {
+                true => longest_check_ticks(&images, *Cycles::calibrated()),
+                false => 0,
             },
+            images,
             long: LongWrites {
                 gap_ns: options.gap_threshold_ns,
                 stall_ns: options.stall_threshold_ns.unwrap_or(u64::MAX),
@@ -115,7 +131,12 @@ impl Crew {
         });
         let writes = options.check.then(|| page_writes(spec, &state.counts, cpu::online()));
         let (spec, taking) = (spec.clone(), Mutex::new(()));
-        let mut crew = Crew { shared, spec, threads: Vec::new(), taking };
+        let checks_first_writes = options.check_first_writes;
+        // The first release of a workload that has not begun finds memory as it was filled.
+        let has_begun = !options.paused || state.counts.iter().any(|count| *count > 0);
+        let checks = AtomicBool::new(checks_first_writes && has_begun);
+        let threads = Vec::new();
+        let mut crew = Crew { shared, spec, threads, taking, checks, checks_first_writes };
         let spec = &crew.spec;
         for worker in 0..spec.workers {
             let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
@@ -155,11 +176,25 @@ impl Crew {
                 // While workers wait for this lock to be free, none can stamp its first write.
                 self.shared.meters.iter().for_each(|meter| meter.first_write.clear());
                 orders.mode = Mode::Run;
+                // After the next resume there is something to check in any case.
+                let checks = self.checks.swap(self.checks_first_writes, Relaxed);
+                orders.checks += u64::from(checks);
                 orders.released_ns = monotonic_ns();
             }
             is_new
         });
         self.shared.control.orders().released_ns
+    }
+
+    /// Lets each page be checked before it is written the next time, as after a resume; for a guest that was stopped
+    /// without its knowledge.
+    ///
+    /// Without [`CrewOptions::check_first_writes`] nothing happens.
+    pub fn check_again(&self) {
+        self.order(|orders| {
+            orders.checks += u64::from(self.checks_first_writes);
+            self.checks_first_writes
+        });
     }
 
     /// Whether workers were told to run, and not to stop since.
@@ -252,6 +287,63 @@ impl Crew {
             all.append(meter.found.lock().unwrap_or_else(PoisonError::into_inner).clone());
         }
         all
+    }
+
+    /// What checking before first writes has found so far, with a replay where the method leaves no stamps; exact only
+    /// while the crew is paused.
+    pub fn first_writes(&self) -> FirstWrites {
+        let mut all = FirstWrites::default();
+        let books: Vec<_> = self.shared.meters.iter().map(Meter::first_writes).collect();
+        books.iter().for_each(|book| book.add_to(&mut all));
+        all.checking_ns = self.checking_ns().iter().sum();
+        if self.spec.method == Method::Zero {
+            self.against_replay(&books, &mut all);
+        }
+        all
+    }
+
+    /// Time that each worker has spent on checking before first writes so far, as far as its schedule leaves it out.
+    pub fn checking_ns(&self) -> Vec<u64> {
+        self.shared.meters.iter().map(|meter| meter.checking_ns.load(Relaxed)).collect()
+    }
+
+    /// When the last worker had begun to check pages before first writes, on CLOCK_MONOTONIC; None before that.
+    pub fn checks_began_ns(&self) -> Option<u64> {
+        let meters = self.shared.meters.iter();
+        meters
+            .map(|meter| meter.checks_began.get())
+            .collect::<Option<Vec<u64>>>()?
+            .into_iter()
+            .max()
+    }
+
+    fn against_replay(&self, books: &[MutexGuard<'_, Book>], all: &mut FirstWrites) {
+        let numbers: BTreeSet<u64> =
+            books.iter().flat_map(|book| book.rounds()).map(|round| round.number).collect();
+        for number in numbers {
+            let of_worker =
+                |book: &Book| book.rounds().iter().position(|round| round.number == number);
+            let places: Vec<_> = books.iter().map(|book| of_worker(book)).collect();
+            // A worker that was paused again before it went on has nothing to be compared.
+            let states: Vec<WorkerState> = books
+                .iter()
+                .zip(&places)
+                .zip(&self.shared.meters)
+                .map(|((book, place), meter)| {
+                    place.map_or_else(|| meter.state(), |place| book.rounds()[place].at.clone())
+                })
+                .collect();
+            let counts = CrewState::of(&self.spec, &states).counts;
+            let writes = page_writes(&self.spec, &counts, cpu::online());
+            for ((worker, book), place) in (0u32..).zip(books).zip(&places) {
+                let Some(place) = *place else { continue };
+                let pages = partition(&self.spec, worker);
+                let round = &book.rounds()[place];
+                let images = &self.shared.images;
+                let wrong = round.against_replay(images, pages.start, &writes[pages.clone()]);
+                wrong.into_iter().for_each(|corruption| all.add_wrong(corruption));
+            }
+        }
     }
 
     /// Why some worker no longer gives its pages back, if so.

@@ -63,6 +63,12 @@ impl Images {
         }
     }
 
+    /// The method whose pages these are.
+    #[inline]
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
     /// The method for the inner loop; None if it only counts.
     pub(crate) fn whole(&self) -> Option<Whole<'_>> {
         let counts = matches!(self.method, Method::Touch | Method::Counter);

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::first_write::Book;
 use crate::gaps::EventRing;
 use crate::histogram::LiveHistogram;
 use crate::state::WorkerState;
@@ -30,6 +31,12 @@ pub(crate) struct Meter {
     pub(crate) gaps: EventRing,
     pub(crate) stalls: EventRing,
     pub(crate) latency: LiveHistogram,
+    /// Time spent on checking pages before their first write, as far as the schedule leaves it out.
+    pub(crate) checking_ns: AtomicU64,
+    /// When the worker began to check pages before their first write after the latest resume.
+    pub(crate) checks_began: Instant,
+    /// What checking before the first write after a resume found.
+    pub(crate) first_writes: Mutex<Book>,
     /// What checking before each write found.
     pub(crate) found: Mutex<Verification>,
     /// Why pages cannot be given back.
@@ -52,6 +59,9 @@ impl Meter {
             gaps: EventRing::new(),
             stalls: EventRing::new(),
             latency: LiveHistogram::new(),
+            checking_ns: AtomicU64::new(0),
+            checks_began: Instant::default(),
+            first_writes: Mutex::default(),
             found: Mutex::default(),
             remap_error: OnceLock::new(),
         }
@@ -64,6 +74,11 @@ impl Meter {
             elapsed_ns: self.elapsed_ns.load(Relaxed),
             writes: self.by_segment.iter().map(|writes| writes.load(Relaxed)).collect(),
         }
+    }
+
+    /// What was found before first writes; the worker holds it while it writes.
+    pub(crate) fn first_writes(&self) -> MutexGuard<'_, Book> {
+        self.first_writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes the first reason why pages cannot be given back.

@@ -10,10 +10,17 @@ use crate::meter::Meter;
 use crate::method::WriteMethod;
 use crate::order::Order;
 
-/// What is done after each write beside the write itself; known to the inner loop at compile time.
+/// What is done before and after each write beside the write itself; known to the inner loop at compile time.
 pub(crate) trait Observer {
+    /// Page number `page` of the region will be written next; `words` are its content.
+    #[inline]
+    fn before(&mut self, _words: &PageWords, _page: usize) {}
+
     /// Page number `page` of the region was written.
     fn wrote(&mut self, page: usize);
+
+    /// So much time of the write under way was not the write's.
+    fn excuse(&mut self, _ticks: u64) {}
 }
 
 /// Makes `count` writes from write number `index` on.
@@ -42,6 +49,7 @@ pub(crate) fn strokes<O: Order, M: WriteMethod, S: Observer>(
     let coming = order.walk(index.wrapping_add(M::AHEAD));
     for (page, soon) in order.walk(index).zip(coming).take(count) {
         method.prefetch(&words[soon], pages.start + soon);
+        observer.before(&words[page], pages.start + page);
         method.write(&words[page], pages.start + page);
         observer.wrote(pages.start + page);
     }
@@ -72,6 +80,11 @@ impl<A: Observer, B: Observer> Observer for (A, &mut B) {
     fn wrote(&mut self, page: usize) {
         self.0.wrote(page);
         self.1.wrote(page);
+    }
+
+    fn excuse(&mut self, ticks: u64) {
+        self.0.excuse(ticks);
+        self.1.excuse(ticks);
     }
 }
 
@@ -146,6 +159,10 @@ impl Observer for Timer<'_> {
         if ns > self.long.shortest_ns() {
             note_write(self.long, self.meter, ns, page);
         }
+    }
+
+    fn excuse(&mut self, ticks: u64) {
+        self.last_ticks += ticks;
     }
 }
 

@@ -121,6 +121,18 @@ impl Timeline {
         }
     }
 
+    /// Takes time that the worker spent on checking out of the running time and the schedule; returns how much.
+    ///
+    /// A worker that makes up for every lag makes up for this one as well, so there it counts as any other time.
+    pub(crate) fn excuse(&mut self, ns: u64) -> u64 {
+        if self.catches_up || ns == 0 {
+            return 0;
+        }
+        self.origin_ns = self.origin_ns.saturating_add(ns);
+        self.pacer.move_by(ns);
+        ns
+    }
+
     /// Begins what is on at `now_ns`.
     fn enter(&mut self, now_ns: u64, meter: &Meter) {
         let moment = self.phases.at(self.elapsed_ns(now_ns));

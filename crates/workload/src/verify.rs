@@ -1,11 +1,13 @@
 //! Checks every word of a stopped guest's memory.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use sterna_sys::region::Region;
 
 use crate::fill::Content;
+use crate::first_write::FirstWrites;
 use crate::image::Images;
 use crate::partition::pieces;
 use crate::replay::{page_writes, page_writes_since_remap};
@@ -95,13 +97,34 @@ pub fn verify(
     counts: &[u64],
     threads: usize,
 ) -> Verification {
+    verify_with(region, layout, spec, counts, threads, &FirstWrites::default())
+}
+
+/// The same, with what workers found before their first writes: a page that was wrong then is corrupt, even if it was
+/// made right since.
+///
+/// # Panics
+/// As [`verify`].
+pub fn verify_with(
+    region: &Region,
+    layout: &Layout,
+    spec: &Spec,
+    counts: &[u64],
+    threads: usize,
+    first_writes: &FirstWrites,
+) -> Verification {
     assert!(layout.total_pages <= region.pages(), "the layout has more pages than the region");
     assert!(layout.filled().end <= layout.total_pages, "the layout's parts exceed its total");
     assert_eq!(layout.workload_pages, spec.pages(), "layout and spec disagree on the workload");
     let writes = page_writes(spec, counts, threads);
     let images = Images::new(spec.method, spec.seed);
     let content = Content::new(spec.seed);
-    Check { region, content, images: &images, layout, writes: &writes }.all(threads)
+    let wrong = &first_writes.wrong;
+    let mut all =
+        Check { region, content, images: &images, layout, writes: &writes, wrong }.all(threads);
+    // Those that were not described are only known by their number.
+    all.corrupt_pages += first_writes.corrupt_pages.saturating_sub(wrong.len() as u64);
+    all
 }
 
 /// The same for memory that was never filled, and whose pages workers gave back after each round; see
@@ -121,7 +144,8 @@ pub fn verify_remapped(
     let writes = page_writes_since_remap(spec, counts, threads);
     let images = Images::blank(spec.method, spec.seed);
     let content = Content::blank(spec.seed);
-    Check { region, content, images: &images, layout: &layout, writes: &writes }.all(threads)
+    let wrong = &BTreeMap::new();
+    Check { region, content, images: &images, layout: &layout, writes: &writes, wrong }.all(threads)
 }
 
 impl Check<'_> {
@@ -147,12 +171,15 @@ struct Check<'a> {
     images: &'a Images,
     layout: &'a Layout,
     writes: &'a [u64],
+    /// Pages that were wrong before they were written for the first time after a resume.
+    wrong: &'a BTreeMap<usize, Corruption>,
 }
 
 impl Check<'_> {
     fn pages(&self, pages: Range<usize>) -> Verification {
         let mut found = Verification::default();
-        pages.for_each(|page| found.add(self.page(page)));
+        let known = |page: usize| self.wrong.get(&page).copied();
+        pages.for_each(|page| found.add(self.page(page).or_else(|| known(page))));
         found
     }
 

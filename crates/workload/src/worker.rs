@@ -1,5 +1,6 @@
 //! One worker thread: quanta of writes, and between them everything else.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +14,7 @@ use sterna_sys::region::Region;
 
 use crate::bitmap::DirtyBitmap;
 use crate::control::{Control, Mode};
+use crate::first_write::{Book, Checking, FirstWrites};
 use crate::image::Images;
 use crate::meter::Meter;
 use crate::method::{Counter, WriteMethod};
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) control: Control,
     pub(crate) meters: Vec<Meter>,
     pub(crate) images: Images,
+    /// What a check before a first write leaves out of the schedule at most.
+    pub(crate) longest_check_ticks: u64,
     /// Times without progress that are noted.
     pub(crate) long: LongWrites,
 }
@@ -74,6 +78,9 @@ pub(crate) fn run(shared: &Shared, job: Job) {
         index: 0,
         obeyed: 0,
         bitmap: None,
+        checks: 0,
+        unchecked: Cell::new(0),
+        checking_ticks: Cell::new(0),
         batch: 1,
         awaits_first_write: true,
         has_run: false,
@@ -94,6 +101,12 @@ struct Worker<'a> {
     /// The epoch of the orders that were obeyed last.
     obeyed: u64,
     bitmap: Option<Arc<DirtyBitmap>>,
+    /// The number of the resume after which pages were last to be checked.
+    checks: u64,
+    /// Pages that are still to be checked before their first write.
+    unchecked: Cell<usize>,
+    /// Time that the quantum spent on that.
+    checking_ticks: Cell<u64>,
     /// How many writes the next quantum may make.
     batch: usize,
     awaits_first_write: bool,
@@ -144,6 +157,10 @@ impl Worker<'_> {
         if let Some(since_ns) = obeyed.paused_since {
             self.end_pause(since_ns, obeyed.orders.mode);
         }
+        if obeyed.orders.checks != self.checks {
+            self.checks = obeyed.orders.checks;
+            self.begin_checks();
+        }
         self.has_run = true;
         obeyed.orders.mode
     }
@@ -158,6 +175,18 @@ impl Worker<'_> {
         self.batch = 1;
         self.awaits_first_write = true;
         self.throttle.restart(now_ns);
+    }
+
+    /// From now on each page is checked before it is written, once.
+    fn begin_checks(&self) {
+        let method = self.shared.images.method();
+        if !FirstWrites::are_needed_for(method) {
+            return;
+        }
+        let mut book = self.meter.first_writes();
+        book.begin(self.checks, self.meter.state(), self.job.pages.len(), method);
+        self.unchecked.set(book.left());
+        self.meter.checks_began.set(monotonic_ns());
     }
 
     /// Finds where this worker is in the segment that has come.
@@ -187,16 +216,28 @@ impl Worker<'_> {
         self.check(count);
         let timed_ns = self.write(count);
         let ended_ns = monotonic_ns();
-        self.count(count as u64, ended_ns);
+        let checking_ns = self.end_checks();
+        self.count(count as u64, ended_ns, checking_ns);
         let took_ns = ended_ns.saturating_sub(began_ns);
-        if took_ns.saturating_sub(timed_ns) > self.shared.long.gap_ns {
+        if took_ns.saturating_sub(timed_ns).saturating_sub(checking_ns) > self.shared.long.gap_ns {
             self.meter.gaps.add(began_ns, ended_ns, None);
         }
         self.batch = next_batch(self.batch, took_ns);
         ended_ns
     }
 
-    fn count(&mut self, count: u64, ended_ns: u64) {
+    /// Takes the time that the quantum spent on checking out of the worker's own; returns how much it was.
+    fn end_checks(&mut self) -> u64 {
+        let spent_ns = self.cycles.ns(self.checking_ticks.take());
+        let excused_ns = self.job.timeline.excuse(spent_ns);
+        if excused_ns > 0 {
+            let before = self.meter.checking_ns.load(Relaxed);
+            self.meter.checking_ns.store(before + excused_ns, Relaxed);
+        }
+        excused_ns
+    }
+
+    fn count(&mut self, count: u64, ended_ns: u64, checking_ns: u64) {
         self.index += count;
         self.job.timeline.pacer.wrote(count);
         self.meter.by_segment[self.job.timeline.segment()].store(self.index, Relaxed);
@@ -205,7 +246,7 @@ impl Worker<'_> {
         self.meter.last_write.set(ended_ns);
         if self.awaits_first_write {
             self.awaits_first_write = false;
-            self.meter.first_write.set(ended_ns);
+            self.meter.first_write.set(ended_ns.saturating_sub(checking_ns));
         }
         // A batch ends with the round, so that what pages hold then can be told from the number of writes.
         if self.job.remaps && self.index.is_multiple_of(self.segment().pages as u64) {
@@ -251,9 +292,32 @@ impl Worker<'_> {
         let order = &self.segment().order;
         match self.shared.images.whole() {
             None => with_order!(order, order => self.strokes_of(order, Counter, count, observer)),
-            Some(whole) => {
+            Some(whole) if self.unchecked.get() == 0 => {
                 with_order!(order, order => self.strokes_of(order, whole, count, observer));
             }
+            Some(whole) => {
+                let mut book = self.meter.first_writes();
+                let mut checking = self.checking(&mut book, observer);
+                with_order!(order, order => self.strokes_of(order, whole, count, &mut checking));
+                self.checking_ticks.set(checking.spent_ticks);
+                self.unchecked.set(book.left());
+            }
+        }
+    }
+
+    fn checking<'a, S: Observer>(
+        &'a self,
+        book: &'a mut Book,
+        inner: &'a mut S,
+    ) -> Checking<'a, S> {
+        Checking {
+            inner,
+            book,
+            images: &self.shared.images,
+            first_page: self.job.pages.start,
+            cycles: self.cycles,
+            longest_ticks: self.shared.longest_check_ticks,
+            spent_ticks: 0,
         }
     }
 

@@ -10,6 +10,7 @@ mod costs;
 mod dirty;
 mod fault_service;
 mod first_pass;
+mod first_writes;
 pub mod guest_cost;
 mod kernels;
 mod limits;
@@ -78,6 +79,8 @@ enum Part {
     GuestCost,
     /// How long a guest in post-copy waits for a page
     FaultService,
+    /// What checking pages before their first write adds to a switchover
+    FirstWrites,
     /// The loops that look at every page
     Kernels,
     /// Pages per second, against mig_mon and stress-ng, and of two workers against one
@@ -154,6 +157,9 @@ fn emulator(options: &Options, sterna: PathBuf) -> Result<()> {
     }
     if wants(Part::FaultService) {
         fault_service::run(options, &flights)?;
+    }
+    if wants(Part::FirstWrites) {
+        first_writes::run(options, &flights)?;
     }
     if wants(Part::Kernels) {
         kernels::run(options)?;

@@ -12,6 +12,11 @@ impl Samples {
         self.0.iter().zip(&to.0).map(|(ours, theirs)| ours / theirs).collect()
     }
 
+    /// The differences to others, pair by pair.
+    pub fn minus(&self, others: &Samples) -> Samples {
+        Samples(self.0.iter().zip(&others.0).map(|(ours, theirs)| ours - theirs).collect())
+    }
+
     /// The same in another unit.
     pub fn scaled(&self, by: f64) -> Samples {
         self.0.iter().map(|it| it * by).collect()

@@ -8,6 +8,7 @@ mod pairs;
 mod probe;
 mod recovery;
 mod techniques;
+mod truth;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,6 +58,8 @@ enum What {
     Compare,
     /// What `sterna probe` reports against what was done: responders stopped, a cable pulled, a quiet minute, writers killed
     Probe,
+    /// Each defect with each technique and each method of writing: the run must end as the table in docs/faults.md says
+    Truth,
     /// A drain of 500 guests against a real API server: all recorded, within limits of memory and calls
     Kubevirt,
 }
@@ -65,6 +68,9 @@ enum What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     if let What::Kubevirt = options.what {
         return kubevirt::run(options.count.unwrap_or(if options.short { 30 } else { 500 }));
+    }
+    if let What::Truth = options.what {
+        return truth::run(options.short);
     }
     let program = match &options.program {
         Some(program) => program.clone(),
@@ -98,7 +104,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             compare::run(&program, &flights, options.count.unwrap_or(short))
         }
         What::Probe => probe::run(&program, count(20)),
-        What::Kubevirt => unreachable!("it flies nothing, and has returned above"),
+        What::Kubevirt | What::Truth => unreachable!("they fly nothing, and have returned above"),
     }
 }
 

@@ -20,6 +20,22 @@ fn struck(outcome: &Outcome) -> Vec<(f64, String)> {
         .collect()
 }
 
+/// The faults that never struck, by their events; a warning names each of them.
+fn never_struck(outcome: &Outcome) -> Vec<String> {
+    let report = outcome.report();
+    let of = |list: &str, name: &str| -> Vec<String> {
+        let all = report[list].as_array().unwrap().iter();
+        let found = all.filter(|it| it[name] == "fault-never-struck");
+        found.map(|it| it["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let faults: Vec<String> =
+        of("events", "kind").iter().map(|it| it.rsplit(' ').next().unwrap().to_owned()).collect();
+    let warned = of("warnings", "code");
+    assert_eq!(warned.len(), usize::from(!faults.is_empty()), "{warned:?}");
+    assert!(faults.iter().all(|fault| warned[0].contains(fault)), "{warned:?}");
+    faults
+}
+
 #[test]
 fn what_ends_a_migration_leaves_the_source_unharmed() {
     #[track_caller]
@@ -41,21 +57,34 @@ fn what_ends_a_migration_leaves_the_source_unharmed() {
 fn a_source_that_is_killed_takes_the_guest_with_it() {
     let outcome = with("at-pass=1,action=kill", &[]);
     outcome.assert_ended(3, "lost", "unchecked");
+    assert_eq!(never_struck(&outcome), [""; 0]);
 }
 
 #[test]
 fn a_stall_is_waited_out_and_told() {
     let calm = with("at-pass=90,action=drop", &[]);
     assert!(struck(&calm).is_empty(), "a fault whose moment never came");
+    calm.assert_ended(0, "completed", "verified");
+    assert_eq!(never_struck(&calm), ["at-pass=90,side=source,action=drop"]);
     for side in ["source", "destination"] {
         let fault = format!("at-bytes=2MiB,side={side},action=stall,for=2s");
         let outcome = with(&fault, &[]);
         outcome.assert_ended(0, "completed", "verified");
         let took = |it: &Outcome| it.summary("total_time_seconds").as_f64().unwrap();
         assert!(took(&outcome) > 2.0, "{}", took(&outcome));
+        assert_eq!(never_struck(&outcome), [""; 0]);
         let [(_, text)] = &struck(&outcome)[..] else { panic!("{:?}", struck(&outcome)) };
         assert!(text.contains(&fault), "{text}");
     }
+}
+
+#[test]
+fn of_two_faults_the_one_that_never_struck_is_named() {
+    let later = "at-bytes=1GiB,side=destination,action=kill";
+    let outcome = with(&format!("at-pass=1,action=delay,for=1ms;{later}"), &[]);
+    outcome.assert_ended(0, "completed", "verified");
+    assert_eq!(struck(&outcome).len(), 1);
+    assert_eq!(never_struck(&outcome), [later]);
 }
 
 #[test]

@@ -19,3 +19,4 @@ mod recovery;
 mod struck_channels;
 mod techniques;
 mod thresholds;
+mod truth;

@@ -4,7 +4,7 @@ use sterna_pilot::{
     CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, RecordedEvent, Samples, State,
     Status,
 };
-use sterna_report::{CorruptPage, IntegrityDetail, Latency, Side, Word};
+use sterna_report::{CorruptPage, FirstWriteCheck, IntegrityDetail, Latency, Side, Word};
 use sterna_wire::control::{HostSamples, HostStatus, LatencySummary, PassRecord, Phase, Verified};
 
 use crate::host_process::HostProcess;
@@ -104,6 +104,7 @@ pub fn add_samples(to: &mut Samples, side: Side, theirs: HostSamples, host: &Hos
             side,
             at_ns,
             counts: sample.counts,
+            checking_ns: sample.checking_ns,
             latency: sample.latency.map(latency),
             latency_half_octaves: sample.latency_half_octaves,
         });
@@ -139,6 +140,14 @@ pub fn integrity_detail(side: Side, found: &Verified) -> IntegrityDetail {
         side,
         pages_checked: found.pages_checked,
         corrupt_pages: found.corrupt_pages,
+        memory_pages: Some(found.memory_pages).filter(|it| *it > 0),
+        first_writes: found.first_writes.map(|it| FirstWriteCheck {
+            pages_checked: it.pages_checked,
+            corrupt_pages: it.corrupt_pages,
+            checking_seconds: it.checking_ns as f64 / 1e9,
+            began_seconds: Some(0.0),
+        }),
+        writes_after_go: None,
         first: found
             .first
             .iter()

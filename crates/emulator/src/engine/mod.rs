@@ -85,6 +85,8 @@ pub struct Emulator {
     is_switchover_told: bool,
     parallel: Parallel,
     evidence: Evidence,
+    /// As it arrived.
+    device_state_bytes: Option<u64>,
 }
 
 struct Hosts {
@@ -114,6 +116,7 @@ impl Emulator {
             is_switchover_told: false,
             parallel: Parallel::default(),
             evidence: Evidence::default(),
+            device_state_bytes: None,
         }
     }
 
@@ -161,6 +164,7 @@ impl Emulator {
             match theirs {
                 Ok(theirs) => {
                     self.evidence.see_destination(&theirs);
+                    self.device_state_bytes = theirs.device_state_bytes.or(self.device_state_bytes);
                     loaded.clone_from(&theirs.multifd);
                     add_destination(&mut moments, &theirs, &hosts.destination);
                 }
@@ -179,7 +183,7 @@ impl Emulator {
 
     fn details(&self) -> BTreeMap<String, Value> {
         let mut details =
-            BTreeMap::from([("device_state_bytes".to_owned(), DEVICE_STATE_BYTES.into())]);
+            BTreeMap::from([("device_state_bytes".to_owned(), self.device_state_bytes.into())]);
         details.extend(self.parallel.to_details().map(|it| ("multifd".to_owned(), it)));
         details.extend(self.evidence.to_details());
         if let Some(accepted_ns) = self.accepted_ns {
@@ -370,9 +374,20 @@ impl Hypervisor for Emulator {
     ) -> Result<IntegrityDetail, EngineError> {
         let host = self.host(side)?;
         match host.order(&Request::Verify, Some(interrupt), &mut |_| {})? {
-            Reply::Verified(found) => Ok(integrity_detail(side, &found)),
+            Reply::Verified(found) => {
+                let writes_after_go = self.writes_after_go(side);
+                Ok(IntegrityDetail { writes_after_go, ..integrity_detail(side, &found) })
+            }
             other => Err(host.unexpected(&other)),
         }
+    }
+
+    fn waiting_faults(&mut self) -> Vec<String> {
+        [Side::Source, Side::Destination]
+            .into_iter()
+            .filter_map(|side| self.host(side).ok()?.status(usize::MAX).ok())
+            .flat_map(|status| status.waiting_faults)
+            .collect()
     }
 
     fn warnings(&mut self) -> Vec<Warning> {
@@ -385,6 +400,15 @@ impl Hypervisor for Emulator {
             destination.end();
         }
         self.runtime = None;
+    }
+}
+
+impl Emulator {
+    /// Whether the source's workers have stayed stopped since the guest was given up there; `None` where the guest never
+    /// left, and where the source can no longer say.
+    fn writes_after_go(&mut self, home: Side) -> Option<u64> {
+        (home == Side::Destination).then_some(())?;
+        self.host(Side::Source).ok()?.status(usize::MAX).ok()?.writes_after_go
     }
 }
 

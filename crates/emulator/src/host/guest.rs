@@ -11,8 +11,8 @@ use sterna_sys::tracking::{TrackingError, WpTracker, probe_missing_faults};
 use sterna_sys::{PAGE_BYTES, cpu, numa};
 use sterna_wire::control::{HostConfig, Side};
 use sterna_workload::{
-    Crew, CrewError, CrewOptions, CrewState, Histogram, Layout, Spec, SpecError, Verification,
-    fill, verify,
+    Crew, CrewError, CrewOptions, CrewState, FirstWrites, Histogram, Layout, Spec, SpecError,
+    Verification, fill, verify_with,
 };
 
 use crate::migration::breakage::Defect;
@@ -32,6 +32,8 @@ pub struct Guest {
     pub spec: Spec,
     /// What lies where.
     pub layout: Layout,
+    /// Whether workers check pages before they write them for the first time after a resume.
+    pub checks_first_writes: bool,
     cpus: Option<Vec<usize>>,
     crew: OnceLock<Crew>,
     tracker: Mutex<Tracker>,
@@ -146,6 +148,7 @@ impl Guest {
             spec,
             layout,
             cpus,
+            checks_first_writes: !defects.contains(&Defect::SkipFirstChecks),
             crew: OnceLock::new(),
             tracker: Mutex::new(tracker),
             latency_before: Mutex::default(),
@@ -163,6 +166,7 @@ impl Guest {
             paused: true,
             cpus: self.cpus.clone(),
             thread_name: WORKER_THREAD,
+            check_first_writes: self.checks_first_writes,
             ..CrewOptions::default()
         };
         let crew = Crew::start(&self.region, &self.spec, state, options)?;
@@ -199,11 +203,14 @@ impl Guest {
     }
 
     /// Stops the workers and compares all of memory.
-    pub fn verify(&self) -> Option<Verification> {
+    pub fn verify(&self) -> Option<(Verification, FirstWrites)> {
         let crew = self.crew()?;
         crew.pause();
         let counts = crew.state().counts;
-        Some(verify(&self.region, &self.layout, &self.spec, &counts, cpu::online()))
+        let first = crew.first_writes();
+        let threads = cpu::online();
+        let found = verify_with(&self.region, &self.layout, &self.spec, &counts, threads, &first);
+        Some((found, first))
     }
 
     fn fill(&self) {

@@ -111,10 +111,12 @@ fn look(guest: &Guest, costs: &mut ThreadCosts, latency: &mut Option<Histogram>)
         before.map_or(now.clone(), |before| now.since(&before))
     });
     // Counts and stamp are taken last and together: rates are computed from them.
+    let checking_ns = guest.crew().map_or(0, |it| it.checking_ns().iter().sum());
     let counts = guest.crew().map(Crew::counts).unwrap_or_default();
     HostSample {
         at_ns: monotonic_ns(),
         counts,
+        checking_ns,
         cpu_ns,
         resident_bytes,
         latency: timed.as_ref().and_then(latency_summary),

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{
-    Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase, Prepared, Reply,
-    Request, Side, Verified,
+    self as wire, Act, Corruption, Endpoint, Gap, HostConfig, HostSamples, HostStatus, Phase,
+    Prepared, Reply, Request, Side, Verified,
 };
 use sterna_wire::tls::Credentials;
 
-use sterna_workload::{Crew, CrewError, writes_of_page};
+use sterna_workload::{Crew, CrewError, FirstWrites, writes_of_page};
 
 use super::HostOptions;
 use super::guest::{Guest, GuestError};
@@ -23,6 +23,7 @@ use crate::migration::breakage::{self, Defect};
 use crate::migration::bucket::TokenBucket;
 use crate::migration::connections::Connections;
 use crate::migration::destination::Destination;
+use crate::migration::faults::FaultPlan;
 use crate::migration::gate::Gate;
 use crate::migration::progress::Progress;
 use crate::migration::source::Source;
@@ -153,6 +154,10 @@ impl Session {
             progress(Reply::Progress { what: what.to_owned(), done, total });
         })?;
         let guest = Arc::new(guest);
+        let progress_of_migration = Arc::new(Progress::default());
+        let plan = FaultPlan::new(&config.faults, config.side, 0)
+            .map_err(|error| Refusal::Other(error.to_string()))?;
+        progress_of_migration.note_waiting(&plan);
         let sampler = Sampler::start(Arc::clone(&guest), config.sample_interval_ns)
             .map_err(|error| Refusal::Other(format!("The sampler cannot start: {error}")))?;
         let network = config.answers_probes.then(|| Network::open(Arc::clone(&guest))).transpose();
@@ -164,7 +169,7 @@ impl Session {
                 config.downtime_limit_ns,
                 config.max_bandwidth_bytes_per_second,
             )),
-            progress: Arc::default(),
+            progress: progress_of_migration,
             connections: Connections::default(),
             migration: None,
             config: Arc::new(config),
@@ -364,7 +369,15 @@ impl Built {
             status.stamps.worker_edge_ns =
                 self.guest.crew().map(|it| it.first_write_ns()).unwrap_or_default();
         }
+        status.writes_after_go = self.writes_after_go();
         status
+    }
+
+    /// What the guest's workers have written here since the guest was given up; `None` while it was not.
+    fn writes_after_go(&self) -> Option<u64> {
+        let written: u64 = self.guest.crew()?.counts().iter().sum();
+        let given_up_at = self.gate.writes_at_go()?;
+        Some(written.saturating_sub(given_up_at))
     }
 
     fn samples(&self) -> HostSamples {
@@ -404,10 +417,12 @@ impl Built {
             let text = "Memory cannot be compared before all of it has arrived";
             return Err(Refusal::Other(text.to_owned()));
         }
-        let found = self.guest.verify().ok_or_else(no_guest)?;
+        let (found, first) = self.guest.verify().ok_or_else(no_guest)?;
         Ok(Reply::Verified(Verified {
             pages_checked: found.pages_checked,
             corrupt_pages: found.corrupt_pages,
+            memory_pages: self.guest.layout.total_pages as u64,
+            first_writes: first_writes(&self.guest, &first),
             first: found
                 .corrupt
                 .iter()
@@ -453,6 +468,16 @@ impl Refusal {
             )
         )
     }
+}
+
+/// None where the method makes nothing right that was wrong, so that there is nothing to check.
+fn first_writes(guest: &Guest, found: &FirstWrites) -> Option<wire::FirstWrites> {
+    let checks = guest.checks_first_writes && FirstWrites::are_needed_for(guest.spec.method);
+    checks.then_some(wire::FirstWrites {
+        pages_checked: found.pages_checked,
+        corrupt_pages: found.corrupt_pages,
+        checking_ns: found.checking_ns,
+    })
 }
 
 fn defects_of(config: &HostConfig) -> Result<Vec<Defect>, Refusal> {

@@ -56,10 +56,38 @@ pub enum Defect {
     LatePacket(Duration),
     /// The destination waits only this long for a source that sends nothing in post-copy.
     Impatient(Duration),
+    /// The destination flips this many bits of what has arrived, between READY and the resumption.
+    FlipBits(FlippedBits),
+    /// The destination's workers do not check pages before they write them for the first time.
+    SkipFirstChecks,
+    /// The source damages the device state that it sends.
+    WrongDevice,
+    /// The source lets its guest run on after GO.
+    RunOn,
     /// The source waits this long between READY and GO.
     LateGo(Duration),
     /// The host behaves as on a kernel without asynchronous write protection.
     NoWpAsync,
+}
+
+/// Which bits a destination flips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlippedBits {
+    /// How many, each of them another one.
+    pub count: u32,
+    /// Where; `None` is everywhere.
+    pub part: Option<MemoryPart>,
+}
+
+/// A part of guest memory, by how it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryPart {
+    /// What the workers write.
+    Workload,
+    /// What was filled and then left alone.
+    Ballast,
+    /// What was never touched.
+    Zero,
 }
 
 /// A moment of a migration.
@@ -76,6 +104,9 @@ pub enum Moment {
     /// While a connection that was lost in post-copy is made anew.
     Recovery,
 }
+
+/// More would only take longer.
+const MOST_FLIPPED_BITS: u32 = 1_000_000;
 
 /// Text that names no defect.
 #[derive(Debug, thiserror::Error)]
@@ -116,12 +147,28 @@ fn parse(text: &str) -> Option<Breakage> {
         ("impatient", wait) => Defect::Impatient(wait.parse::<Span>().ok()?.0),
         ("late-go", delay) => Defect::LateGo(delay.parse::<Span>().ok()?.0),
         ("late-resume", delay) => Defect::LateResume(delay.parse::<Span>().ok()?.0),
+        ("flip-bits", bits) => Defect::FlipBits(parse_bits(bits)?),
+        ("skip-first-checks", "") => Defect::SkipFirstChecks,
+        ("wrong-device", "") => Defect::WrongDevice,
+        ("run-on", "") => Defect::RunOn,
         ("die", moment) => Defect::Die(parse_moment(moment)?),
         ("disconnect", moment) => Defect::Disconnect(parse_moment(moment)?),
         ("hang", moment) => Defect::Hang(parse_moment(moment)?),
         _ => return None,
     };
     Some(Breakage { side, defect })
+}
+
+/// `1000`, or `1000@ballast`.
+fn parse_bits(text: &str) -> Option<FlippedBits> {
+    let (count, part) =
+        text.split_once('@').map_or((text, None), |(count, part)| (count, Some(part)));
+    let part = match part {
+        None => None,
+        Some(part) => Some(MemoryPart::ALL.into_iter().find(|it| it.name() == part)?),
+    };
+    let count = count.parse().ok().filter(|count| (1..=MOST_FLIPPED_BITS).contains(count))?;
+    Some(FlippedBits { count, part })
 }
 
 fn parse_moment(text: &str) -> Option<Moment> {
@@ -155,12 +202,35 @@ impl fmt::Display for Breakage {
             Defect::LoseDifference => write!(f, "{side}:lose-difference"),
             Defect::KeepThrottle => write!(f, "{side}:keep-throttle"),
             Defect::Impatient(wait) => write!(f, "{side}:impatient={}", Span(wait)),
+            Defect::FlipBits(bits) => write!(f, "{side}:flip-bits={bits}"),
+            Defect::SkipFirstChecks => write!(f, "{side}:skip-first-checks"),
+            Defect::WrongDevice => write!(f, "{side}:wrong-device"),
+            Defect::RunOn => write!(f, "{side}:run-on"),
             Defect::LateGo(delay) => write!(f, "{side}:late-go={}", Span(delay)),
             Defect::LateResume(delay) => write!(f, "{side}:late-resume={}", Span(delay)),
             Defect::Die(moment) => write!(f, "{side}:die={moment}"),
             Defect::Disconnect(moment) => write!(f, "{side}:disconnect={moment}"),
             Defect::Hang(moment) => write!(f, "{side}:hang={moment}"),
         }
+    }
+}
+
+impl MemoryPart {
+    const ALL: [MemoryPart; 3] = [MemoryPart::Workload, MemoryPart::Ballast, MemoryPart::Zero];
+
+    fn name(self) -> &'static str {
+        match self {
+            MemoryPart::Workload => "workload",
+            MemoryPart::Ballast => "ballast",
+            MemoryPart::Zero => "zero",
+        }
+    }
+}
+
+impl fmt::Display for FlippedBits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.count)?;
+        self.part.map_or(Ok(()), |part| write!(f, "@{}", part.name()))
     }
 }
 
@@ -224,10 +294,24 @@ mod tests {
             "source:cut-channel=pass2",
             "source:skip-channel-sync",
             "destination:late-packet=300ms",
+            "destination:flip-bits=1000",
+            "destination:flip-bits=7@zero",
+            "source:wrong-device",
+            "source:run-on",
+            "destination:skip-first-checks",
         ] {
             assert_eq!(text.parse::<Breakage>().unwrap().to_string(), text);
         }
-        for text in ["", "source", "source:", "source:die", "pilot:lose-page", "source:die=passx"] {
+        for text in [
+            "",
+            "source",
+            "source:",
+            "source:die",
+            "pilot:lose-page",
+            "source:die=passx",
+            "destination:flip-bits=0",
+            "destination:flip-bits=9@disk",
+        ] {
             assert!(text.parse::<Breakage>().is_err(), "{text}");
         }
     }

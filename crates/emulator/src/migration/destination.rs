@@ -10,6 +10,7 @@
 //! Before GO nothing here may run the guest, whatever else happens; after GO nothing may keep it from running.
 
 mod attend;
+mod damage;
 mod doorman;
 mod fetch;
 mod greet;
@@ -38,6 +39,7 @@ use postcopy::Lacking;
 use super::breakage::{Defect, Moment, strike};
 use super::callers::{Caller, Strangers};
 use super::channels::{ChannelError, Further};
+use super::device;
 use super::faults::{Damaging, FaultPlan, Reached};
 use super::multifd::Receivers;
 use super::progress::Progress;
@@ -93,6 +95,8 @@ enum LoadError {
     Read(#[from] ReadError),
     #[error("The source gave up: {0}")]
     Aborted(String),
+    #[error("The device state is damaged: {0}")]
+    Device(String),
     #[error("The workload cannot start: {0}")]
     Crew(#[from] CrewError),
     #[error(transparent)]
@@ -173,6 +177,8 @@ struct Load<'a> {
     reader: MessageReader,
     writer: MessageWriter,
     session: [u8; 16],
+    /// The device state that the guest has.
+    device: Vec<u8>,
     defects: Vec<Defect>,
     runs: Vec<PageRun>,
     faults: FaultPlan,
@@ -215,6 +221,7 @@ impl<'a> Load<'a> {
             reader,
             writer: MessageWriter::default(),
             session: [0; 16],
+            device: device::state(config.device_state_bytes, guest.spec.seed),
             defects: Vec::new(),
             runs: Vec::new(),
             faults: FaultPlan::new(&config.faults, Side::Destination, monotonic_ns())?,
@@ -299,7 +306,17 @@ impl<'a> Load<'a> {
         let Some(state) = state else {
             return Err(LoadError::Refused("The source sent no state of the workload".to_owned()));
         };
+        self.take_device(&state.device)?;
         self.guest.enlist(&CrewState { counts: state.counts })?;
+        Ok(())
+    }
+
+    /// A device that is not as it was sent must not run, and before GO the guest can still go on at the source.
+    fn take_device(&self, device: &[u8]) -> Result<(), LoadError> {
+        if let Some(words) = device::difference(device, &self.device) {
+            return Err(LoadError::Device(words));
+        }
+        self.progress.update(|it| it.device_state_bytes = Some(device.len() as u64));
         Ok(())
     }
 
@@ -312,7 +329,11 @@ impl<'a> Load<'a> {
     fn meet_faults(&mut self) {
         let bytes = self.taken_bytes + self.receivers.as_ref().map_or(0, Receivers::taken_bytes);
         let reached = Reached { pass: self.pass, bytes, now_ns: monotonic_ns() };
-        for fault in self.faults.due(reached) {
+        let due = self.faults.due(reached);
+        if !due.is_empty() {
+            self.progress.note_waiting(&self.faults);
+        }
+        for fault in due {
             self.progress.note("fault", format!("On purpose: {fault}"));
             if fault.channel != FaultChannel::Main {
                 self.troubles.strike(fault.channel, fault.action);
@@ -340,6 +361,7 @@ impl<'a> Load<'a> {
         self.progress.stamp(|it, now_ns| it.ready_ns = Some(now_ns));
         self.progress.update(|it| it.phase = Phase::Switchover);
         self.strike(Moment::Ready);
+        self.flip_bits();
         Ok(())
     }
 

@@ -57,6 +57,11 @@ impl FaultPlan {
         due
     }
 
+    /// Those that have not struck yet, as texts.
+    pub fn waiting(&self) -> Vec<String> {
+        self.waiting.iter().map(ToString::to_string).collect()
+    }
+
     fn is_due(&self, fault: &Fault, reached: Reached) -> bool {
         let since = |start_ns: u64| Duration::from_nanos(reached.now_ns.saturating_sub(start_ns));
         match fault.moment {

@@ -17,6 +17,7 @@ pub struct Gate {
     held: AtomicBool,
     recovery: AtomicBool,
     left: AtomicBool,
+    writes_at_go: AtomicU64,
     downtime_limit_ns: AtomicU64,
     max_bytes_per_second: AtomicU64,
     is_postcopy_limit_lifted: AtomicBool,
@@ -28,6 +29,9 @@ struct State {
     cancelled: bool,
     given_up: Option<String>,
 }
+
+/// No guest writes so often.
+const NO_GO: u64 = u64::MAX;
 
 /// The stream's limit when there is none.
 const UNLIMITED: u64 = u64::MAX;
@@ -43,6 +47,7 @@ impl Gate {
             held: AtomicBool::new(false),
             recovery: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            writes_at_go: AtomicU64::new(NO_GO),
             downtime_limit_ns: AtomicU64::new(downtime_limit_ns),
             max_bytes_per_second: AtomicU64::new(max_bytes_per_second.unwrap_or(UNLIMITED)),
             is_postcopy_limit_lifted: AtomicBool::new(false),
@@ -90,6 +95,16 @@ impl Gate {
     /// Whether the commit point lies behind.
     pub fn is_committed(&self) -> bool {
         self.lock().committed
+    }
+
+    /// Notes how often the guest had written when it was given up.
+    pub fn note_writes_at_go(&self, writes: u64) {
+        self.writes_at_go.store(writes, Ordering::Release);
+    }
+
+    /// How often the guest had written when it was given up; `None` while it was not.
+    pub fn writes_at_go(&self) -> Option<u64> {
+        Some(self.writes_at_go.load(Ordering::Acquire)).filter(|it| *it != NO_GO)
     }
 
     /// Whether the migration shall end; cheap enough to ask at every batch.

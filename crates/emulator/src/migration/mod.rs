@@ -6,6 +6,7 @@ pub mod callers;
 pub mod channels;
 pub mod connections;
 pub mod destination;
+pub mod device;
 pub mod faults;
 pub mod gate;
 pub mod multifd;

@@ -6,6 +6,7 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_wire::control::{HostEvent, HostStatus, PassRecord, Phase, Stamps};
 
 use super::connections::Connections;
+use super::faults::FaultPlan;
 use super::pacer::Pacer;
 use super::postcopy::{Backlog, FaultBook};
 
@@ -53,6 +54,12 @@ impl Progress {
     pub fn note(&self, kind: &str, text: String) {
         let event = HostEvent { at_ns: monotonic_ns(), kind: kind.to_owned(), text };
         self.lock().events.push(event);
+    }
+
+    /// Sets which faults have not struck yet.
+    pub fn note_waiting(&self, faults: &FaultPlan) {
+        let waiting = faults.waiting();
+        self.update(|it| it.waiting_faults = waiting);
     }
 
     /// Takes what happened since the last time.

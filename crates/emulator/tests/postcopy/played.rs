@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use sterna_emulator::migration::device;
 use sterna_wire::control::{Act, Endpoint, HostStatus, Phase, Reply, Request, Side};
 use sterna_wire::stream::{
     Header, Hello, HelloAck, Kind, Message, MessageReader, MessageWriter, PageRun, ReceivedMap,
@@ -62,7 +63,7 @@ impl Source {
         let source = &mut self;
         source.send(&Message::Discard(vec![PageRun { first, count }]));
         let counts = CrewState::fresh(1).counts;
-        source.send(&Message::State(State { counts, device: vec![1; 10] }));
+        source.send(&Message::State(State { counts, device: device::state(1000, 1) }));
         source.send(&Message::Listen);
         assert_eq!(source.receive(), Message::Ready);
         source.send(&Message::Go);

@@ -73,6 +73,7 @@ impl GuestSeen {
                 interval_seconds,
                 counts_per_worker,
                 writes_per_second: writes as f64 / interval_seconds,
+                checking_seconds: None,
                 latency: None,
                 latency_histogram: None,
             })
@@ -109,6 +110,9 @@ impl Check {
             pages_checked: self.pages_checked,
             corrupt_pages: self.corrupt_pages,
             first: self.first.iter().map(page).collect(),
+            memory_pages: None,
+            first_writes: None,
+            writes_after_go: None,
         }
     }
 }

@@ -87,6 +87,13 @@ fn points(record: &Record, side: Side) -> Vec<GuestPoint> {
     points
 }
 
+/// What a worker spent on checking on average; less than the interval, since each check is followed by a write.
+fn checking_seconds(before: &GuestPoint, now: &GuestPoint, interval_seconds: f64) -> Option<f64> {
+    let all_ns = now.checking_ns.saturating_sub(before.checking_ns);
+    let each_seconds = all_ns as f64 / now.counts.len() as f64 / 1e9;
+    (each_seconds > 0.0 && each_seconds < interval_seconds).then_some(each_seconds)
+}
+
 /// Cumulative counts to writes within the interval since the point before.
 fn sample(before: &GuestPoint, now: &GuestPoint, time: Time) -> Option<GuestSample> {
     let interval_seconds = (now.at_ns as f64 - before.at_ns as f64) / 1e9;
@@ -106,6 +113,7 @@ fn sample(before: &GuestPoint, now: &GuestPoint, time: Time) -> Option<GuestSamp
         interval_seconds,
         counts_per_worker,
         writes_per_second: total as f64 / interval_seconds,
+        checking_seconds: checking_seconds(before, now, interval_seconds),
         latency: now.latency,
         latency_histogram: LatencyHistogram::of(&now.latency_half_octaves),
     })

@@ -153,7 +153,7 @@ impl Seen<'_> {
 fn integrity(record: &Record) -> Integrity {
     match &record.verified {
         None => Integrity::Unchecked,
-        Some(detail) if detail.corrupt_pages == 0 => Integrity::Verified,
+        Some(detail) if detail.is_sound() => Integrity::Verified,
         Some(_) => Integrity::Corrupt,
     }
 }

@@ -56,6 +56,7 @@ fn points(end: u64, source: fn(u64) -> u64, destination: fn(u64) -> u64) -> Vec<
         side,
         at_ns: at * MS,
         counts: vec![counted.saturating_sub(5000); 2],
+        checking_ns: 0,
         latency: None,
         latency_half_octaves: Vec::new(),
     };
@@ -505,6 +506,9 @@ fn integrity_is_what_was_checked() {
             pages_checked: 10,
             corrupt_pages,
             first: Vec::new(),
+            memory_pages: None,
+            first_writes: None,
+            writes_after_go: None,
         });
         let report = report(&Record { verified, ..completed() });
         assert_eq!(report.summary.integrity, expected);

@@ -123,8 +123,22 @@ impl Flight<'_> {
         self.record.engine = hypervisor.facts();
         self.record.clocks = hypervisor.clocks();
         self.record.warnings = hypervisor.warnings();
+        let waiting_faults = hypervisor.waiting_faults();
         hypervisor.shutdown();
+        self.note_waiting(waiting_faults);
         self.record
+    }
+
+    /// A fault that never struck has tested nothing, which the user must see.
+    fn note_waiting(&mut self, faults: Vec<String>) {
+        let Some(ended_ns) = self.record.moments.ended_ns.or(self.record.accepted_ns) else {
+            return;
+        };
+        for fault in &faults {
+            let text = format!("The migration ended before this fault was due: {fault}");
+            self.note(ended_ns, "fault-never-struck", text);
+        }
+        self.record.waiting_faults = faults;
     }
 
     fn phases(&mut self) -> Result<(), Stop> {

@@ -58,6 +58,7 @@ pub fn warnings(record: &Record, report: &Report) -> Vec<Warning> {
         of.unverified(),
         of.times_not_measured(),
         of.postcopy_over_limit(),
+        of.fault_never_struck(),
         of.nothing_sent_again(),
         of.side_silent(),
         of.polls_late(),
@@ -114,6 +115,22 @@ impl Of<'_> {
             text,
             "Raise migration.postcopy.max-bandwidth or use a faster link; limits.abandon-postcopy-after bounds post-copy by giving the guest up",
         ))
+    }
+
+    fn fault_never_struck(&self) -> Option<Warning> {
+        let faults = &self.record.waiting_faults;
+        (!faults.is_empty()).then(|| {
+            let (subject, was) =
+                if faults.len() == 1 { ("This fault", "was") } else { ("These faults", "were") };
+            warning(
+                "fault-never-struck",
+                format!(
+                    "{subject} never struck, since the migration ended before it {was} due: {}",
+                    faults.join("; ")
+                ),
+                "Choose an earlier moment (at-pass=1, at-bytes, at), or make the migration longer with a lower migration.max-bandwidth or a higher workload.rate",
+            )
+        })
     }
 
     fn nothing_sent_again(&self) -> Option<Warning> {

@@ -44,6 +44,7 @@ fn sample(t_seconds: f64, interval_seconds: f64, pages: u64) -> GuestSample {
         interval_seconds,
         counts_per_worker: vec![pages],
         writes_per_second: pages as f64 / interval_seconds,
+        checking_seconds: None,
         latency: None,
         latency_histogram: None,
     }

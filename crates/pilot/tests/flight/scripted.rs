@@ -506,6 +506,7 @@ impl Hypervisor for Scripted {
                     side,
                     at_ns,
                     counts,
+                    checking_ns: 0,
                     latency: None,
                     latency_half_octaves: Vec::new(),
                 });
@@ -537,7 +538,15 @@ impl Hypervisor for Scripted {
         }
         self.ask(side)?;
         let corrupt_pages = self.script.corrupt_pages;
-        Ok(IntegrityDetail { side, pages_checked: 100, corrupt_pages, first: Vec::new() })
+        Ok(IntegrityDetail {
+            side,
+            pages_checked: 100,
+            corrupt_pages,
+            first: Vec::new(),
+            memory_pages: Some(100),
+            first_writes: None,
+            writes_after_go: None,
+        })
     }
 
     fn warnings(&mut self) -> Vec<Warning> {

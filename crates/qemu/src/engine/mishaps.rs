@@ -14,6 +14,8 @@ use crate::launch::Launched;
 pub(super) struct Mishaps {
     waiting: Vec<Fault>,
     accepted_ns: u64,
+    /// Those that QEMU refused to carry out, as texts.
+    refused: Vec<String>,
     has_guest_panicked: bool,
 }
 
@@ -22,6 +24,12 @@ impl Mishaps {
     pub fn new(scenario: &Scenario, accepted_ns: u64) -> Mishaps {
         let waiting = scenario.faults.as_ref().map(|it| it.0.clone()).unwrap_or_default();
         Mishaps { waiting, accepted_ns, ..Mishaps::default() }
+    }
+
+    /// Those that never struck, as texts.
+    pub fn waiting(&self) -> Vec<String> {
+        let waiting = self.waiting.iter().map(ToString::to_string);
+        waiting.chain(self.refused.iter().cloned()).collect()
     }
 
     /// Takes the faults that are due, in the order in which they were written.
@@ -62,6 +70,9 @@ impl Qemu {
                 Err(EngineError::Failed(words)) => format!(", which QEMU refused: {words}"),
                 _ => String::new(),
             };
+            if !result.is_empty() {
+                self.mishaps.refused.push(format!("{fault}{result}"));
+            }
             let text = format!("On purpose: {fault}{result}");
             let (at_ns, kind) = (monotonic_ns(), "fault".to_owned());
             self.events.push(RecordedEvent { at_ns, side, kind, text });

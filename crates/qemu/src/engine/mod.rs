@@ -290,7 +290,9 @@ impl Hypervisor for Qemu {
         interrupt: &Interrupt,
     ) -> Result<IntegrityDetail, EngineError> {
         self.drain_events();
-        let limit = VERIFY_TIMEOUT + Duration::from_secs(self.scenario.guest.memory.0 >> 24);
+        let memory_bytes = self.scenario.guest.memory.0;
+        let memory_pages = memory_bytes / sterna_report::PAGE_BYTES;
+        let limit = VERIFY_TIMEOUT + Duration::from_secs(memory_bytes >> 24);
         let Launched { source, destination, guest, consoles, .. } = self.sides()?;
         let qemu = match side {
             Side::Source => source,
@@ -306,11 +308,18 @@ impl Hypervisor for Qemu {
             (Err(EngineError::SideGone { side: "source", .. }), Some(how)) => {
                 Err(EngineError::GuestDied(how))
             }
-            (outcome, _) => outcome.map(|detail| match &self.compared {
-                Some(compared) if side == Side::Destination => compared.beside(detail),
-                _ => detail,
+            (outcome, _) => outcome.map(|detail| {
+                let detail = IntegrityDetail { memory_pages: Some(memory_pages), ..detail };
+                match &self.compared {
+                    Some(compared) if side == Side::Destination => compared.beside(detail),
+                    _ => detail,
+                }
             }),
         }
+    }
+
+    fn waiting_faults(&mut self) -> Vec<String> {
+        self.mishaps.waiting()
     }
 
     fn warnings(&mut self) -> Vec<Warning> {

@@ -403,6 +403,7 @@ mod tests {
             interval_seconds: 0.1,
             counts_per_worker: vec![10],
             writes_per_second: 100.0,
+            checking_seconds: None,
             latency: None,
             latency_histogram: None,
         };

@@ -59,7 +59,19 @@ fn integrity(report: &Report) -> Tile {
         Some(it) if it.corrupt_pages > 0 => {
             format!("{} of {} pages are wrong", it.corrupt_pages, it.pages_checked)
         }
-        Some(it) => format!("{} compared", count(it.pages_checked, "page", "pages")),
+        Some(it) if it.writes_after_go.is_some_and(|writes| writes > 0) => {
+            "two copies of the guest ran".to_owned()
+        }
+        Some(it) => {
+            let pages = count(it.pages_checked, "page", "pages");
+            match it.memory_pages.filter(|all| *all > it.pages_checked) {
+                Some(all) => {
+                    let percent = it.pages_checked as f64 * 100.0 / all as f64;
+                    format!("{pages} compared, {percent:.0} % of memory")
+                }
+                None => format!("{pages} compared"),
+            }
+        }
         None => String::new(),
     };
     let integrity = summary.memory_integrity();

@@ -163,10 +163,29 @@ fn tone(report: &Report) -> Tone {
 /// What became of the memory, and of the disk if there was one.
 pub(super) fn memory_words(summary: &Summary) -> String {
     let memory = match summary.memory_integrity() {
-        Integrity::Verified => "memory verified",
+        Integrity::Verified => match part_of_memory(summary) {
+            Some(percent) => return with_disk(&format!("memory verified ({percent})"), summary),
+            None => "memory verified",
+        },
         Integrity::Corrupt => "MEMORY CORRUPT",
         Integrity::Unchecked => "memory unchecked",
     };
+    with_disk(memory, summary)
+}
+
+/// How much of the guest's memory was checked, where it was not all of it.
+fn part_of_memory(summary: &Summary) -> Option<String> {
+    let detail = summary.integrity_detail.as_ref()?;
+    let pages = detail.memory_pages.filter(|pages| *pages > detail.pages_checked)?;
+    Some(percent_of(detail.pages_checked, pages))
+}
+
+fn percent_of(part: u64, all: u64) -> String {
+    let percent = part as f64 * 100.0 / all as f64;
+    if percent < 1.0 { "under 1 %".to_owned() } else { format!("{percent:.0} %") }
+}
+
+fn with_disk(memory: &str, summary: &Summary) -> String {
     match &summary.disk_integrity {
         None => memory.to_owned(),
         Some(it) if it.is_sound() => format!("{memory}, disk sound"),
@@ -246,10 +265,37 @@ fn memory_integrity(summary: &Summary, page: &mut Page) {
     };
     let side = crate::text::guest::side_word(detail.side);
     let checked = count(detail.pages_checked, "page", "pages");
+    let scope = match detail.memory_pages {
+        None => format!("{checked} checked"),
+        Some(all) if all <= detail.pages_checked => format!("all {checked} of memory checked"),
+        Some(all) => {
+            let percent = percent_of(detail.pages_checked, all);
+            format!("the workload's {checked}, {percent} of memory, checked")
+        }
+    };
     page.row(
         "integrity",
-        &format!("{integrity}: {checked} checked on the {side}, {} corrupt", detail.corrupt_pages),
+        &format!("{integrity}: {scope} on the {side}, {} corrupt", detail.corrupt_pages),
     );
+    if let Some(first) = detail.first_writes.filter(|it| it.pages_checked > 0) {
+        let pages = count(first.pages_checked, "page", "pages");
+        let took = seconds(first.checking_seconds);
+        let from = match first.began_seconds {
+            Some(began) if began > 0.0 => format!(", from {} after it on", seconds(began)),
+            _ => String::new(),
+        };
+        page.row(
+            "",
+            &format!(
+                "{pages} also before their first write after the resume{from}, {} wrong; the {took} that this took the workers are left out of lost work and blackout",
+                first.corrupt_pages
+            ),
+        );
+    }
+    if let Some(writes) = detail.writes_after_go.filter(|writes| *writes > 0) {
+        let writes = count(writes, "page", "pages");
+        page.row("", &format!("the source's guest still wrote {writes} after it was given up"));
+    }
     for wrong in &detail.first {
         page.row(
             "",

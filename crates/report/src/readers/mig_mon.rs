@@ -55,6 +55,7 @@ pub(super) fn read_dirty(text: &str) -> Result<Report, String> {
             interval_seconds: seconds,
             counts_per_worker: vec![pages as u64],
             writes_per_second: pages.floor() / seconds,
+            checking_seconds: None,
             latency: None,
             latency_histogram: None,
         });

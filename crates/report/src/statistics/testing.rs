@@ -17,6 +17,7 @@ pub fn sample(side: Side, t_seconds: f64, interval_seconds: f64, counts: &[u64])
         interval_seconds,
         counts_per_worker: counts.to_vec(),
         writes_per_second: counts.iter().sum::<u64>() as f64 / interval_seconds,
+        checking_seconds: None,
         latency: None,
         latency_histogram: None,
     }

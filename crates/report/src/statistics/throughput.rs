@@ -13,7 +13,7 @@ const BRIDGED_GAP_SECONDS: f64 = 0.005;
 pub fn baseline(samples: &[GuestSample]) -> Option<f64> {
     let warmup = samples.iter().filter(|sample| sample.t_seconds <= 0.0 && is_usable(sample));
     let (pages, seconds) = warmup.fold((0, 0.0), |(pages, seconds), sample| {
-        (pages + pages_of(sample), seconds + sample.interval_seconds)
+        (pages + pages_of(sample), seconds + working_seconds(sample))
     });
     (seconds > 0.0).then(|| pages as f64 / seconds)
 }
@@ -92,6 +92,12 @@ fn is_usable(sample: &GuestSample) -> bool {
     sample.interval_seconds.is_finite()
         && sample.interval_seconds > 0.0
         && sample.t_seconds.is_finite()
+        && working_seconds(sample) > 0.0
+}
+
+/// The interval without what workers spent on checking, which is work for the measurement and not for the guest.
+fn working_seconds(sample: &GuestSample) -> f64 {
+    sample.interval_seconds - sample.checking_seconds.unwrap_or(0.0)
 }
 
 fn pages_of(sample: &GuestSample) -> u64 {
@@ -105,7 +111,7 @@ fn segments_of(samples: &[GuestSample], side: Side) -> Vec<Segment> {
         .map(|sample| Segment {
             start: sample.t_seconds - sample.interval_seconds,
             end: sample.t_seconds,
-            pages_per_second: pages_of(sample) as f64 / sample.interval_seconds,
+            pages_per_second: pages_of(sample) as f64 / working_seconds(sample),
         })
         .collect();
     segments.sort_by(|a, b| a.start.total_cmp(&b.start));

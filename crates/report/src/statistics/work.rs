@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn time_spent_on_checking_is_no_lost_work() {
+        // Of the first second after the resume a quarter went into checks, and the rest was worked at full speed.
+        let mut samples =
+            [seconds(Side::Source, -2.0, &[100; 4]), seconds(Side::Destination, 2.0, &[75, 100])]
+                .concat();
+        check_lost(&samples, Some(100.0), 2.0, Some((0.25, false)));
+        samples[4].checking_seconds = Some(0.25);
+        check_lost(&samples, Some(100.0), 2.0, Some((0.0, false)));
+        let resumption = resumption(&samples, Some(100.0), 2.0);
+        assert_eq!(resumption.at_95_percent_seconds, Some(0.0));
+    }
+
+    #[test]
     fn half_speed_and_a_standstill_add_up_and_fast_seconds_pay_nothing_back() {
         // 2 s at half speed, 1 s faster than before, 1 s between the sides, then back.
         let samples = [

@@ -31,7 +31,9 @@ pub use postcopy::{FaultLatency, PageFaults, Served};
 pub use request::{
     Act, Endpoint, HostConfig, PostcopyConfig, Prepared, Reply, Request, Side, Welcome,
 };
-pub use samples::{Corruption, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified};
+pub use samples::{
+    Corruption, FirstWrites, Gap, HostEvent, HostSample, HostSamples, LatencySummary, Verified,
+};
 pub use status::{HostStatus, PassRecord, Phase, Stamps};
 pub use techniques::{
     AutoConvergeConfig, LimitedWorker, RuleVerdict, Switchover, SwitchoverRule, TechniqueStatus,

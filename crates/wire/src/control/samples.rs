@@ -42,6 +42,8 @@ pub struct HostSample {
     pub at_ns: u64,
     /// Writes of each worker so far.
     pub counts: Vec<u64>,
+    /// Time that the workers together have spent so far on checking pages before their first write.
+    pub checking_ns: u64,
     /// CPU time so far, by thread class.
     pub cpu_ns: Vec<(String, u64)>,
     /// Resident memory.
@@ -91,6 +93,23 @@ pub struct Verified {
     pub corrupt_pages: u64,
     /// The first of them.
     pub first: Vec<Corruption>,
+    /// Pages of the guest's memory; 0 from a host of before it was said.
+    pub memory_pages: u64,
+    /// What workers found on pages before they wrote them for the first time after a resume; `None` where the method
+    /// makes nothing right that was wrong, and from a host of before there was such a check.
+    pub first_writes: Option<FirstWrites>,
+}
+
+/// What workers found on pages before they wrote them for the first time after a resume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct FirstWrites {
+    /// Pages compared.
+    pub pages_checked: u64,
+    /// Pages that differed; they are among the corrupt ones.
+    pub corrupt_pages: u64,
+    /// Time that all workers together spent on it.
+    pub checking_ns: u64,
 }
 
 /// A word that is not what it must be.

@@ -77,6 +77,13 @@ pub struct HostStatus {
     pub page_faults: Option<PageFaults>,
     /// What the techniques have done.
     pub techniques: TechniqueStatus,
+    /// The side's faults that have not struck yet.
+    pub waiting_faults: Vec<String>,
+    /// Size of the device state that arrived and was as it was sent (destination only).
+    pub device_state_bytes: Option<u64>,
+    /// Writes that workers made after their guest was given up by GO (source only); anything but 0 means that two copies
+    /// of the guest ran.
+    pub writes_after_go: Option<u64>,
 }
 
 /// One pass, or the final phase after the stop.

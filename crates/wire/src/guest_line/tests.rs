@@ -20,6 +20,14 @@ fn message() -> impl Strategy<Value = GuestMessage> {
         }),
         0..4,
     );
+    let first_writes = prop::option::of(any::<[u64; 4]>().prop_map(
+        |[pages_checked, corrupt_pages, checking_ns, began_ns]| FirstWrites {
+            pages_checked,
+            corrupt_pages,
+            checking_ns,
+            began_ns,
+        },
+    ));
     prop_oneof![
         any::<(u16, u32, u64, Option<u64>, bool)>().prop_map(
             |(version, workers, memory_bytes, marker_gpa, pid1)| GuestMessage::Hello {
@@ -32,12 +40,13 @@ fn message() -> impl Strategy<Value = GuestMessage> {
         ),
         (any::<u64>(), any::<bool>(), counts())
             .prop_map(|(at_ns, running, counts)| GuestMessage::State { at_ns, running, counts }),
-        (any::<u64>(), counts(), latency, any::<u64>()).prop_map(
-            |(at_ns, counts, latency, gaps_lost)| GuestMessage::Sample {
+        (any::<u64>(), counts(), latency, any::<u64>(), any::<u64>()).prop_map(
+            |(at_ns, counts, latency, gaps_lost, checking_ns)| GuestMessage::Sample {
                 at_ns,
                 counts,
                 latency,
-                gaps_lost
+                gaps_lost,
+                checking_ns
             }
         ),
         any::<(u32, u64, u64)>().prop_map(|(worker, start_ns, end_ns)| GuestMessage::Gap {
@@ -46,12 +55,13 @@ fn message() -> impl Strategy<Value = GuestMessage> {
             end_ns
         }),
         any::<(u64, u64)>().prop_map(|(asked_ns, now_ns)| GuestMessage::Pong { asked_ns, now_ns }),
-        (any::<(u64, u64, u64)>(), first).prop_map(
-            |((at_ns, pages_checked, corrupt_pages), first)| GuestMessage::Verified {
+        (any::<(u64, u64, u64)>(), first, first_writes).prop_map(
+            |((at_ns, pages_checked, corrupt_pages), first, first_writes)| GuestMessage::Verified {
                 at_ns,
                 pages_checked,
                 corrupt_pages,
-                first
+                first,
+                first_writes
             }
         ),
         text().prop_map(GuestMessage::Fatal),
@@ -115,6 +125,7 @@ fn commands_round_trip() {
         GuestCommand::Start,
         GuestCommand::Pause,
         GuestCommand::Verify,
+        GuestCommand::Resumed { number: 3 },
         GuestCommand::Stop,
         GuestCommand::Ping { ns: u64::MAX },
     ];
@@ -132,8 +143,11 @@ fn the_line_is_stable() {
         counts: vec![3, 4],
         latency: Some(LatencyParts { sum_ns: 9, max_ns: 5, cells: vec![(4, 1), (5, 1)] }),
         gaps_lost: 0,
+        checking_ns: 6,
     });
-    assert_eq!(line, b"\x1EG sample 0 12 0 3,4 9,5,4,1,5,1 e9e38a23\n");
+    let text = b"G sample 0 12 0 3,4 9,5,4,1,5,1 6";
+    let checksum = crc32c(0, text);
+    assert_eq!(line, [b"\x1E", &text[..], format!(" {checksum:08x}\n").as_bytes()].concat());
 }
 
 #[test]
@@ -158,6 +172,15 @@ fn newer_kinds_and_fields_are_ignored() {
     let bytes = line("G weather 0 sunny") + &line("G pong 1 2 3 more");
     let mut decoder = Decoder::<GuestMessage>::default();
     let expected = GuestMessage::Pong { asked_ns: 2, now_ns: 3 };
+    let older = Decoder::<GuestMessage>::default()
+        .push((line("G sample 0 12 0 3 -") + &line("G verified 1 5 6 0 -")).as_bytes());
+    let [
+        GuestMessage::Sample { checking_ns: 0, .. },
+        GuestMessage::Verified { first_writes: None, .. },
+    ] = older[..]
+    else {
+        panic!("an older agent is understood: {older:?}")
+    };
     assert_eq!(decoder.push(bytes.as_bytes()), [expected]);
     assert_eq!((decoder.damaged(), decoder.missed()), (0, 0));
 }

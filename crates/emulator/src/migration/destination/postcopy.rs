@@ -29,6 +29,11 @@ impl Lacking {
     fn none(ram_pages: usize) -> Lacking {
         Lacking { pages: PageSet::new(ram_pages), discard: Discard::default() }
     }
+
+    /// Whether this page is still to come.
+    pub(super) fn has(&self, page: usize) -> bool {
+        self.pages.contains(page)
+    }
 }
 
 impl Load<'_> {

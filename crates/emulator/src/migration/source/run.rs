@@ -19,6 +19,7 @@ use super::{Source, Stop};
 use crate::host::guest::Guest;
 use crate::migration::breakage::{Defect, Moment, strike};
 use crate::migration::channels::Further;
+use crate::migration::device;
 use crate::migration::faults::{Damaging, FaultPlan, Reached};
 use crate::migration::gate::Gate;
 use crate::migration::multifd::Pool;
@@ -56,6 +57,8 @@ pub(super) struct Run<'a> {
     pub(super) gate: &'a Gate,
     pub(super) config: &'a HostConfig,
     pub(super) session: [u8; 16],
+    /// The device state that the guest has.
+    pub(super) device: Vec<u8>,
     pub(super) defects: Vec<Defect>,
     pub(super) faults: FaultPlan,
     pub(super) troubles: Troubles,
@@ -94,6 +97,7 @@ impl<'a> Run<'a> {
             gate,
             config,
             session: *session,
+            device: device::state(config.device_state_bytes, guest.spec.seed),
             defects: defects.clone(),
             faults,
             troubles: Troubles::default(),
@@ -193,7 +197,11 @@ impl Run<'_> {
     /// Strikes with the faults that are due, and waits as they order.
     pub(super) fn suffer(&mut self, pass: u32) -> Result<(), Stop> {
         let reached = Reached { pass, bytes: self.pacer.sent_bytes(), now_ns: monotonic_ns() };
-        for fault in self.faults.due(reached) {
+        let due = self.faults.due(reached);
+        if !due.is_empty() {
+            self.progress.note_waiting(&self.faults);
+        }
+        for fault in due {
             self.progress.note("fault", format!("On purpose: {fault}"));
             if fault.channel != FaultChannel::Main {
                 self.troubles.strike(fault.channel, fault.action);

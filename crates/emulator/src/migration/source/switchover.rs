@@ -72,7 +72,12 @@ impl Run<'_> {
     }
 
     fn send_state(&mut self, pass: &mut PassMeter) -> Result<(), Stop> {
-        let device = vec![0xd5; self.config.device_state_bytes as usize];
+        let mut device = std::mem::take(&mut self.device);
+        if self.defects.contains(&Defect::WrongDevice)
+            && let Some(byte) = device.last_mut()
+        {
+            *byte ^= 1;
+        }
         let state = State { counts: self.crew.state().counts, device };
         let last = if self.backlog.is_some() { Message::Listen } else { Message::Finished };
         let bytes = self.connection.send(&Message::State(state))? + self.connection.send(&last)?;
@@ -115,8 +120,13 @@ impl Run<'_> {
         self.connection.check()?;
         let sent = self.gate.commit(|| self.connection.send(&Message::Go).map(|_| ()));
         sent.ok_or(Stop::Cancelled)??;
+        // Before anything else may go wrong: the workers are stopped, and must stay so.
+        self.gate.note_writes_at_go(self.writes());
         self.progress.update(|it| it.phase = Phase::Committed);
         self.progress.stamp(|it, now_ns| it.go_ns = Some(now_ns));
+        if self.defects.contains(&Defect::RunOn) {
+            self.crew.resume();
+        }
         Ok(())
     }
 

@@ -86,6 +86,7 @@ mod tests {
             interval_seconds: 0.1,
             counts_per_worker: vec![1],
             writes_per_second: 10.0,
+            checking_seconds: None,
             latency: None,
             latency_histogram: LatencyHistogram::of(cells),
         }

@@ -172,6 +172,7 @@ mod tests {
             interval_seconds: 0.5,
             counts_per_worker: vec![1],
             writes_per_second: 10.0,
+            checking_seconds: None,
             latency: None,
             latency_histogram: LatencyHistogram::of(cells),
         };

@@ -70,6 +70,7 @@ pub(super) fn samples(
             interval_seconds: STEP_SECONDS,
             writes_per_second: counts_per_worker.iter().sum::<u64>() as f64 / STEP_SECONDS,
             counts_per_worker,
+            checking_seconds: None,
             latency: None,
             latency_histogram: None,
         }
