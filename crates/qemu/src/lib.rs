@@ -49,3 +49,4 @@ pub use engine::Qemu;
 pub use host::{QEMU_RUN, probe_host};
 pub use options::{Accelerator, Network, QemuOptions, Remotes};
 pub use programs::DEFAULT_PROGRAM;
+pub use settings::{QmpSetting, qmp_settings};

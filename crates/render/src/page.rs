@@ -64,6 +64,13 @@ impl Page {
         self.wrapped("", INDENT, text, None);
     }
 
+    /// Lines as they are, indented and not wrapped, so that they can be copied.
+    pub fn verbatim(&mut self, text: &str) {
+        for line in text.lines() {
+            self.line(&format!("{:INDENT$}{line}", ""));
+        }
+    }
+
     /// A paragraph behind a bullet in a tone that warns.
     pub fn bullet(&mut self, text: &str) {
         self.wrapped("  ! ", 4, text, Some(Tone::Doubtful));

@@ -23,11 +23,15 @@ pub enum Document {
     Stream,
     /// Each line that `sterna stream --json-stream` prints.
     StreamLines,
+    /// What `sterna predict` says.
+    Prediction,
+    /// What `sterna advise` says.
+    Advice,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Document; 10] = [
+    pub const ALL: [Document; 12] = [
         Document::Report,
         Document::Dirty,
         Document::DirtyStream,
@@ -38,6 +42,8 @@ impl Document {
         Document::ProbeStream,
         Document::Stream,
         Document::StreamLines,
+        Document::Prediction,
+        Document::Advice,
     ];
 
     /// Its name on the command line.
@@ -53,6 +59,8 @@ impl Document {
             Document::ProbeStream => "probe-stream",
             Document::Stream => "stream",
             Document::StreamLines => "stream-lines",
+            Document::Prediction => "prediction",
+            Document::Advice => "advice",
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod doctor;
 mod document;
 mod file;
 mod fleet;
+pub mod foresight;
 mod identity;
 pub mod instrument;
 mod integrity;
@@ -49,7 +50,7 @@ pub use probe::{Direction, Outage, Probe, RoundTrip};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
 pub use schema::{schema, schema_of};
 pub use series::{
-    Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass, PassKind,
+    Advice, Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass, PassKind,
     Poll, Side, Warning,
 };
 pub use summary::{

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Circumstances, Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll, Probe,
-    Summary, Threshold, Tool, Verdict, Warning,
+    Advice, Circumstances, Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll,
+    Probe, Summary, Threshold, Tool, Verdict, Warning,
 };
 
 /// What stands in the field `schema` of every report.
@@ -69,6 +69,10 @@ pub struct Report {
     /// run that completed and does not keep to all of them has the exit code 4.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<Threshold>,
+    /// What would change how it goes, from what this run showed; empty where nothing needs to change, and where fewer
+    /// than two passes were completed.
+    #[serde(default)]
+    pub advice: Vec<Advice>,
     /// Several guests over one link; null for one guest. Passes, timeline, samples and events are
     /// then those of each guest, and empty here; the summary is that of the whole: the worst ending,
     /// the total time of all, the worst downtime and blackout, and sums of lost work, passes, pages
@@ -105,6 +109,7 @@ impl Report {
             probes: Vec::new(),
             warnings: Vec::new(),
             thresholds: Vec::new(),
+            advice: Vec::new(),
             fleet: None,
         }
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::comparison::{Comparison, Repeats};
 use crate::dirty::{DirtyEvent, DirtyReport};
 use crate::doctor::Findings;
+use crate::foresight::{AdviceDocument, Prediction};
 use crate::probing::{ProbeEvent, ProbeReport};
 use crate::stream::{StreamEvent, StreamReport};
 use crate::{Document, Report};
@@ -32,6 +33,8 @@ pub fn schema_of(document: Document) -> Value {
         Document::Repeats => generate::<Repeats>("Repeats of a run"),
         Document::Probe => generate::<ProbeReport>("Report of sterna probe"),
         Document::ProbeStream => generate::<ProbeEvent>("Line of sterna probe --format ndjson"),
+        Document::Prediction => generate::<Prediction>("Prediction of sterna predict"),
+        Document::Advice => generate::<AdviceDocument>("Advice of sterna advise"),
     }
 }
 

@@ -260,6 +260,19 @@ pub struct Clock {
     pub uncertainty_ns: u64,
 }
 
+/// What would change how such a migration goes, as far as this one shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Advice {
+    /// Stable name: `technique` (settings that would end it), `least-bandwidth`, `least-downtime`.
+    pub code: String,
+    /// What it is, in one sentence.
+    pub text: String,
+    /// The command to try; null when there is none.
+    pub command: Option<String>,
+    /// Completed passes on which it rests; null where it rests on none.
+    pub passes: Option<u64>,
+}
+
 /// A reason to trust a number less, or a mistake in the set-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {

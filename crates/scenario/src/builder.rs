@@ -34,6 +34,13 @@ impl Builder {
         Builder::default()
     }
 
+    /// What holds already, to change something in it.
+    pub fn over(scenario: Scenario) -> Builder {
+        let held = Origin::Variable("the scenario as it was".to_owned());
+        // Otherwise the workers would follow the processors once more.
+        Builder { scenario, given: BTreeMap::from([("workload.workers", held)]) }
+    }
+
     /// Applies a scenario file; `name` is what errors call it.
     ///
     /// # Errors

@@ -21,6 +21,7 @@
 
 mod builder;
 mod choice;
+mod document;
 mod error;
 mod file;
 mod ids;

@@ -3,6 +3,7 @@
 mod batch;
 mod compare;
 mod dirty;
+mod foresight;
 mod host;
 #[cfg(feature = "kubevirt")]
 pub mod kubevirt;
@@ -24,6 +25,7 @@ use clap_complete::Shell;
 pub use batch::BatchOptions;
 pub use compare::{CompareFormat, CompareOptions, FailOn};
 pub use dirty::{Buckets, DirtyOptions, Telling};
+pub use foresight::{AdviseOptions, DiagnoseOptions, Known};
 pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
 pub use probe::{
@@ -58,6 +60,12 @@ pub enum Action {
     Suites(Option<String>),
     /// Show reports.
     Report(ReportOptions),
+    /// Predict.
+    Predict(Box<Known>),
+    /// Advise.
+    Advise(Box<AdviseOptions>),
+    /// Diagnose.
+    Diagnose(DiagnoseOptions),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
     /// Look at a machine from outside.
@@ -161,6 +169,9 @@ fn tree() -> Command {
         .subcommand(compare::command())
         .subcommand(batch::suites_command())
         .subcommand(report::command())
+        .subcommand(foresight::predict_command())
+        .subcommand(foresight::advise_command())
+        .subcommand(foresight::diagnose_command())
         .subcommand(dirty::command())
         .subcommand(probe::command())
         .subcommand(stream::command())
@@ -185,7 +196,7 @@ fn tree() -> Command {
                 Arg::new("document")
                     .required(true)
                     .value_parser(Document::ALL.map(Document::as_str))
-                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, each line of its --format ndjson, the report of `sterna stream`, or each line of its --json-stream"),
+                    .help("Which: the report of a run, the report of `sterna dirty`, each line of its --json-stream, the findings of `sterna doctor`, a comparison, what repeats of a run say, the report of `sterna probe`, each line of its --format ndjson, the report of `sterna stream`, each line of its --json-stream, a prediction, or advice"),
             ),
         )
         .subcommand(
@@ -218,6 +229,9 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("report", matches)) => Action::Report(report::options(matches)),
+        Some(("predict", matches)) => Action::Predict(Box::new(foresight::predict_options(matches))),
+        Some(("advise", matches)) => Action::Advise(Box::new(foresight::advise_options(matches))),
+        Some(("diagnose", matches)) => Action::Diagnose(foresight::diagnose_options(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),
         Some(("probe", matches)) => Action::Probe(Box::new(probe::options(matches))),
         Some(("stream", matches)) => Action::Stream(stream::options(matches)),

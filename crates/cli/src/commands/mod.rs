@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod dirty;
 mod doctor;
+mod foresight;
 mod host;
 mod keep_qemu;
 mod kept;
@@ -56,6 +57,9 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Report(options) => report::run(&options, output),
+        Action::Predict(known) => foresight::run_predict(&known, output),
+        Action::Advise(options) => foresight::run_advise(&options, output),
+        Action::Diagnose(options) => foresight::run_diagnose(&options, output),
         Action::Dirty(options) => dirty::run(*options, output),
         Action::Probe(command) => probe::run(*command, output),
         Action::Stream(command) => stream::run(command, output),

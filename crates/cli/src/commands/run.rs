@@ -155,7 +155,9 @@ fn flown(
     }
     .fly();
     watcher.finish();
-    Ok(assemble(identity(scenario, started_at)?, &record))
+    let mut report = assemble(identity(scenario, started_at)?, &record);
+    report.advice = sterna_advice::diagnose(&report).advice;
+    Ok(report)
 }
 
 fn identity(scenario: &Scenario, started_at: String) -> Result<Identity> {

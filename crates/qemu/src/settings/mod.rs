@@ -10,6 +10,7 @@ mod table;
 use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::Side;
+use sterna_scenario::Scenario;
 
 pub(crate) use impossible::impossible;
 pub(crate) use pair::{LeftOut, fit, major};
@@ -17,6 +18,23 @@ pub(crate) use table::wishes;
 
 use crate::process::{QemuProcess, side_name};
 use crate::qmp::{QmpError, Schema};
+
+/// One thing that a run sets on both QEMUs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QmpSetting {
+    /// The scenario's field that asks for it.
+    pub field: &'static str,
+    /// The capability or parameter.
+    pub name: &'static str,
+    /// The parameter's value; `None` is a capability to switch on.
+    pub value: Option<Value>,
+}
+
+/// What a run of this scenario sets, in order; what a binary may lack is in it as well.
+pub fn qmp_settings(scenario: &Scenario) -> Vec<QmpSetting> {
+    let all = wishes(scenario).into_iter();
+    all.map(|it| QmpSetting { field: it.field, name: it.name, value: it.value }).collect()
+}
 
 /// The object that holds the keys of an encrypted stream.
 pub(crate) const TLS_OBJECT: &str = "sterna-tls";

@@ -34,6 +34,7 @@ pub fn text(report: &Report, style: Style) -> String {
         guest::section(report, &mut page);
         cost::section(report, &mut page);
     }
+    crate::foresight::advice_section(&report.advice, &mut page);
     headline::warnings(report, &mut page);
     page.finish()
 }

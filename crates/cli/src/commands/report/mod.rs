@@ -12,6 +12,7 @@ mod summary;
 mod texts;
 
 pub use input::stdin;
+pub(super) use input::read as read_report;
 
 use anyhow::Result;
 
