@@ -287,3 +287,21 @@ fn wrong_inputs_are_refused_with_the_way_out() {
         assert!(told.stderr.contains(expected), "{arguments:?} {}", told.stderr);
     }
 }
+
+#[test]
+fn runs_of_the_model_are_compared_with_measured_ones_only_when_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    runs(here, "measured", 8, 1.0, |_| {});
+    runs(here, "computed", 8, 1.0, |report| report["engine"]["name"] = json!("model"));
+    let refused = sterna(here, &["compare", "measured", "computed"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--allow-model"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("computed has runs of the engine `model`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(sterna(here, &["compare", "measured", "computed", "--allow-model"]).code, 0);
+    assert_eq!(sterna(here, &["compare", "computed", "computed"]).code, 0);
+}

@@ -1,6 +1,6 @@
 //! When a cached page gives up its place.
 
-/// A page that was used within so many generations keeps its place (QEMU: `CACHED_PAGE_LIFETIME`).
+/// A page that was used within this many generations keeps its place (QEMU: `CACHED_PAGE_LIFETIME`).
 const LIFETIME: u64 = 2;
 
 /// Whether a cached page that was last used in generation `used` keeps its place in generation `now` against another page.

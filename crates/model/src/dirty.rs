@@ -87,7 +87,7 @@ impl DirtyProcess {
         self.regions.iter().map(|it| it.bytes).sum()
     }
 
-    /// A process that was only seen from outside: `classes` of so many bytes that are written so often a second and page, at most one sweep of (bytes a second, bytes), memory with other content, and memory of zeros.
+    /// A process that was only seen from outside: `classes` of (bytes, writes a second and page), at most one sweep of (bytes a second, bytes), memory with other content, and memory of zeros.
     pub fn observed(
         classes: &[(u64, f64)],
         sweep: Option<(u64, u64)>,

@@ -4,7 +4,7 @@ use sterna_workload::Method;
 
 use crate::dirty::PAGE;
 
-/// Speeds and fixed times of the hosts. Where nobody has measured them they are assumptions, and [`Host::assumptions`] says so.
+/// Speeds and fixed times of the hosts. Until they are measured they are assumptions, and [`Host::assumptions`] says so.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Host {
     /// How fast one connection takes pages with content when nothing limits it: copying, checking and the kernel's part.
@@ -23,6 +23,8 @@ pub struct Host {
     pub delta_bytes_per_second: f64,
     /// Time from the accepted command to the first byte.
     pub setup_ns: u64,
+    /// Time to watch all memory for the first time, for each GiB.
+    pub arm_ns_per_gib: u64,
     /// Length of a synchronisation, for each GiB of memory.
     pub sync_ns_per_gib: u64,
     /// Downtime without any memory: devices, processors, the answer of the destination.
@@ -43,16 +45,17 @@ impl Host {
     /// The emulator on two small processors over the loopback interface.
     pub fn emulator() -> Host {
         Host {
-            send_bytes_per_second: 1.3e9,
+            send_bytes_per_second: 1.0e9,
             parallel_gain: 1.3,
             zero_scan_bytes_per_second: 8e9,
             zlib_bytes_per_second: 60e6,
             zstd_bytes_per_second: 300e6,
             processors: 2,
             delta_bytes_per_second: 1.5e9,
-            setup_ns: 3_000_000,
+            setup_ns: 8_000_000,
+            arm_ns_per_gib: 60_000_000,
             sync_ns_per_gib: 4_000_000,
-            fixed_downtime_ns: 4_000_000,
+            fixed_downtime_ns: 1_500_000,
             discard_ns_per_gib: 100_000_000,
             fault_ns: 150_000,
             first_touch_ns: 1_000,
@@ -69,12 +72,18 @@ impl Host {
             zero_scan_bytes_per_second: 10e9,
             processors: 16,
             setup_ns: 10_000_000,
+            arm_ns_per_gib: 0,
             sync_ns_per_gib: 1_000_000,
             fixed_downtime_ns: 30_000_000,
             discard_ns_per_gib: 20_000_000,
             fault_ns: 300_000,
             ..Host::emulator()
         }
+    }
+
+    /// From the accepted command to the first byte, for a guest of `bytes`.
+    pub(crate) fn whole_setup_ns(&self, bytes: u64) -> u64 {
+        self.setup_ns + (self.arm_ns_per_gib as f64 * bytes as f64 / f64::from(1 << 30)) as u64
     }
 
     /// Writes a second of a worker without a limit.
@@ -85,7 +94,7 @@ impl Host {
         }
     }
 
-    /// What a report has to say of numbers that nobody measured.
+    /// What a report has to say of numbers that were not measured.
     pub fn assumptions(&self) -> Vec<String> {
         vec![
             format!("one connection carries at most {:.1} GB/s", self.send_bytes_per_second / 1e9),

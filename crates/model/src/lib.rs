@@ -4,7 +4,7 @@
 //! A [`Flight`] is the same step by step, for a pilot that steers it.
 //! The algorithm itself is that of `sterna_converge`, which the emulator runs as well.
 //!
-//! What the model cannot know it takes from [`Host`], whose numbers are assumptions until somebody measures them.
+//! What the model cannot know it takes from [`Host`], whose numbers are assumptions until they are measured.
 #![forbid(unsafe_code)]
 
 mod cost;

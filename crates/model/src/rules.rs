@@ -39,7 +39,8 @@ impl Rules {
     /// The emulator of this project.
     pub const EMULATOR: Rules = Rules {
         rearm: Rearm::Sync,
-        check_ns: 10_000_000,
+        // It looks after each batch, which is a few milliseconds at most.
+        check_ns: 1,
         sync_spacing_ns: SYNC_SPACING_NS,
         forces_syncs: true,
         discards_before_stop: true,

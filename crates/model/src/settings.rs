@@ -7,9 +7,9 @@ use sterna_scenario::{AutoConverge, SwitchoverDecision};
 pub struct Settings {
     /// What the stream may use until the switchover; `None` for as much as there is.
     pub max_bytes_per_second: Option<u64>,
-    /// Whether that limit also holds while the guest stands still.
+    /// Whether that limit also holds while the guest is stopped.
     pub limit_in_switchover: bool,
-    /// How long the guest may stand still.
+    /// How long the guest may be stopped.
     pub downtime_limit_ns: u64,
     /// What the switchover is planned with instead of the estimate.
     pub switchover_bytes_per_second: Option<u64>,

@@ -11,6 +11,7 @@ mod dirty;
 mod fault_service;
 mod first_pass;
 mod first_writes;
+mod foresight;
 pub mod guest_cost;
 mod kernels;
 mod limits;
@@ -51,6 +52,12 @@ pub struct Options {
     /// Only show that all of it works, with little of everything and without peers; the figures are worth nothing then (dirty and stream only)
     #[arg(long)]
     short: bool,
+    /// How many random scenarios are run by both (foresight only)
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    scenarios: u32,
+    /// The seed of the first of them; each has the next (foresight only)
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,6 +68,8 @@ enum What {
     Dirty,
     /// The program that tries links
     Stream,
+    /// The model against the emulator, in random scenarios
+    Foresight,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -114,8 +123,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Some(sterna) => sterna.clone(),
         None => release::sterna()?,
     };
-    // The short form does not measure.
-    if cfg!(debug_assertions) && !options.short {
+    // The short form does not measure, and both engines of `foresight` run in programs of their own.
+    let measures_itself = !options.short && options.what != What::Foresight;
+    if cfg!(debug_assertions) && measures_itself {
         let status = Command::new(release::xtask()?)
             .args(std::env::args_os().skip(1))
             .arg("--sterna")
@@ -128,6 +138,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::Emulator => emulator(options, sterna)?,
         What::Dirty => dirty::run(options, sterna)?,
         What::Stream => stream::run(options, sterna)?,
+        What::Foresight => foresight::run(sterna, options.seed, options.scenarios)?,
     }
     println!();
     conditions::tell("After");

@@ -1,7 +1,7 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
 mod compare;
-mod dice;
+pub mod dice;
 mod hold;
 mod kubevirt;
 mod pairs;

@@ -17,6 +17,8 @@ pub struct CompareOptions {
     pub save_as: Option<String>,
     /// What ends with exit code 4.
     pub fail_on: Option<FailOn>,
+    /// Whether runs of the model may stand beside measured ones.
+    pub allows_model: bool,
     /// How to judge.
     pub rules: Rules,
     /// How the result is printed.
@@ -79,6 +81,12 @@ pub fn command() -> Command {
                 .help("End with exit code 4 when something regressed, or when nothing can be said"),
         )
         .arg(
+            Arg::new("allow-model")
+                .long("allow-model")
+                .action(ArgAction::SetTrue)
+                .help("Compare runs of the engine `model`, which were computed, with runs that were measured"),
+        )
+        .arg(
             Arg::new("threshold")
                 .long("threshold")
                 .value_name("METRIC=SHARE")
@@ -138,6 +146,7 @@ pub fn options(matches: &ArgMatches) -> CompareOptions {
         name: text("name"),
         save_as: text("save-as"),
         fail_on: matches.get_one::<FailOn>("fail-on").copied(),
+        allows_model: matches.get_flag("allow-model"),
         rules: Rules {
             alpha: matches.get_one::<f64>("alpha").copied().unwrap_or(0.01),
             thresholds: thresholds.into_iter().flatten().cloned().collect(),

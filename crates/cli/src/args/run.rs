@@ -59,6 +59,8 @@ pub enum EngineKind {
     Emulator,
     /// Two QEMU processes with a real guest.
     Qemu,
+    /// No guest at all: a model of the emulator in simulated time, within milliseconds.
+    Model,
     /// A virtual machine on a KubeVirt cluster.
     #[cfg(feature = "kubevirt")]
     Kubevirt,
@@ -70,6 +72,7 @@ impl EngineKind {
         match self {
             EngineKind::Emulator => "emulator",
             EngineKind::Qemu => "qemu",
+            EngineKind::Model => "model",
             #[cfg(feature = "kubevirt")]
             EngineKind::Kubevirt => "kubevirt",
         }
@@ -263,7 +266,6 @@ fn misplaced(matches: &ArgMatches) -> Option<(String, &'static str)> {
     let of = |args: Vec<Arg>, engines: &'static str| {
         args.into_iter().map(move |it| (it.get_id().to_string(), engines))
     };
-    #[cfg(feature = "kubevirt")]
     let both = "the emulator and QEMU";
     let mut foreign: Vec<(String, &'static str)> = Vec::new();
     if engine != EngineKind::Qemu {
@@ -272,11 +274,13 @@ fn misplaced(matches: &ArgMatches) -> Option<(String, &'static str)> {
     if engine != EngineKind::Emulator {
         foreign.push(("tracker".to_owned(), "the emulator"));
     }
-    #[cfg(feature = "kubevirt")]
-    if engine == EngineKind::Kubevirt {
+    let has_machines = matches!(engine, EngineKind::Emulator | EngineKind::Qemu);
+    if !has_machines {
         foreign.extend(of(machines::args(), both));
         foreign.push(("tls-dir".to_owned(), both));
-    } else {
+    }
+    #[cfg(feature = "kubevirt")]
+    if engine != EngineKind::Kubevirt {
         foreign.extend(of(super::kubevirt::place_args(), "KubeVirt (--engine kubevirt)"));
     }
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);

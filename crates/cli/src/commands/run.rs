@@ -1,6 +1,7 @@
 //! `sterna run`: from options to a report and an exit code.
 
 mod fleet;
+mod model;
 mod strayed;
 
 use std::ffi::OsString;
@@ -141,6 +142,9 @@ fn flown(
     }
     if let Some(fleet) = scenario.fleet.filter(|_| options.engine == EngineKind::Emulator) {
         return fleet::fly(scenario, fleet, options, interrupt, output);
+    }
+    if options.engine == EngineKind::Model {
+        return model::fly(scenario, options, interrupt, output);
     }
     let mut engine = engine(options, output)?;
     let started_at = jiff::Timestamp::now().to_string();

@@ -11,6 +11,7 @@ mod injected;
 mod interrupts;
 mod leftovers;
 mod limits;
+mod model;
 mod network;
 mod parallel;
 mod postcopy;

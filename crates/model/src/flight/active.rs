@@ -1,6 +1,6 @@
 //! Passes while the guest runs.
 
-use super::{Flight, Plan, ns, seconds};
+use super::{Busy, Flight, Plan, ns, seconds};
 use crate::dirty::PAGE;
 use crate::memory::Ahead;
 use crate::outcome::Pass;
@@ -11,8 +11,11 @@ const STEADY: f64 = 0.001;
 impl Flight {
     /// Goes on to the next event, at most to `to_ns`.
     pub(super) fn step_active(&mut self, to_ns: u64) {
+        if let Some((busy, until_ns)) = self.busy {
+            return self.be_busy(busy, until_ns, to_ns);
+        }
         if self.slowdown.must_sync(self.now_ns) {
-            return self.next_pass();
+            return self.begin_sync();
         }
         let (memory, ran) = (&self.memory, self.ran);
         if self.slowdown.measure(self.now_ns, ran, |length| memory.distinct(length)) {
@@ -25,7 +28,7 @@ impl Flight {
         }
         let is_due = (is_through && !is_held) || self.now_ns >= self.next_sync_ns;
         if is_due && self.is_check() && self.decision.may_stop(self.pending_bytes()) {
-            return self.next_pass();
+            return self.begin_sync();
         }
         match self.memory.ahead().filter(|_| !is_through) {
             Some(ahead) => self.send(ahead, to_ns),
@@ -121,12 +124,28 @@ impl Flight {
         self.decision.observe(self.sent_bytes as u64, nothing_left, self.now_ns);
     }
 
+    fn be_busy(&mut self, busy: Busy, until_ns: u64, to_ns: u64) {
+        let phase_ns = self.next_phase_ns().unwrap_or(u64::MAX).max(self.now_ns + 1);
+        self.run_guest(until_ns.min(to_ns).min(phase_ns).max(self.now_ns));
+        self.enter_phase();
+        if self.now_ns < until_ns {
+            return;
+        }
+        self.busy = None;
+        match busy {
+            Busy::Sync(started_ns, before) => self.next_pass(started_ns, before),
+            Busy::Prepare => self.switch_now(),
+        }
+    }
+
+    fn begin_sync(&mut self) {
+        let busy = Busy::Sync(self.now_ns, self.memory.pending());
+        self.busy = Some((busy, self.now_ns + self.sync_ns()));
+    }
+
     /// Ends a pass by a synchronisation and begins the next; or stops the guest, if what is pending then fits.
-    fn next_pass(&mut self) {
-        let started_ns = self.now_ns;
-        let before = self.memory.pending();
+    fn next_pass(&mut self, started_ns: u64, before: f64) {
         self.close_pass(started_ns);
-        self.run_guest(started_ns + self.sync_ns());
         let found = self.memory.sync(self.ran);
         self.outcome.syncs += 1;
         let number = self.pass.number;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Flight, Plan, Stage, ns, seconds};
+use super::{Busy, Flight, Plan, Stage, ns, seconds};
 use crate::dirty::PAGE;
 use crate::outcome::{End, Pass};
 
 impl Flight {
     /// Stops the guest and sends all that is left.
     pub(super) fn stop(&mut self) {
+        self.switches = false;
         self.begin_switchover();
         let rate = match self.plan.settings.limit_in_switchover {
             true => self.limited_rate(),
@@ -22,12 +23,21 @@ impl Flight {
     /// Lets the guest go on at the destination, and what is pending follow.
     pub(super) fn switch(&mut self) {
         self.switches = true;
-        let Plan { host, rules, .. } = &*self.plan;
+        match self.plan.rules.discards_before_stop {
+            true => self.busy = Some((Busy::Prepare, self.now_ns + self.discard_ns())),
+            false => self.switch_now(),
+        }
+    }
+
+    /// How long the destination needs to discard what is pending.
+    fn discard_ns(&self) -> u64 {
         let gib = self.memory.pending() * PAGE / f64::from(1 << 30);
-        let discard_ns = (host.discard_ns_per_gib as f64 * gib) as u64;
-        let (before_ns, within_ns) =
-            if rules.discards_before_stop { (discard_ns, 0) } else { (0, discard_ns) };
-        self.run_guest(self.now_ns + before_ns);
+        (self.plan.host.discard_ns_per_gib as f64 * gib) as u64
+    }
+
+    pub(super) fn switch_now(&mut self) {
+        let is_late = !self.plan.rules.discards_before_stop;
+        let within_ns = if is_late { self.discard_ns() } else { 0 };
         self.begin_switchover();
         self.pass.ended_ns = self.now_ns + within_ns;
         self.next_stage_ns = self.now_ns + self.still_ns() + within_ns;
@@ -74,6 +84,7 @@ impl Flight {
 
     fn begin_switchover(&mut self) {
         let started_ns = self.now_ns;
+        self.busy = None;
         self.close_pass(started_ns);
         let found = self.memory.sync(self.ran);
         self.outcome.syncs += 1;

@@ -64,6 +64,15 @@ pub enum Stage {
     Cancelled,
 }
 
+/// What is done while the guest runs and nothing is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Busy {
+    /// A synchronisation that began at this moment, with these pages pending before it.
+    Sync(u64, f64),
+    /// The destination discards what comes after a switch to post-copy.
+    Prepare,
+}
+
 /// What cannot be done at this stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -107,6 +116,8 @@ pub struct Flight {
     /// The moment of the next stage, once it is known.
     next_stage_ns: u64,
     switches: bool,
+    /// What keeps the stream from sending while the guest runs, and until when.
+    busy: Option<(Busy, u64)>,
     /// Raw bytes that follow after a switch to post-copy.
     backlog_bytes: u64,
     downtime_limit_ns: u64,
@@ -116,9 +127,9 @@ impl Flight {
     /// A flight whose command is accepted at time 0.
     pub fn new(plan: Arc<Plan>) -> Flight {
         let Plan { guest, settings, host, rules, .. } = &*plan;
+        let setup_ns = host.whole_setup_ns(guest.memory_bytes());
         let memory = Memory::new(&guest.dirty, rules.rearm);
-        let mut decision =
-            Decision::new(settings.switchover, settings.downtime_limit_ns, host.setup_ns);
+        let mut decision = Decision::new(settings.switchover, settings.downtime_limit_ns, setup_ns);
         decision.fix_bandwidth(settings.switchover_bytes_per_second);
         let mut flight = Flight {
             memory,
@@ -138,8 +149,9 @@ impl Flight {
             outcome: Outcome { syncs: 1, ..Outcome::default() },
             stopped_ns: None,
             resumed_ns: None,
-            next_stage_ns: host.setup_ns,
+            next_stage_ns: setup_ns,
             switches: false,
+            busy: None,
             backlog_bytes: 0,
             downtime_limit_ns: settings.downtime_limit_ns,
             plan,
@@ -190,6 +202,8 @@ impl Flight {
                 self.leave_setup();
                 self.stop();
             }
+            // It is on its way.
+            Action::StartPostcopy if self.switches => {}
             Action::StartPostcopy => {
                 self.leave_setup();
                 self.switch();
@@ -251,6 +265,12 @@ impl Flight {
     /// How much the guest is held back, in percent; `None` without a technique that does.
     pub fn throttle_percent(&self) -> Option<f64> {
         self.slowdown.percent()
+    }
+
+    /// When the first pass began; `None` before.
+    pub fn began_ns(&self) -> Option<u64> {
+        let first = self.outcome.passes.first().unwrap_or(&self.pass);
+        (self.stage != Stage::Setup).then_some(first.started_ns)
     }
 
     /// When the guest stopped.

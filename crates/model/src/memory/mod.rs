@@ -9,7 +9,7 @@ use segment::{Parts, Segment, Writer};
 /// The memory of a guest under way.
 ///
 /// Pages of one class within a segment differ only by chance, so a segment keeps for each class which part of its pages is in which state.
-/// Between two synchronisations nothing but the cursor moves; writes are brought in only when somebody looks at the log, all at once and exactly, however long it was.
+/// Between two synchronisations nothing but the cursor moves; writes are brought in only when the log is looked at, all at once and exactly, however long it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     shares: Vec<Vec<f64>>,

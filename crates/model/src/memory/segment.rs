@@ -216,7 +216,7 @@ impl Segment {
         (piece(self.first, first), piece(first, last), piece(last, end))
     }
 
-    /// The same in two pieces, cut behind so many pages.
+    /// The same in two pieces, cut behind `pages` pages.
     pub(super) fn split(&mut self, pages: f64) -> Segment {
         let rest = Segment { first: self.first + pages, pages: self.pages - pages, ..self.clone() };
         self.pages = pages;

@@ -79,7 +79,7 @@ fn has_unknown_phases(scenario: &Scenario) -> bool {
         |it: &Pattern| matches!(it, Pattern::Sequential | Pattern::Stride(_) | Pattern::Once);
     let has_part = phases.all().iter().any(|it| it.memory.is_some());
     let strides = patterns.iter().any(|it| matches!(it, Pattern::Stride(_)));
-    let once = patterns.iter().any(|it| *it == Pattern::Once);
+    let once = patterns.contains(&Pattern::Once);
     let is_mixed = !patterns.iter().all(|it| *it == patterns[0]);
     patterns.iter().any(sweeps) && (has_part || (strides && is_mixed) || once)
 }

@@ -70,7 +70,7 @@ fn happenings(spec: &Spec, host: &Host) -> Vec<(f64, f64, Happening)> {
         match phase.rate {
             None => add(start, length, writes_per_second(spec.pace, spec, host)),
             Some(PhaseRate::Steady(pace)) => {
-                add(start, length, writes_per_second(pace, spec, host))
+                add(start, length, writes_per_second(pace, spec, host));
             }
             Some(PhaseRate::Ramp { from, to }) => {
                 let step = length / f64::from(RAMP_STEPS);

@@ -1,6 +1,7 @@
 //! `sterna compare`: reads the sides, lets the library compare them, and keeps baselines.
 
 mod load;
+mod mixtures;
 
 use anyhow::{Context, Result, anyhow};
 use sterna_render::html::{self, ComparisonPage, Scripts};
@@ -64,9 +65,12 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
         let series = if is_kept { &mut Series::Whole } else { &mut series };
         sides.push(load::side(path, series, output)?);
     }
+    if !options.allows_model {
+        mixtures::refuse_model_beside_measured(&sides)?;
+    }
     let mut code = 0;
     if sides.len() > 1 {
-        refuse_mixture(&sides)?;
+        mixtures::refuse_at_rest_beside_running(&sides)?;
         let comparison = compare(&sides, &options.rules, machine::tool());
         tell(&comparison, &sides, &options, output)?;
         code = exit_code(&comparison, options.fail_on);
@@ -78,21 +82,6 @@ pub fn run(options: CompareOptions, output: Output) -> Result<u8> {
     }
     keep(&store, save_as, &sides, code, output)?;
     Ok(code)
-}
-
-/// Runs whose guest stood still for a comparison of all memory have no times, and what they did otherwise depends on that.
-fn refuse_mixture(sides: &[Side]) -> Result<()> {
-    let has = |side: &&Side, wanted: bool| {
-        side.reports.iter().any(|it| it.is_compared_at_rest() == wanted)
-    };
-    let at_rest = sides.iter().find(|it| has(it, true));
-    if let (Some(at_rest), Some(_)) = (at_rest, sides.iter().find(|it| has(it, false))) {
-        return Err(usage(anyhow!(
-            "{} has runs with verify = \"all-memory\", which have no downtime, beside others without; compare either kind with its own",
-            at_rest.label
-        )));
-    }
-    Ok(())
 }
 
 /// A candidate that fails does not become what the next one is compared with.

@@ -12,7 +12,7 @@ pub(super) fn rule(configured: SwitchoverRule) -> SwitchoverDecision {
     }
 }
 
-/// For the status, with so many bytes pending.
+/// For the status, with `pending_bytes` pending.
 pub(super) fn to_status(decision: &Decision, pending_bytes: u64) -> Switchover {
     Switchover {
         rule: match decision.rule() {
