@@ -147,7 +147,8 @@ pub(crate) struct Limit {
 
 /// The limits that were asked for.
 pub(crate) fn limits(goal: &Goal) -> impl Iterator<Item = Limit> {
-    let limit = |name, most: Option<f64>, of| most.map(|most_seconds| Limit { name, most_seconds, of });
+    let limit =
+        |name, most: Option<f64>, of| most.map(|most_seconds| Limit { name, most_seconds, of });
     [
         limit("max-downtime", goal.max_downtime_seconds, |it: &Outcome| {
             it.downtime_ns.unwrap_or(0) as f64 / 1e9
@@ -169,7 +170,8 @@ fn check(goal: &Goal) -> Result<(), AdviseError> {
         Err(AdviseError::Goal { limit, value: value.to_string(), reason })
     };
     if !(goal.confidence > 0.0 && goal.confidence < 1.0) {
-        let reason = "a share between 0 and 1, for example 0.9: nine of ten migrations keep the goal";
+        let reason =
+            "a share between 0 and 1, for example 0.9: nine of ten migrations keep the goal";
         return wrong("confidence", goal.confidence, reason);
     }
     for limit in limits(goal).filter(|it| it.most_seconds.is_nan() || it.most_seconds <= 0.0) {

@@ -94,19 +94,29 @@ impl<'a> Seen<'a> {
         };
         match summary.verdict {
             Verdict::Completed | Verdict::CompletedForced => {
-                let forced = if summary.verdict == Verdict::CompletedForced { ", but only because it was forced" } else { "" };
+                let forced = if summary.verdict == Verdict::CompletedForced {
+                    ", but only because it was forced"
+                } else {
+                    ""
+                };
                 let freeze = match (summary.downtime_seconds, summary.downtime_claimed_seconds) {
                     (Some(seconds), _) => format!("; the guest was frozen for {}", short(seconds)),
-                    (None, Some(seconds)) => format!("; the engine claims a downtime of {}", short(seconds)),
+                    (None, Some(seconds)) => {
+                        format!("; the engine claims a downtime of {}", short(seconds))
+                    }
                     (None, None) => String::new(),
                 };
                 format!("The migration completed{after}{passes}{forced}{freeze}")
             }
-            Verdict::Cancelled => format!("The migration was cancelled{after}{passes}; the guest runs on at the source"),
+            Verdict::Cancelled => format!(
+                "The migration was cancelled{after}{passes}; the guest runs on at the source"
+            ),
             Verdict::Failed => format!("The migration failed{after}{}", self.reason()),
             Verdict::Lost => format!("The guest was lost{after}{}", self.reason()),
             Verdict::Unsupported => format!("Nothing was started{}", self.reason()),
-            Verdict::Interrupted => format!("The migration was under way{after}{passes} when it was last seen"),
+            Verdict::Interrupted => {
+                format!("The migration was under way{after}{passes} when it was last seen")
+            }
         }
     }
 
@@ -207,7 +217,9 @@ impl<'a> Seen<'a> {
         let throttles = self.report.timeline.iter().filter_map(|it| it.throttle_percent);
         let most = throttles.fold(0.0, f64::max);
         if most > 0.0 {
-            all.push(format!("The guest was throttled, by up to {most:.0} % of its processor time"));
+            all.push(format!(
+                "The guest was throttled, by up to {most:.0} % of its processor time"
+            ));
         }
         let details = &self.report.engine.details;
         let misses = ["xbzrle", "xbzrle-cache"].iter().find_map(|key| {
@@ -225,9 +237,13 @@ impl<'a> Seen<'a> {
 
     fn advice(&self) -> Vec<Advice> {
         let summary = &self.report.summary;
-        let is_over = summary.downtime_seconds.zip(self.downtime_limit).is_some_and(|(is, limit)| is > limit);
+        let is_over =
+            summary.downtime_seconds.zip(self.downtime_limit).is_some_and(|(is, limit)| is > limit);
         let is_well = summary.verdict == Verdict::Completed && !is_over;
-        if is_well || matches!(summary.verdict, Verdict::Unsupported) || self.passes.len() < FEWEST_PASSES {
+        if is_well
+            || matches!(summary.verdict, Verdict::Unsupported)
+            || self.passes.len() < FEWEST_PASSES
+        {
             return Vec::new();
         }
         self.settings().unwrap_or_default()
@@ -237,7 +253,9 @@ impl<'a> Seen<'a> {
     fn settings(&self) -> Option<Vec<Advice>> {
         let evidence = Evidence::from_report(self.report, None, &Figures::default()).ok()?;
         let goal = Goal {
-            max_downtime_seconds: self.downtime_limit.map(|it| it + evidence.host.fixed_downtime_ns as f64 / 1e9),
+            max_downtime_seconds: self
+                .downtime_limit
+                .map(|it| it + evidence.host.fixed_downtime_ns as f64 / 1e9),
             max_time_seconds: None,
             max_lost_work_seconds: None,
             confidence: 0.9,
@@ -252,7 +270,9 @@ impl<'a> Seen<'a> {
         let mut all = Vec::new();
         if let Some(best) = &found.best {
             let time = best.outcome.total_time_seconds;
-            let time = time.map_or_else(String::new, |it| format!(" in {} to {}", short(it.p5), short(it.p95)));
+            let time = time.map_or_else(String::new, |it| {
+                format!(" in {} to {}", short(it.p5), short(it.p95))
+            });
             let risk = best.risks.first().map_or_else(String::new, |it| format!("; {it}"));
             all.push(Advice {
                 code: "technique".to_owned(),

@@ -65,7 +65,12 @@ fn one(evidence: &Evidence, rng: &mut Rng) -> Draw {
 const LATENCY_NS: u64 = 100_000;
 
 /// The curve through the windows as they might have come out as well.
-fn scattered(points: &[CurvePoint], fit: &crate::fit::Fit, content_bytes: f64, rng: &mut Rng) -> Curve {
+fn scattered(
+    points: &[CurvePoint],
+    fit: &crate::fit::Fit,
+    content_bytes: f64,
+    rng: &mut Rng,
+) -> Curve {
     let scatter = fit.error.max(LEAST_SCATTER);
     let moved: Vec<CurvePoint> = points
         .iter()
@@ -129,7 +134,8 @@ fn process(curve: &Curve, memory: u64, content_bytes: u64, content: Content) -> 
         }
         Curve::Sweep(it) => (Vec::new(), Some((it.bytes_per_second as u64, whole(it.bytes)))),
     };
-    let written = classes.iter().map(|it: &(u64, f64)| it.0).sum::<u64>() + sweep.map_or(0, |it| it.1);
+    let written =
+        classes.iter().map(|it: &(u64, f64)| it.0).sum::<u64>() + sweep.map_or(0, |it| it.1);
     let idle = content_bytes.saturating_sub(written);
     let zero = memory.saturating_sub(content_bytes.max(written));
     DirtyProcess::observed(&classes, sweep, idle, zero, content)

@@ -58,8 +58,8 @@ pub struct Fit {
 
 /// Writes per second of the classes: from once in five minutes to a hundred times a second, a quarter of a decade apart.
 const RATES: [f64; 19] = [
-    0.00316, 0.00562, 0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.178, 0.316, 0.562, 1.0, 1.78, 3.16, 5.62,
-    10.0, 17.8, 31.6, 56.2, 100.0,
+    0.00316, 0.00562, 0.01, 0.0178, 0.0316, 0.0562, 0.1, 0.178, 0.316, 0.562, 1.0, 1.78, 3.16,
+    5.62, 10.0, 17.8, 31.6, 56.2, 100.0,
 ];
 
 /// A page that is written less often than this in the longest window shows too seldom to be counted as seen.
@@ -190,9 +190,7 @@ pub fn fit_sweep(points: &[CurvePoint], content_bytes: f64) -> Curve {
     let sizes = || points.iter().map(|it| it.bytes.min(content_bytes));
     let largest = sizes().fold(0.0, f64::max);
     let all = candidates.flat_map(|bytes_per_second| {
-        sizes()
-            .chain([largest])
-            .map(move |bytes| Curve::Sweep(Sweep { bytes_per_second, bytes }))
+        sizes().chain([largest]).map(move |bytes| Curve::Sweep(Sweep { bytes_per_second, bytes }))
     });
     let best = all.min_by(|a, b| error(a, points).total_cmp(&error(b, points)));
     best.unwrap_or(Curve::Sweep(Sweep { bytes_per_second: 0.0, bytes: 0.0 }))

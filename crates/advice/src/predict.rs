@@ -72,12 +72,17 @@ pub fn flown(evidence: &Evidence, scenario: &Scenario, draws: &[Draw]) -> Option
 pub fn outcome(technique: &Technique, flights: &[Outcome]) -> TechniqueOutcome {
     let share = |count: usize| count as f64 / flights.len().max(1) as f64;
     let done: Vec<&Outcome> = flights.iter().filter(|it| it.end == End::Completed).collect();
-    let of_done = |value: fn(&Outcome) -> Option<f64>| interval(done.iter().filter_map(|it| value(it)));
+    let of_done =
+        |value: fn(&Outcome) -> Option<f64>| interval(done.iter().filter_map(|it| value(it)));
     let throttles = interval(flights.iter().map(Outcome::peak_throttle_percent));
     let nothing = Interval { p5: 0.0, p50: 0.0, p95: 0.0 };
     TechniqueOutcome {
         technique: technique.name.to_owned(),
-        settings: technique.settings.iter().map(|(path, value)| ((*path).to_owned(), value.clone())).collect(),
+        settings: technique
+            .settings
+            .iter()
+            .map(|(path, value)| ((*path).to_owned(), value.clone()))
+            .collect(),
         completes_probability: share(done.len()),
         forced_probability: share(done.iter().filter(|it| it.is_forced).count()),
         total_time_seconds: of_done(|it| Some(it.total_ns as f64 / 1e9)),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sterna_report::{Engine, EventSide, FailedIn, IntegrityDetail, LostCause, Side, Verdict, Warning};
+use sterna_report::{
+    Engine, EventSide, FailedIn, IntegrityDetail, LostCause, Side, Verdict, Warning,
+};
 use sterna_scenario::Scenario;
 
 use crate::{

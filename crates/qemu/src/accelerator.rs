@@ -68,9 +68,11 @@ pub(crate) fn refuse_without_kvm(
     let words = match &error {
         EngineError::Failed(words) => words,
         EngineError::SideGone { reason, .. } => reason,
-        EngineError::Unsupported(_) | EngineError::Interrupted | EngineError::GuestDied(_) => {
-            return error;
-        }
+        EngineError::Unsupported(_)
+        | EngineError::Interrupted
+        | EngineError::GuestDied(_)
+        | EngineError::Connect(_)
+        | EngineError::Silent { .. } => return error,
     };
     let (is_kvms, obstacle) = match obstacles.first() {
         Some(obstacle) => (true, format!("{obstacle}; ")),

@@ -7,10 +7,10 @@ use sterna_report::foresight::{
 };
 use sterna_units::{human_bits_per_second, human_bytes};
 
+use crate::Style;
 use crate::number::{DASH, or_unknown, seconds};
 use crate::page::{Page, Tone};
 use crate::table::{Column, Table};
-use crate::Style;
 
 /// From this share of migrations on, a technique counts as one that completes.
 const COMPLETES: f64 = 0.9;
@@ -61,7 +61,8 @@ pub fn advice_text(advice: &AdviceDocument, style: Style) -> String {
             );
             page.paragraph(&text, Some(Tone::Bad));
             for it in &nearest.shortfalls {
-                let asked = it.asked_seconds.map_or_else(String::new, |it| format!(" {}", seconds(it)));
+                let asked =
+                    it.asked_seconds.map_or_else(String::new, |it| format!(" {}", seconds(it)));
                 let kept = match it.kept_seconds {
                     Some(kept) => format!("it would keep {}", seconds(kept)),
                     None => "too many migrations do not complete".to_owned(),
@@ -121,11 +122,18 @@ fn answer(prediction: &Prediction) -> (String, Tone) {
     let other = prediction.outcomes.iter().skip(1).find(|it| done(it) >= COMPLETES);
     let plain = match done(first) {
         share if share < HARDLY => "Will not complete with plain pre-copy".to_owned(),
-        share => format!("Completes with plain pre-copy in {:.0} % of simulated migrations", share * 100.0),
+        share => format!(
+            "Completes with plain pre-copy in {:.0} % of simulated migrations",
+            share * 100.0
+        ),
     };
     match other {
-        Some(it) => (format!("{plain}; with {} it completes{}", it.technique, ranges(it)), Tone::Doubtful),
-        None => (format!("{plain}, and none of the techniques below is sure to complete"), Tone::Bad),
+        Some(it) => {
+            (format!("{plain}; with {} it completes{}", it.technique, ranges(it)), Tone::Doubtful)
+        }
+        None => {
+            (format!("{plain}, and none of the techniques below is sure to complete"), Tone::Bad)
+        }
     }
 }
 
@@ -134,7 +142,11 @@ fn ranges(it: &TechniqueOutcome) -> String {
     let range = |it: &Interval| format!("{} to {}", seconds(it.p5), seconds(it.p95));
     match (&it.total_time_seconds, &it.downtime_seconds) {
         (Some(total), Some(downtime)) => {
-            format!(" in {}, with a freeze of {} (nine of ten times)", range(total), range(downtime))
+            format!(
+                " in {}, with a freeze of {} (nine of ten times)",
+                range(total),
+                range(downtime)
+            )
         }
         (Some(total), None) => format!(" in {} (nine of ten times)", range(total)),
         (None, _) => String::new(),
@@ -154,17 +166,26 @@ fn cells(row: &TechniqueOutcome) -> Vec<String> {
         interval(&row.downtime_seconds, seconds),
         interval(&Some(row.wire_bytes), bytes),
         interval(&row.lost_work_seconds, seconds),
-        if row.throttle_percent > 0.0 { format!("{:.0} %", row.throttle_percent) } else { DASH.to_owned() },
+        if row.throttle_percent > 0.0 {
+            format!("{:.0} %", row.throttle_percent)
+        } else {
+            DASH.to_owned()
+        },
     ]
 }
 
 fn evidence(evidence: &Evidence, page: &mut Page) {
     page.heading("What it rests on");
     let content = or_unknown(evidence.content_bytes, |it| human_bytes(it as f64));
-    let memory = format!("{} of memory, {content} of it not zero", human_bytes(evidence.memory_bytes as f64));
+    let memory = format!(
+        "{} of memory, {content} of it not zero",
+        human_bytes(evidence.memory_bytes as f64)
+    );
     page.row("guest", &memory);
     let load = match (evidence.kind, evidence.shape) {
-        (EvidenceKind::Figures, _) => "a rate alone, of unknown shape: the intervals are wide".to_owned(),
+        (EvidenceKind::Figures, _) => {
+            "a rate alone, of unknown shape: the intervals are wide".to_owned()
+        }
         (_, _) if evidence.windows.is_empty() => "a rate alone, of unknown shape".to_owned(),
         (_, CurveShape::Sweep) => windows(evidence, "it writes its pages in order"),
         (_, CurveShape::Random) => windows(evidence, "it writes at random places"),

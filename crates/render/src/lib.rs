@@ -25,8 +25,8 @@ mod thresholds;
 
 pub use comparison::{comparison_line, comparison_markdown, comparison_text, repeats_text};
 pub use csv::{CsvTable, csv_header, csv_rows};
-pub use instruments::{Placed, instruments_text};
 pub use foresight::{advice_text, diagnosis_text, prediction_text};
+pub use instruments::{Placed, instruments_text};
 pub use junit::{TestCase, junit};
 pub use markdown::{escape as markdown_text, markdown};
 pub use openmetrics::openmetrics;

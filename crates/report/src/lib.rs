@@ -50,8 +50,8 @@ pub use probe::{Direction, Outage, Probe, RoundTrip};
 pub use report::{Report, SCHEMA_NAME, SCHEMA_VERSION};
 pub use schema::{schema, schema_of};
 pub use series::{
-    Advice, Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass, PassKind,
-    Poll, Side, Warning,
+    Advice, Clock, CpuSample, Event, EventSide, GuestSample, Latency, LatencyHistogram, Pass,
+    PassKind, Poll, Side, Warning,
 };
 pub use summary::{
     BlackoutPhase, ClassCpu, CpuBySide, LostCause, ResidentPeak, Resumption, Summary, WriteLatency,

@@ -32,14 +32,17 @@ impl Scenario {
     /// The flags of `sterna run` that ask for this scenario: each field and technique that differs from a bare run.
     pub fn flags(&self) -> Vec<String> {
         let default = Scenario::default();
-        let is_live = |it: &Setting| tables::find(it.table()).is_some_and(|table| table.is_in(self));
+        let is_live =
+            |it: &Setting| tables::find(it.table()).is_some_and(|table| table.is_in(self));
         let differs = |it: &&Setting| {
             let usual = tables::default_with(it.table());
             is_live(it) && it.explicit(self) != it.explicit(&usual)
         };
         let all = settings::settings().iter().filter(differs);
         let fields: Vec<(&str, String)> = all
-            .filter_map(|it| Some((it.table(), format!("--{} {}", it.flag(), quoted(&it.explicit(self)?)))))
+            .filter_map(|it| {
+                Some((it.table(), format!("--{} {}", it.flag(), quoted(&it.explicit(self)?))))
+            })
             .collect();
         // A field brings its table along, so only a table of which nothing differs needs a flag of its own.
         let is_bare = |table: &&Table| {
@@ -111,7 +114,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_of_a_report_are_left_out() {
-        let document = serde_json::json!({ "guest": { "memory": "1GiB", "colour": "red" }, "x": 1 });
+        let document =
+            serde_json::json!({ "guest": { "memory": "1GiB", "colour": "red" }, "x": 1 });
         let Value::Object(document) = document else { panic!() };
         let scenario = Scenario::from_document(&document).unwrap();
         assert_eq!(scenario.guest.memory, sterna_units::Bytes::from_mib(1024));

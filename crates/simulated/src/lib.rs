@@ -213,6 +213,7 @@ impl Guest {
             side,
             at_ns,
             counts: vec![each; self.workers as usize],
+            checking_ns: 0,
             latency: None,
             latency_half_octaves: Vec::new(),
         });

@@ -7,7 +7,8 @@ use super::{Candidate, Limit, limits};
 
 /// The candidate that keeps the goal most often; among equals the one that completes most often, then the simplest.
 pub fn nearest<'a>(all: &'a [Candidate], goal: &Goal) -> Option<&'a Candidate> {
-    let completes = |it: &Candidate| it.flights.iter().filter(|it| it.end == End::Completed).count();
+    let completes =
+        |it: &Candidate| it.flights.iter().filter(|it| it.end == End::Completed).count();
     all.iter().max_by(|a, b| {
         let by_goal = a.keeps(goal).total_cmp(&b.keeps(goal));
         let share = |it: &Candidate| completes(it) as f64 / it.flights.len().max(1) as f64;

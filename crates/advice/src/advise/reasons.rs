@@ -78,9 +78,8 @@ pub fn risks(it: &Candidate) -> Vec<String> {
         }
         Price::Postcopy => {
             let longest = it.flights.iter().filter_map(|it| it.postcopy_ns).max();
-            let longest = longest.map_or_else(String::new, |ns| {
-                format!(", for up to {}", span(ns as f64 / 1e9))
-            });
+            let longest = longest
+                .map_or_else(String::new, |ns| format!(", for up to {}", span(ns as f64 / 1e9)));
             format!(
                 "from the switch until all memory has arrived{longest}, a lost link or a dead source host costs the guest"
             )

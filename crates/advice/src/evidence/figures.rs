@@ -98,7 +98,8 @@ fn check(figures: &Figures, memory_bytes: u64, link: u64) -> Result<(), Evidence
         return wrong("--link-bandwidth", "0B/s".to_owned(), reason);
     }
     if let Some(bytes) = figures.working_set_bytes.filter(|it| *it > memory_bytes) {
-        let reason = "the guest has less memory than that; leave --working-set out, or raise --memory";
+        let reason =
+            "the guest has less memory than that; leave --working-set out, or raise --memory";
         return wrong("--working-set", human_bytes(bytes as f64), reason);
     }
     if figures.vcpus == Some(0) {

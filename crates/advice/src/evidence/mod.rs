@@ -6,9 +6,7 @@ mod passes;
 use std::time::Duration;
 
 use sterna_model::{Content, Host, Rules};
-use sterna_report::foresight::{
-    self, CurveShape, DirtyWindow, EvidenceKind, LinkEvidence,
-};
+use sterna_report::foresight::{self, CurveShape, DirtyWindow, EvidenceKind, LinkEvidence};
 use sterna_scenario::{Builder, Origin, Scenario, ScenarioError};
 use sterna_units::Span;
 
@@ -74,7 +72,9 @@ pub enum EvidenceError {
         guests: usize,
     },
     /// The report does not say how much memory the guest has.
-    #[error("The report does not say how much memory the guest has: add --memory, as in --memory 16GiB")]
+    #[error(
+        "The report does not say how much memory the guest has: add --memory, as in --memory 16GiB"
+    )]
     NoMemory,
     /// No pass shows what the guest wrote.
     #[error(
@@ -82,9 +82,7 @@ pub enum EvidenceError {
     )]
     NoPass,
     /// Nothing is known of the link.
-    #[error(
-        "Nothing is known of the link: add --link-bandwidth, as in --link-bandwidth 10Gbit/s"
-    )]
+    #[error("Nothing is known of the link: add --link-bandwidth, as in --link-bandwidth 10Gbit/s")]
     NoLink,
     /// A figure that cannot be.
     #[error("{field} of {value} is not possible: {reason}")]
@@ -183,7 +181,8 @@ impl Evidence {
         scenario.limits = self.scenario.limits;
         if scenario.limits.max_time.is_none() {
             scenario.limits.max_time = Some(LONGEST);
-            self.assumptions.push(format!("a migration that takes longer than {LONGEST} does not complete"));
+            self.assumptions
+                .push(format!("a migration that takes longer than {LONGEST} does not complete"));
         }
         Evidence { scenario, ..self }
     }

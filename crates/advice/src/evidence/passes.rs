@@ -148,7 +148,8 @@ fn binned(mut points: Vec<CurvePoint>) -> Vec<CurvePoint> {
     let groups = points.chunk_by(|a, b| bin(a) == bin(b));
     groups
         .map(|group| {
-            let mean = |of: fn(&CurvePoint) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
+            let mean =
+                |of: fn(&CurvePoint) -> f64| group.iter().map(of).sum::<f64>() / group.len() as f64;
             CurvePoint { window_seconds: mean(|it| it.window_seconds), bytes: mean(|it| it.bytes) }
         })
         .collect()
@@ -165,12 +166,18 @@ fn link(report: &Report, scenario: &Scenario) -> Option<f64> {
         bytes += wire as f64;
         seconds += length;
     }
-    let mean = if seconds > 0.0 { Some(bytes / seconds) } else { report.summary.bandwidth_mean_bytes_per_second };
+    let mean = if seconds > 0.0 {
+        Some(bytes / seconds)
+    } else {
+        report.summary.bandwidth_mean_bytes_per_second
+    };
     let limit = scenario.migration.max_bandwidth.map(|it| it.bytes_per_second_f64());
     // Where the report does not say what the limit was, the stream may have been held back by one.
     let knows_limit = report.scenario.contains_key("migration");
     match (mean, limit) {
-        (Some(mean), Some(limit)) if knows_limit && mean >= LIMIT_BINDS * limit => final_rate(report),
+        (Some(mean), Some(limit)) if knows_limit && mean >= LIMIT_BINDS * limit => {
+            final_rate(report)
+        }
         (mean, _) => mean,
     }
 }
@@ -200,7 +207,8 @@ fn spread(report: &Report) -> f64 {
 /// What the hosts need time for: the defaults of the engine, with what this report measured in their place.
 fn machines(report: &Report) -> (Host, Rules) {
     let is_emulator = report.engine.name == "emulator";
-    let is_emulated = report.engine.details.get("accelerator").and_then(|it| it.as_str()) == Some("tcg");
+    let is_emulated =
+        report.engine.details.get("accelerator").and_then(|it| it.as_str()) == Some("tcg");
     let (mut host, rules) = match (is_emulator, is_emulated) {
         (true, _) => (Host::emulator(), Rules::EMULATOR),
         (_, true) => (Host::qemu_kvm(), Rules::QEMU_10_TCG),
@@ -235,8 +243,11 @@ fn content(report: &Report, scenario: &Scenario, host: Host, rules: Rules) -> Op
     let mut plain = Scenario { guest: scenario.guest.clone(), ..Scenario::default() };
     plain.workload = scenario.workload.clone();
     let plan = is_ours.then(|| Plan::of_scenario(&plain, host, rules).ok()).flatten()?;
-    let busiest = plan.guest.dirty.regions.iter().max_by(|a, b| {
-        a.activity.writes_per_second.total_cmp(&b.activity.writes_per_second)
-    })?;
+    let busiest = plan
+        .guest
+        .dirty
+        .regions
+        .iter()
+        .max_by(|a, b| a.activity.writes_per_second.total_cmp(&b.activity.writes_per_second))?;
     Some(busiest.written)
 }

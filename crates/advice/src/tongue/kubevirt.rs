@@ -65,9 +65,10 @@ fn without_our_marks(object: &mut serde_json::Value) {
 /// The field as a bare run has it.
 fn without(scenario: Scenario, field: &str) -> Scenario {
     let is_optional = tables().iter().any(|it| it.path() == field && it.is_optional());
-    let usual = settings().iter().find(|it| it.path() == field).and_then(|it| {
-        it.get(&Scenario::default()).or_else(|| it.none_word().map(str::to_owned))
-    });
+    let usual = settings()
+        .iter()
+        .find(|it| it.path() == field)
+        .and_then(|it| it.get(&Scenario::default()).or_else(|| it.none_word().map(str::to_owned)));
     let value = if is_optional { Some("off".to_owned()) } else { usual };
     let whole = field.rsplit_once('.').map_or(field, |(table, _)| table);
     let origin = || Origin::Flag("--for kubevirt".to_owned());

@@ -50,7 +50,10 @@ fn techniques(migration: &Migration, flags: &mut Vec<String>, spoken: &mut Spoke
         flags.push(format!("--auto-converge-increment {}", converge.increment));
         let by_default = sterna_scenario::AutoConverge::default();
         if converge.max != by_default.max || converge.tail_slow != by_default.tail_slow {
-            spoken.cannot("migration.auto-converge.max", "virsh has no flag for it; use qemu-monitor-command migrate-set-parameters");
+            spoken.cannot(
+                "migration.auto-converge.max",
+                "virsh has no flag for it; use qemu-monitor-command migrate-set-parameters",
+            );
         }
     }
     if let Some(multifd) = &migration.multifd {
@@ -65,7 +68,8 @@ fn techniques(migration: &Migration, flags: &mut Vec<String>, spoken: &mut Spoke
                     flags.push(format!("--comp-{name}-level {level}"));
                 }
             }
-            _ => spoken.cannot("migration.multifd.compression", "libvirt has zlib and zstd, from 9.4 on"),
+            _ => spoken
+                .cannot("migration.multifd.compression", "libvirt has zlib and zstd, from 9.4 on"),
         }
     }
     if let Some(xbzrle) = &migration.xbzrle {
@@ -94,7 +98,9 @@ fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, spoken: &
     let domain = word(domain);
     let postcopy = migration.postcopy.as_ref().and_then(|it| it.trigger);
     match postcopy {
-        Some(Trigger::After(span)) => flags.push(format!("--timeout {} --timeout-postcopy", whole(span))),
+        Some(Trigger::After(span)) => {
+            flags.push(format!("--timeout {} --timeout-postcopy", whole(span)))
+        }
         Some(Trigger::AfterPasses(passes)) if passes != 1 => spoken.say_when(
             format!("when domjobinfo shows more than {passes} iterations"),
             format!("virsh migrate-postcopy {domain}"),
@@ -102,7 +108,9 @@ fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, spoken: &
         Some(Trigger::AfterPasses(_)) | None => {}
     }
     match migration.pause.as_ref().map(|it| it.trigger) {
-        Some(Trigger::After(span)) => flags.push(format!("--timeout {} --timeout-suspend", whole(span))),
+        Some(Trigger::After(span)) => {
+            flags.push(format!("--timeout {} --timeout-suspend", whole(span)))
+        }
         Some(Trigger::AfterPasses(passes)) => spoken.say_when(
             format!("when domjobinfo shows more than {passes} iterations"),
             format!("virsh suspend {domain}"),

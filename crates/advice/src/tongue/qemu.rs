@@ -14,12 +14,13 @@ pub fn speak(scenario: &Scenario) -> Spoken {
         .filter(|it| it.value.is_none())
         .map(|it| json!({ "capability": it.name, "state": true }))
         .collect();
-    let parameters: Map<String, Value> = settings
-        .iter()
-        .filter_map(|it| Some((it.name.to_owned(), it.value.clone()?)))
-        .collect();
+    let parameters: Map<String, Value> =
+        settings.iter().filter_map(|it| Some((it.name.to_owned(), it.value.clone()?))).collect();
     let both = "before the migration, on the source and on the destination";
-    spoken.say_when(both, command("migrate-set-capabilities", json!({ "capabilities": capabilities })));
+    spoken.say_when(
+        both,
+        command("migrate-set-capabilities", json!({ "capabilities": capabilities })),
+    );
     spoken.say_when(both, command("migrate-set-parameters", Value::Object(parameters)));
     later(scenario, &mut spoken);
     spoken

@@ -18,7 +18,8 @@ mod tests {
 
     #[test]
     fn settings_become_the_flags_of_a_run() {
-        let text = "[migration]\nmax-bandwidth = \"10Gbit/s\"\n[migration.postcopy]\nafter-passes = 1\n";
+        let text =
+            "[migration]\nmax-bandwidth = \"10Gbit/s\"\n[migration.postcopy]\nafter-passes = 1\n";
         let spoken = speak(&Scenario::from_toml(text, "x").unwrap());
         let expected = "sterna run --max-bandwidth 10Gbit/s --postcopy-after-passes 1";
         assert_eq!(spoken.commands[0].text, expected);

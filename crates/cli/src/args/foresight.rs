@@ -275,12 +275,18 @@ fn known(matches: &ArgMatches) -> Known {
 }
 
 fn what_if(text: &str) -> Result<(String, String), String> {
-    let split = text.split_once('=').filter(|(setting, value)| !setting.is_empty() && !value.is_empty());
+    let split =
+        text.split_once('=').filter(|(setting, value)| !setting.is_empty() && !value.is_empty());
     let (setting, value) = split.ok_or("write it as SETTING=VALUE, as in max-bandwidth=5Gbit/s")?;
     Ok((setting.trim_start_matches('-').to_owned(), value.to_owned()))
 }
 
-fn quantity<T>(name: &'static str, value: &'static str, heading: &'static str, help: &'static str) -> Arg
+fn quantity<T>(
+    name: &'static str,
+    value: &'static str,
+    heading: &'static str,
+    help: &'static str,
+) -> Arg
 where
     T: FromStr + Clone + Send + Sync + 'static,
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -229,7 +229,9 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("report", matches)) => Action::Report(report::options(matches)),
-        Some(("predict", matches)) => Action::Predict(Box::new(foresight::predict_options(matches))),
+        Some(("predict", matches)) => {
+            Action::Predict(Box::new(foresight::predict_options(matches)))
+        }
         Some(("advise", matches)) => Action::Advise(Box::new(foresight::advise_options(matches))),
         Some(("diagnose", matches)) => Action::Diagnose(foresight::diagnose_options(matches)),
         Some(("dirty", matches)) => Action::Dirty(Box::new(dirty::options(matches))),

@@ -19,7 +19,9 @@ pub fn run_predict(known: &Known, output: Output) -> Result<u8> {
     let evidence = evidence(known)?;
     let prediction = predict(&evidence, known.sampling, machine::tool());
     let style = style(output);
-    print(&prediction, known.format, output, || sterna_render::prediction_text(&prediction, style))?;
+    print(&prediction, known.format, output, || {
+        sterna_render::prediction_text(&prediction, style)
+    })?;
     Ok(0)
 }
 

@@ -65,6 +65,7 @@ fn silence_line(elapsed_seconds: f64, side: Side, silent_seconds: f64) -> String
 
 /// A status in one line: what a person wants to follow.
 fn status_line(elapsed_seconds: f64, status: &Status, stalled_seconds: f64) -> String {
+    let bytes = |value: Option<u64>| value.map_or("–".to_owned(), |it| human_bytes(it as f64));
     let rate = |value: Option<f64>| value.map_or("–".to_owned(), human_bits_per_second);
     let expected = status
         .expected_downtime_seconds

@@ -20,6 +20,16 @@ impl Plain {
         Plain { output, next_seconds: BTreeMap::new() }
     }
 
+    /// Once a second for each guest.
+    fn is_due(&mut self, guest: Option<u32>, elapsed_seconds: f64) -> bool {
+        let next_seconds = self.next_seconds.entry(guest).or_default();
+        let is_due = elapsed_seconds >= *next_seconds;
+        if is_due {
+            *next_seconds = elapsed_seconds.floor() + 1.0;
+        }
+        is_due
+    }
+
     fn say(&self, guest: Option<u32>, text: &str) {
         let whose = guest.map(|it| format!("guest {it}: ")).unwrap_or_default();
         // A note that nobody can read any more must not end the run.

@@ -152,13 +152,32 @@ impl Flight {
         self.outcome.stall_seconds = Some(stall);
         self.outcome.lost_work_seconds += stall;
         self.outcome.postcopy_ns = Some(ns(length));
+        self.backlog_since_ns = self.now_ns;
+        self.backlog_length_ns = ns(length);
         self.next_stage_ns = self.now_ns + ns(length) + link.latency_ns;
+    }
+
+    /// The rest of the backlog follows at the rate of the link.
+    pub(super) fn lift_postcopy_limit(&mut self) {
+        let Plan { link, settings, .. } = &*self.plan;
+        let Some(limit) = settings.postcopy_bytes_per_second else { return };
+        let wire = link.bytes_per_second.unwrap_or(u64::MAX).max(1);
+        let left_bytes = self.backlog_left_bytes();
+        let end_ns = self.next_stage_ns.saturating_sub(link.latency_ns);
+        let left_ns = end_ns.saturating_sub(self.now_ns) as f64;
+        let left_ns = (left_ns * (limit as f64 / wire as f64).min(1.0)) as u64;
+        self.next_stage_ns = self.now_ns + left_ns + link.latency_ns;
+        self.outcome.postcopy_ns =
+            Some(left_ns + self.now_ns.saturating_sub(self.resumed_ns.unwrap_or(self.now_ns)));
+        self.backlog_bytes = left_bytes;
+        self.backlog_since_ns = self.now_ns;
+        self.backlog_length_ns = left_ns;
     }
 
     /// What of the backlog has not arrived yet; it comes evenly.
     pub(super) fn backlog_left_bytes(&self) -> u64 {
-        let length_ns = self.outcome.postcopy_ns.unwrap_or(0).max(1);
-        let since_ns = self.now_ns.saturating_sub(self.resumed_ns.unwrap_or(self.now_ns));
+        let length_ns = self.backlog_length_ns.max(1);
+        let since_ns = self.now_ns.saturating_sub(self.backlog_since_ns);
         let left = 1.0 - (since_ns as f64 / length_ns as f64).min(1.0);
         (self.backlog_bytes as f64 * left) as u64
     }

@@ -82,6 +82,9 @@ pub enum Refusal {
     /// The guest is stopped already.
     #[error("the guest is stopped already, and the rest of its memory is under way")]
     Stopped,
+    /// Post-copy has not begun.
+    #[error("post-copy has not begun, so its limit on the bandwidth cannot be lifted")]
+    NoPostcopy,
     /// No link was lost.
     #[error("the model loses no link, so there is none to recover")]
     NothingLost,
@@ -120,6 +123,9 @@ pub struct Flight {
     busy: Option<(Busy, u64)>,
     /// Raw bytes that follow after a switch to post-copy.
     backlog_bytes: u64,
+    /// From when on they follow, evenly, and for how long.
+    backlog_since_ns: u64,
+    backlog_length_ns: u64,
     downtime_limit_ns: u64,
 }
 
@@ -153,6 +159,8 @@ impl Flight {
             switches: false,
             busy: None,
             backlog_bytes: 0,
+            backlog_since_ns: 0,
+            backlog_length_ns: 0,
             downtime_limit_ns: settings.downtime_limit_ns,
             plan,
         };
@@ -187,6 +195,10 @@ impl Flight {
     /// Changes something about the migration.
     pub fn act(&mut self, action: Action) -> Result<(), Refusal> {
         let is_stopped = self.stage == Stage::Switchover;
+        if self.stage == Stage::Postcopy && action == Action::LiftPostcopyLimit {
+            self.lift_postcopy_limit();
+            return Ok(());
+        }
         if self.is_over() || self.stage == Stage::Postcopy {
             return Err(Refusal::TooLate);
         }
@@ -208,6 +220,7 @@ impl Flight {
                 self.leave_setup();
                 self.switch();
             }
+            Action::LiftPostcopyLimit => return Err(Refusal::NoPostcopy),
             Action::Recover => return Err(Refusal::NothingLost),
         }
         Ok(())

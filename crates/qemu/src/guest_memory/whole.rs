@@ -220,6 +220,9 @@ mod tests {
             pages_checked: 10,
             corrupt_pages,
             first: Vec::new(),
+            memory_pages: None,
+            first_writes: None,
+            writes_after_go: None,
         };
         assert_eq!(compared.beside(by_guest(3)), by_guest(3));
         let both = compared.beside(by_guest(0));

@@ -87,7 +87,6 @@ fn make(mode: TlsMode, folder: &Path) -> Result<Vec<NamelessFile>, EngineError> 
     let failed = |error: String| EngineError::Failed(format!("Cannot make keys: {error}"));
     // An attempt with another accelerator has left links to keys that are gone.
     let _ = std::fs::remove_dir_all(folder);
-    match mode {
     let made = match mode {
         TlsMode::Off => return Ok(Vec::new()),
         TlsMode::Psk => vec![psk::make_key(folder).map_err(|it| failed(it.to_string()))?],

@@ -196,7 +196,9 @@ fn with_disk(memory: &str, summary: &Summary) -> String {
 fn downtime_words(report: &Report) -> String {
     let summary = &report.summary;
     match (summary.downtime_seconds, summary.verdict) {
-        (Some(downtime), _) => format!("downtime {}{}", seconds(downtime), crate::downtime::over_limit(summary)),
+        (Some(downtime), _) => {
+            format!("downtime {}{}", seconds(downtime), crate::downtime::over_limit(summary))
+        }
         (None, Verdict::Cancelled | Verdict::Failed) => "no switchover".to_owned(),
         (None, _) => format!("downtime {}", crate::downtime::unknown(report)),
     }

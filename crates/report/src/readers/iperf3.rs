@@ -18,7 +18,9 @@ pub(super) fn of_events(documents: &[Value]) -> Option<Value> {
     let events: Vec<(String, Value)> = documents.iter().filter_map(event).collect();
     let is_one = |it: &(String, Value)| it.0 == "interval" || it.0 == "start" && it.1.is_object();
     events.iter().any(is_one).then(|| {
-        let of = |name: &str| events.iter().filter(|it| it.0 == name).map(|it| it.1.clone());
+        let of = |name: &'static str| {
+            events.iter().filter(move |it| it.0 == name).map(|it| it.1.clone())
+        };
         let mut file = Map::new();
         file.insert("start".to_owned(), of("start").next().unwrap_or_else(|| json!({})));
         file.insert("intervals".to_owned(), of("interval").collect());

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, anyhow};
 
-
 use sterna_report::comparison::Side;
 
 use crate::usage;

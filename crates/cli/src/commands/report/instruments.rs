@@ -104,5 +104,5 @@ fn show(
     let is_corrupt = instruments.iter().any(|it| {
         matches!(it, Instrument::Dirty(report) if report.summary.integrity == Integrity::Corrupt)
     });
-    Ok(Seen { is_corrupt, is_damaged: false })
+    Ok(Seen { is_bad: is_corrupt, is_damaged: false })
 }

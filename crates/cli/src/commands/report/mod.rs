@@ -11,8 +11,8 @@ mod slim;
 mod summary;
 mod texts;
 
-pub use input::stdin;
 pub(super) use input::read as read_report;
+pub use input::stdin;
 
 use anyhow::Result;
 
