@@ -71,7 +71,7 @@ pub struct Report {
     pub thresholds: Vec<Threshold>,
     /// What would change how it goes, from what this run showed; empty where nothing needs to change, and where fewer
     /// than two passes were completed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Advice>,
     /// Several guests over one link; null for one guest. Passes, timeline, samples and events are
     /// then those of each guest, and empty here; the summary is that of the whole: the worst ending,

@@ -113,7 +113,10 @@ mod tests {
                 },
                 "link": { "latency": "1ms", "bandwidth": null },
                 "fleet": null,
-                "limits": { "max-time": "5m", "max-passes": null, "then": "cancel" },
+                "limits": {
+                    "max-time": "5m", "max-passes": null, "then": "cancel",
+                    "abandon-postcopy-after": null,
+                },
                 "slo": { "fail-if": null },
                 "timing": { "warmup": "2s", "cooldown": "2s", "sample-interval": "100ms" },
             })

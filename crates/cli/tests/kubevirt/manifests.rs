@@ -37,7 +37,8 @@ fn what_cannot_work_is_refused_with_its_name_and_the_way_out() {
     refused(&["manifests", "--vm-method", "wirte64"], "vm-method cannot be wirte64");
     refused(&["manifests", "--vm-bytes-percent", "120"], "give 1 to 95");
     refused(&["manifests", "--run-id", "Über"], "run-id cannot be");
-    refused(&["manifests", "--memory", "8"], "memory cannot be 8B; give at least 64MiB");
+    refused(&["manifests", "--memory", "8"], "did you mean `8MiB`?");
+    refused(&["manifests", "--memory", "8B"], "memory cannot be 8B; give at least 64MiB");
     let small = ["manifests", "--data-disk", "0"];
     refused(&small, "data-disk cannot be 0B; give at least 64MiB: a file system");
     refused(&["manifests", "--eviction-strategy", "Maybe"], "LiveMigrateIfPossible");

@@ -15,8 +15,8 @@ fn check(arguments: &[&str], code: i32, expected: &[&str]) {
 
 #[test]
 fn usage_errors_name_the_value_and_the_way_out() {
-    check(&["udp", "127.0.0.1", "--interval", "0s"], 2, &["--interval 0s", "100us to 1h"]);
-    check(&["tcp", "127.0.0.1", "--interval", "10us"], 2, &["10us", "1ms"]);
+    check(&["udp", "127.0.0.1", "--interval", "0s"], 2, &["--interval 0s", "100µs to 1h"]);
+    check(&["tcp", "127.0.0.1", "--interval", "10us"], 2, &["10µs", "1ms"]);
     check(&["udp", "127.0.0.1", "--interval", "10"], 2, &["--interval", "no unit"]);
     check(&["udp", "127.0.0.1:99999"], 2, &["99999"]);
     check(&["udp", "127.0.0.1", "--duration", "0s"], 2, &["10s"]);

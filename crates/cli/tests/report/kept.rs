@@ -37,7 +37,7 @@ fn a_report_that_cannot_be_written_is_an_error_after_the_result() {
                 "--cooldown",
                 "500ms",
             ],
-            "completed",
+            "Completed",
         ),
     ];
     for (arguments, result) in table {

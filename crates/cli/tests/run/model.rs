@@ -40,5 +40,5 @@ fn a_flag_of_another_engine_and_a_fault_are_refused_for_the_model() {
     let fault = Run::new(&faults).outcome();
     assert_eq!(fault.code, Some(5), "{}", fault.stderr);
     let report = fault.report.unwrap();
-    assert!(report["summary"]["reason"].as_str().unwrap().contains("fault: "), "{report}");
+    assert!(report["summary"]["verdict_reason"].as_str().unwrap().contains("fault: "), "{report}");
 }

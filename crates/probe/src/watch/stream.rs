@@ -78,8 +78,15 @@ pub(super) struct Dialled {
 }
 
 enum State {
-    Away { again_ns: u64 },
-    Dialling { socket: Socket, since_ns: u64 },
+    Away {
+        again_ns: u64,
+    },
+    /// Messages wait for the connection, as a client's do; an attempt that fails loses them.
+    Dialling {
+        socket: Socket,
+        since_ns: u64,
+        outgoing: VecDeque<u8>,
+    },
     Open(Open),
 }
 
@@ -115,7 +122,7 @@ impl Dialled {
     fn tend(&mut self, now_ns: u64) {
         match &self.state {
             State::Away { again_ns } if *again_ns <= now_ns => self.dial(now_ns),
-            State::Dialling { socket, since_ns } => match socket.take_error() {
+            State::Dialling { socket, since_ns, .. } => match socket.take_error() {
                 Ok(None) if socket.peer_addr().is_ok() => self.establish(now_ns),
                 Ok(None) if now_ns.saturating_sub(*since_ns) < DIAL_PATIENCE_NS => {}
                 Ok(None) => self.lose(now_ns, ErrorKind::TimedOut.into()),
@@ -137,24 +144,27 @@ impl Dialled {
             }
         };
         match dial() {
-            Ok(socket) => self.state = State::Dialling { socket, since_ns: now_ns },
+            Ok(socket) => {
+                self.state =
+                    State::Dialling { socket, since_ns: now_ns, outgoing: VecDeque::new() };
+            }
             Err(error) => self.lose(now_ns, error),
         }
     }
 
     fn establish(&mut self, now_ns: u64) {
         let away = State::Away { again_ns: now_ns };
-        let State::Dialling { socket, since_ns } = std::mem::replace(&mut self.state, away) else {
-            return;
-        };
+        let state = std::mem::replace(&mut self.state, away);
+        let State::Dialling { socket, since_ns, outgoing: waiting } = state else { return };
         self.connections.established += 1;
         self.connections.first_ns.get_or_insert(now_ns.saturating_sub(since_ns));
         if let Some(last) = self.connections.broken.last_mut() {
             last.established_ns.get_or_insert(now_ns);
         }
+        let greeting = self.speech.greeting(self.probe ^ self.connections.established);
         self.state = State::Open(Open {
             stream: socket.into(),
-            outgoing: self.speech.greeting(self.probe ^ self.connections.established).into(),
+            outgoing: greeting.into_iter().chain(waiting).collect(),
             incoming: Vec::new(),
             is_greeted: matches!(self.speech, Speech::Echo),
         });
@@ -235,14 +245,20 @@ impl Line for Dialled {
     fn say(&mut self, message: Message, now_ns: u64) -> io::Result<()> {
         self.probe = message.probe;
         self.tend(now_ns);
-        let State::Open(open) = &mut self.state else { return Ok(()) };
-        if open.outgoing.len() < MOST_WAITING_BYTES {
+        let outgoing = match &mut self.state {
+            State::Away { .. } => return Ok(()),
+            State::Dialling { outgoing, .. } => outgoing,
+            State::Open(open) => &mut open.outgoing,
+        };
+        if outgoing.len() < MOST_WAITING_BYTES {
             match self.speech {
-                Speech::Echo => open.outgoing.extend(message.to_bytes()),
-                Speech::Records { .. } => open.outgoing.extend(message.number.to_be_bytes()),
+                Speech::Echo => outgoing.extend(message.to_bytes()),
+                Speech::Records { .. } => outgoing.extend(message.number.to_be_bytes()),
             }
         }
-        if let Err(error) = open.flush() {
+        if let State::Open(open) = &mut self.state
+            && let Err(error) = open.flush()
+        {
             self.lose(now_ns, error);
         }
         Ok(())

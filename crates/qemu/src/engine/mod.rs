@@ -327,7 +327,6 @@ impl Hypervisor for Qemu {
         let has_moved = self.trace.moments().resumed_ns.is_some();
         found.extend(self.encryption().filter(|_| has_moved).and_then(tls::Seen::warning));
         if let Some(sides) = &self.sides {
-            found.extend(sides.pair_warnings.iter().cloned());
             found.extend(self.switchover().iter().flat_map(Switchover::differences));
             found.extend(warnings::of(&Facts {
                 scenario: &self.scenario,

@@ -74,7 +74,6 @@ pub(super) fn attempt(
         keys.forget(&plan.places);
     }
     left_out.extend(theirs_left_out);
-    left_out.extend(&prepared.left_out.names);
     left_out.sort_unstable();
     left_out.dedup();
     let stream_places = Places {
@@ -113,7 +112,6 @@ pub(super) fn attempt(
         machine: prepared.machine.clone(),
         image: prepared.images[Side::Source as usize].clone(),
         left_out,
-        pair_warnings: prepared.left_out.warnings.clone(),
         consoles,
         footprints,
         whole_memory,

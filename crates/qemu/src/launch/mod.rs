@@ -15,7 +15,6 @@ mod lines;
 use std::path::{Path, PathBuf};
 
 use sterna_pilot::{EngineError, Interrupt, Progress};
-use sterna_report::Warning;
 use sterna_scenario::Scenario;
 use sterna_sys::nameless::NamelessFile;
 use sterna_wire::guest_config::GuestConfig;
@@ -30,7 +29,7 @@ use crate::memory_size::MemorySize;
 use crate::network::{self, Prober};
 use crate::place::Place;
 use crate::process::QemuProcess;
-use crate::settings::{self, LeftOut, Wish};
+use crate::settings::{self, Wish};
 use crate::transport::Way;
 use crate::workload_size;
 use binaries::Binary;
@@ -50,10 +49,8 @@ pub(crate) struct Launched {
     pub memory: MemorySize,
     pub machine: String,
     pub image: GuestImage,
-    /// Settings that a side does not have and that were not insisted on, and those that the pair cannot do together.
+    /// Settings that a side does not have and that were not insisted on.
     pub left_out: Vec<&'static str>,
-    /// What the user is told of the latter.
-    pub pair_warnings: Vec<Warning>,
     /// What the guest's kernel writes, by side.
     pub consoles: [Console; 2],
     /// Which pages each side's memory got.
@@ -93,8 +90,6 @@ impl Plan<'_> {
 /// What is the same for each accelerator.
 struct Prepared {
     wishes: Vec<Wish>,
-    /// What this pair of binaries does not get.
-    left_out: LeftOut,
     binaries: [Binary; 2],
     machine: String,
     images: [GuestImage; 2],
@@ -144,13 +139,8 @@ fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {
     let machine = binaries::machine(plan, &binaries)?;
     let images = images(plan, &image)?;
     let [source, destination] = &binaries;
-    // On purpose: as a pair that is not known to hang would be set.
-    let left_out = if plan.is_broken("unfit-pair") {
-        LeftOut::default()
-    } else {
-        settings::fit(&mut wishes, [&source.version, &destination.version])
-    };
-    Ok(Prepared { wishes, left_out, machine, images, binaries, _initramfs: initramfs })
+    settings::check_pair(&wishes, [&source.version, &destination.version])?;
+    Ok(Prepared { wishes, machine, images, binaries, _initramfs: initramfs })
 }
 
 fn guest_config(plan: &Plan) -> String {

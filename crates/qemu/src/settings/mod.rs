@@ -13,7 +13,7 @@ use sterna_report::Side;
 use sterna_scenario::Scenario;
 
 pub(crate) use impossible::impossible;
-pub(crate) use pair::{LeftOut, fit, major};
+pub(crate) use pair::{check_pair, major};
 pub(crate) use table::wishes;
 
 use crate::process::{QemuProcess, side_name};

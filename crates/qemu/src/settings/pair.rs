@@ -1,42 +1,30 @@
 //! What a pair of binaries cannot do together although each of them accepts it.
 
-use sterna_report::Warning;
+use sterna_pilot::EngineError;
 
 use super::Wish;
-use crate::warnings::warning;
 
-/// What is left out of a scenario's settings for this pair.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct LeftOut {
-    /// QEMU's names.
-    pub names: Vec<&'static str>,
-    /// What the user is told.
-    pub warnings: Vec<Warning>,
-}
-
-/// The first version that looks at multifd and post-copy together; from 8.0 on they are refused, from 10.1 on they work.
+/// The first version that refuses multifd together with post-copy; from 10.1 on both work together.
 const LOOKS_AT_BOTH: u32 = 8;
 
-/// Takes out of the settings what would make this pair hang.
+/// Refuses what would make this pair hang or abort.
 ///
-/// Before 8.0 post-copy's own connection for requested pages (`postcopy-preempt`) and multifd's connections are taken for one another by the destination, which then waits for ever; without the former both techniques work.
-pub(crate) fn fit(wishes: &mut Vec<Wish>, versions: [&str; 2]) -> LeftOut {
-    const PREEMPT: &str = "postcopy-preempt";
-    let has = |wishes: &[Wish], name| wishes.iter().any(|it| it.name == name);
+/// Before 8.0 a destination with `postcopy-preempt` takes its connection and those of multifd for one another and waits
+/// for ever; without it the destination aborts at the end of post-copy.
+///
+/// # Errors
+/// [`EngineError::Unsupported`], with the field and the way out.
+pub(crate) fn check_pair(wishes: &[Wish], versions: [&str; 2]) -> Result<(), EngineError> {
+    let has = |name| wishes.iter().any(|it| it.name == name);
     let is_old = |version: &&str| major(version).is_some_and(|it| it < LOOKS_AT_BOTH);
-    let Some(old) = versions.iter().find(|it| is_old(it)) else { return LeftOut::default() };
-    if !has(wishes, "multifd") || !has(wishes, PREEMPT) {
-        return LeftOut::default();
+    match versions.iter().find(|it| is_old(it)) {
+        Some(old) if has("multifd") && has("postcopy-ram") => {
+            Err(EngineError::Unsupported(format!(
+                "migration.multifd: QEMU {old} accepts it together with post-copy, but its destination hangs or aborts; leave one of the two out, or use QEMU 10.1 or later on both sides"
+            )))
+        }
+        _ => Ok(()),
     }
-    wishes.retain(|it| it.name != PREEMPT);
-    let told = warning(
-        "preempt-left-out",
-        format!(
-            "migration.postcopy.preempt was left out: with multifd beside it QEMU {old} hangs in post-copy, so requested pages share a connection with all others"
-        ),
-        Some("Leave out multifd to measure preempt, or use QEMU 10.1 or later on both sides"),
-    );
-    LeftOut { names: vec![PREEMPT], warnings: vec![told] }
 }
 
 /// The first number of a version.
@@ -51,27 +39,24 @@ mod tests {
     use super::*;
     use crate::settings::wishes;
 
-    /// Whether `postcopy-preempt` is set, and whether the user is told that it is not.
     #[track_caller]
-    fn check(toml: &str, versions: [&str; 2], expected: (bool, bool)) {
-        let mut wishes = wishes(&Scenario::from_toml(toml, "test.toml").unwrap());
-        let left_out = fit(&mut wishes, versions);
-        let is_set = wishes.iter().any(|it| it.name == "postcopy-preempt");
-        let is_told = left_out.warnings.iter().any(|it| it.code == "preempt-left-out");
-        assert_eq!((is_set, is_told), expected, "{toml} on {versions:?}");
-        assert_eq!(left_out.names.is_empty(), !is_told);
+    fn check(toml: &str, versions: [&str; 2], is_refused: bool) {
+        let wishes = wishes(&Scenario::from_toml(toml, "test.toml").unwrap());
+        let checked = check_pair(&wishes, versions);
+        assert_eq!(checked.is_err(), is_refused, "{toml} on {versions:?}: {checked:?}");
     }
 
     #[test]
-    fn an_old_binary_on_either_side_does_not_get_preempt_beside_multifd() {
+    fn an_old_binary_on_either_side_does_not_get_multifd_and_postcopy() {
         let both = "[migration.multifd]\n[migration.postcopy]\nafter-passes = 1\n";
-        check(both, ["7.2.22", "7.2.22"], (false, true));
-        check(both, ["10.0.2", "7.2.22"], (false, true));
-        check(both, ["7.2.22", "10.0.2"], (false, true));
-        check(both, ["10.1.0", "10.1.0"], (true, false));
-        check(both, ["unheard of", "10.1.0"], (true, false));
-        check("[migration.postcopy]\nafter-passes = 1", ["7.2.22", "7.2.22"], (true, false));
-        check(&format!("{both}preempt = false"), ["7.2.22", "7.2.22"], (false, false));
-        check("[migration.multifd]", ["7.2.22", "7.2.22"], (false, false));
+        check(both, ["7.2.22", "7.2.22"], true);
+        check(both, ["10.0.2", "7.2.22"], true);
+        check(both, ["7.2.22", "10.0.2"], true);
+        check(&format!("{both}preempt = false"), ["7.2.22", "7.2.22"], true);
+        check("[migration.multifd]\n[limits]\nthen = \"postcopy\"", ["7.2.22", "7.2.22"], true);
+        check(both, ["10.1.0", "10.1.0"], false);
+        check(both, ["unheard of", "10.1.0"], false);
+        check("[migration.postcopy]\nafter-passes = 1", ["7.2.22", "7.2.22"], false);
+        check("[migration.multifd]", ["7.2.22", "7.2.22"], false);
     }
 }

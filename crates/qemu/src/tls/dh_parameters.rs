@@ -2,11 +2,11 @@
 //!
 //! A QEMU that serves TLS and finds no such file makes a group of its own each time, which takes 0.35 to 1.2 s of a processor and is over before the migration begins only by luck.
 
-use std::io::Write;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sterna_sys::nameless::NamelessFile;
 
 /// The file's name, where QEMU looks for it.
 const FILE: &str = "dh-params.pem";
@@ -53,15 +53,15 @@ const GENERATOR: u8 = 2;
 /// Characters in a line of PEM.
 const LINE: usize = 64;
 
-/// Writes the group into a folder of keys.
-pub(super) fn write(folder: &Path) -> std::io::Result<()> {
+/// Puts the group into a folder of keys, as a link to a file without a name.
+pub(super) fn make(folder: &Path) -> std::io::Result<NamelessFile> {
     let mut text = String::from("-----BEGIN DH PARAMETERS-----\n");
     for line in STANDARD.encode(der()).as_bytes().chunks(LINE) {
         text.extend(line.iter().copied().map(char::from));
         text.push('\n');
     }
     text.push_str("-----END DH PARAMETERS-----\n");
-    std::fs::File::create(folder.join(FILE))?.write_all(text.as_bytes())
+    NamelessFile::linked_at(&folder.join(FILE), text.as_bytes())
 }
 
 /// `SEQUENCE { INTEGER prime, INTEGER generator }`.
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn openssl_recognises_the_group_of_the_rfc() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path()).unwrap();
+        let _held = make(folder.path()).unwrap();
         let mut openssl = Command::new("openssl");
         openssl.args(["dhparam", "-check", "-noout", "-text", "-in"]).arg(folder.path().join(FILE));
         let Ok(output) = openssl.output() else {

@@ -87,7 +87,7 @@ fn make(mode: TlsMode, folder: &Path) -> Result<Vec<NamelessFile>, EngineError> 
     let failed = |error: String| EngineError::Failed(format!("Cannot make keys: {error}"));
     // An attempt with another accelerator has left links to keys that are gone.
     let _ = std::fs::remove_dir_all(folder);
-    let made = match mode {
+    let mut made = match mode {
         TlsMode::Off => return Ok(Vec::new()),
         TlsMode::Psk => vec![psk::make_key(folder).map_err(|it| failed(it.to_string()))?],
         TlsMode::X509 => {
@@ -95,7 +95,7 @@ fn make(mode: TlsMode, folder: &Path) -> Result<Vec<NamelessFile>, EngineError> 
             issue_nameless(folder, &names, VALID).map_err(|it| failed(it.to_string()))?
         }
     };
-    dh_parameters::write(folder).map_err(|it| failed(it.to_string()))?;
+    made.push(dh_parameters::make(folder).map_err(|it| failed(it.to_string()))?);
     Ok(made)
 }
 

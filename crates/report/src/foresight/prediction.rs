@@ -56,7 +56,7 @@ pub struct Evidence {
     pub dirty_curve: Vec<DirtyWindow>,
     /// How the guest seems to write: in order, at random, or unknown where the windows cannot tell.
     pub shape: CurveShape,
-    /// The link.
+    /// What carried the migration, and how fast.
     pub link: LinkEvidence,
     /// What nobody measured and was assumed, in sentences. Each widens the true uncertainty.
     pub assumptions: Vec<String>,

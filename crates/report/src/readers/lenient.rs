@@ -102,6 +102,8 @@ fn without_nan(text: &str) -> (String, usize) {
     }
     let (mut out, mut count, mut at) = (String::with_capacity(text.len()), 0, 0);
     let (mut is_inside, mut is_value) = (false, false);
+    // Text around the documents is left as it is.
+    let mut depth = 0_u32;
     while let Some(letter) = text[at..].chars().next() {
         let rest = &lower[at..];
         if is_inside && letter == '\\' {
@@ -123,9 +125,14 @@ fn without_nan(text: &str) -> (String, usize) {
             is_value = false;
             continue;
         }
-        // Only after these a value may begin; a word in the text around is left as it is.
+        match letter {
+            '{' | '[' if !is_inside => depth += 1,
+            '}' | ']' if !is_inside => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        // Only after these a value may begin.
         if !letter.is_whitespace() {
-            is_value = !is_inside && [':', ',', '['].contains(&letter);
+            is_value = depth > 0 && !is_inside && [':', ',', '['].contains(&letter);
         }
         out.push(letter);
         at += letter.len_utf8();
