@@ -207,7 +207,7 @@ impl<'a> Seen<'a> {
         (later.wire / later.seconds >= LIMIT_BINDS * limit).then(|| {
             format!(
                 "The stream was held back by its limit max-bandwidth of {}, not by the link",
-                human_bits_per_second(8.0 * limit)
+                human_bits_per_second(limit)
             )
         })
     }

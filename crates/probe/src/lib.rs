@@ -29,6 +29,7 @@ pub mod noise;
 #[cfg(feature = "client")]
 mod one_way;
 pub mod playout;
+mod reading;
 mod responder;
 #[cfg(feature = "client")]
 mod schedule;

@@ -194,7 +194,7 @@ fn evidence(evidence: &Evidence, page: &mut Page) {
     page.row("load", &load);
     let source = if evidence.link.is_measured { "measured" } else { "given or assumed" };
     let rate = evidence.link.bytes_per_second;
-    let link = or_unknown(rate, |it| format!("{}, {source}", human_bits_per_second(8.0 * it)));
+    let link = or_unknown(rate, |it| format!("{}, {source}", human_bits_per_second(it)));
     page.row("link", &link);
     for it in &evidence.assumptions {
         page.row("assumed", it);

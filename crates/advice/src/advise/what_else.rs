@@ -32,8 +32,7 @@ pub fn would_change(
     let few = &draws[..draws.len().min(WORLDS)];
     let mut sentences = Vec::new();
     if let Some(rate) = least_bandwidth(evidence, goal, few) {
-        sentences
-            .push(format!("with {} plain pre-copy would do", human_bits_per_second(8.0 * rate)));
+        sentences.push(format!("with {} plain pre-copy would do", human_bits_per_second(rate)));
     }
     if let Some(seconds) = least_downtime(evidence, goal, few) {
         sentences.push(format!(

@@ -8,13 +8,14 @@
 //!     ◄───────────────────── number, … ───────
 //! ```
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{LARGEST_RECORD_BYTES, Records, SMALLEST_RECORD_BYTES};
+use crate::reading::read_some;
 use crate::serve::Upgrade;
 
 const GREETING: [u8; 8] = *b"StrnDsk2";
@@ -186,7 +187,7 @@ impl Drop for Writer {
 
 /// Whether there was more.
 fn read_more(stream: &mut TcpStream, into: &mut Vec<u8>, buffer: &mut [u8]) -> io::Result<bool> {
-    let count = stream.read(buffer)?;
+    let count = read_some(stream, buffer)?;
     into.extend(&buffer[..count]);
     Ok(count > 0)
 }
@@ -199,6 +200,8 @@ fn answer(is_refused: bool, text: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]

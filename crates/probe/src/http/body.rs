@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use super::{HttpError, MOST_BYTES, MOST_HEAD_BYTES};
+use crate::reading::read_some;
 
 /// Reads it; `rest` came with the header.
 pub(super) fn read(
@@ -44,7 +45,7 @@ impl<S: Read> Reader<'_, S> {
     /// More of it; whether there was any.
     fn more(&mut self) -> Result<bool, HttpError> {
         let mut buffer = [0; 16 << 10];
-        let count = self.stream.read(&mut buffer)?;
+        let count = read_some(self.stream, &mut buffer)?;
         self.bytes.extend(&buffer[..count]);
         Ok(count > 0)
     }

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use crate::reading::read_some;
 use crate::timed::Timed;
 
 /// No page that we ask for is longer.
@@ -122,7 +123,7 @@ fn head(stream: &mut impl Read) -> Result<(String, Vec<u8>), HttpError> {
         if bytes.len() > MOST_HEAD_BYTES {
             return Err(HttpError::NoHttp("its header does not end"));
         }
-        match stream.read(&mut buffer)? {
+        match read_some(stream, &mut buffer)? {
             0 => return Err(HttpError::NoHttp("it ended before its header did")),
             count => bytes.extend(&buffer[..count]),
         }

@@ -48,7 +48,7 @@ impl MarkerPage {
         qemu: &mut QemuProcess,
         place: &Place,
     ) -> Result<Option<Marker>, EngineError> {
-        let page = match self.from_outside() {
+        let page = match self.page_from_outside() {
             Some(page) => page,
             None => self.saved(qemu, place)?,
         };
@@ -56,7 +56,7 @@ impl MarkerPage {
     }
 
     /// `None` where it cannot be read so; an empty page where there is none yet.
-    fn from_outside(&self) -> Option<Vec<u8>> {
+    fn page_from_outside(&self) -> Option<Vec<u8>> {
         let (memory, at) = self.from_outside.as_ref().ok()?;
         let mut page = vec![0; BYTES];
         let is_there = memory.read(*at, &mut page).ok()?;

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use crate::reading::read_some;
+
 /// Longer heads are refused.
 const MOST_HEAD_BYTES: usize = 8192;
 
@@ -65,12 +67,7 @@ pub(super) fn read(from: &mut impl Read, most_body_bytes: usize) -> Result<Reque
 /// Whether there was more.
 fn more(from: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let mut buffer = [0; 1024];
-    let count = loop {
-        match from.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => break read?,
-        }
-    };
+    let count = read_some(from, &mut buffer)?;
     bytes.extend(&buffer[..count]);
     Ok(count > 0)
 }
