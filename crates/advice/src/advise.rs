@@ -20,12 +20,12 @@ use sterna_report::foresight::{
 use sterna_scenario::{LimitAction, Scenario};
 use sterna_units::Span;
 
+use crate::commands::{Commands, Target, commands};
 use crate::draws::{Draw, draw};
 use crate::evidence::Evidence;
 use crate::menu::{Price, Technique, techniques};
 use crate::predict::{Sampling, flown, outcome};
 use crate::quantile;
-use crate::tongue::{Spoken, Target, speak};
 
 /// Why there is no advice.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,8 @@ pub fn advise(
     });
     let chosen = best.or_else(|| nearest::nearest(&candidates, goal));
     let choice = |it: &Candidate| choice(it, &candidates, evidence, goal);
-    let spoken = chosen.map_or_else(Spoken::default, |it| speak(&it.scenario, target));
+    let found = chosen
+        .map_or_else(Commands::default, |it| commands(&evidence.runnable(&it.scenario), target));
     Ok(AdviceDocument {
         schema: ADVICE_SCHEMA_NAME.to_owned(),
         schema_version: ADVICE_SCHEMA_VERSION.to_owned(),
@@ -111,8 +112,8 @@ pub fn advise(
             .filter(|_| best.is_none())
             .map(|it| nearest::document(it, choice(it), goal)),
         would_change: what_else::would_change(evidence, goal, &draws, best),
-        commands: spoken.commands,
-        not_expressible: spoken.not_expressible,
+        commands: found.commands,
+        not_expressible: found.not_expressible,
     })
 }
 
@@ -174,7 +175,8 @@ fn check(goal: &Goal) -> Result<(), AdviseError> {
             "a share between 0 and 1, for example 0.9: nine of ten migrations keep the goal";
         return wrong("confidence", goal.confidence, reason);
     }
-    for limit in limits(goal).filter(|it| it.most_seconds.is_nan() || it.most_seconds <= 0.0) {
+    let is_none = |it: &Limit| it.most_seconds.is_nan() || it.most_seconds <= 0.0;
+    if let Some(limit) = limits(goal).find(is_none) {
         let reason = "no migration takes no time at all; give a time, as in 300ms, or leave it out";
         return wrong(limit.name, limit.most_seconds, reason);
     }

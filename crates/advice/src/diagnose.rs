@@ -1,6 +1,6 @@
 //! What happened in a migration, why, and what to set.
 //!
-//! Only the report speaks here: its passes say how much was written again and what the link carried. A number that rests
+//! All of it is from the report: its passes say how much was written again and what the link carried. A number that rests
 //! on fewer than two passes is not given; then there are words only.
 
 use sterna_report::foresight::Goal;
@@ -8,9 +8,9 @@ use sterna_report::{Advice, PAGE_BYTES, Pass, PassKind, Report, Tool, Verdict};
 use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second};
 
 use crate::advise::{AdviseError, advise};
+use crate::commands::Target;
 use crate::evidence::{Evidence, Figures};
 use crate::predict::Sampling;
-use crate::tongue::Target;
 
 /// What there is to say of one migration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,9 @@ const FEWEST_PASSES: usize = 2;
 
 /// From this share on, a pass finds as much as it sends.
 const KEEPS_UP: f64 = 0.8;
+
+/// A migration that completed after fewer passes than this needs no words about them.
+const MANY_PASSES: usize = 8;
 
 /// One pass took this share of the total time: it is the amount of memory that takes so long.
 const FIRST_PASS_SHARE: f64 = 0.7;
@@ -152,7 +155,8 @@ impl<'a> Seen<'a> {
         match self.later() {
             Some(later) => {
                 let (guest, link) = (later.written / later.seconds, later.wire / later.seconds);
-                if guest >= KEEPS_UP * link {
+                let goes_on = self.did_not_end() || self.passes.len() >= MANY_PASSES;
+                if goes_on && guest >= KEEPS_UP * link {
                     let last = self.written.last().copied().unwrap_or(0.0);
                     why.push(format!(
                         "Each pass found as much written again as it had sent: over {} passes the guest wrote {} in distinct pages and the link carried {}; {} were found at the last synchronisation",
@@ -264,7 +268,7 @@ impl<'a> Seen<'a> {
             allows_pause: false,
         };
         let found: Result<_, AdviseError> =
-            advise(&evidence, &goal, SAMPLING, nobody(), &Target::Scenario);
+            advise(&evidence, &goal, SAMPLING, no_tool(), &Target::Scenario);
         let found = found.ok()?;
         let passes = Some(self.passes.len() as u64);
         let mut all = Vec::new();
@@ -302,8 +306,8 @@ struct Later {
     most_written: f64,
 }
 
-/// The document is taken apart again, so its author does not matter.
-fn nobody() -> Tool {
+/// The document is not shown, so what made it does not matter.
+fn no_tool() -> Tool {
     Tool { name: String::new(), version: String::new(), ..Tool::default() }
 }
 

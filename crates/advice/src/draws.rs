@@ -20,7 +20,7 @@ pub struct Draw {
 /// The scatter of a load between two migrations of the same guest (standard deviation of its logarithm).
 const DRIFT: f64 = 0.05;
 
-/// The same where only a rate is known, that somebody read off some instrument at some time.
+/// The same where only a rate is known, from an instrument and a moment that are not known.
 const DRIFT_OF_FIGURES: f64 = 0.2;
 
 /// No window is known better than this.
@@ -32,7 +32,7 @@ const SMALLEST_SHARE: f64 = 0.25;
 /// A difference to an earlier copy takes from this share of the page.
 const SMALLEST_DELTA: f64 = 0.05;
 
-/// Draws so many worlds; the same seed draws the same.
+/// Draws `count` worlds; the same seed draws the same.
 pub fn draw(evidence: &Evidence, count: u32, seed: u64) -> Vec<Draw> {
     let mut rng = Rng::with_seed(seed);
     (0..count).map(|_| one(evidence, &mut rng)).collect()
@@ -84,8 +84,8 @@ fn scattered(
     if is_sweep { fit_sweep(&moved, content_bytes) } else { fit_random(&moved, content_bytes) }
 }
 
-/// A guest of which a rate is known: bytes within one second. How many pages it goes through, and in which order, is
-/// anybody's guess, and so it is drawn.
+/// A guest of which a rate is known: bytes within one second. How many pages it goes through, and in which order, is not
+/// known, so it is drawn.
 fn guessed(rate: f64, working_set: Option<f64>, content_bytes: f64, rng: &mut Rng) -> Curve {
     // Within a second it wrote that much, so its working set is not smaller.
     let least = (1.05 * rate).min(content_bytes);

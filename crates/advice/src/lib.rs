@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod advise;
+mod commands;
 mod diagnose;
 mod draws;
 mod evidence;
@@ -20,10 +21,9 @@ mod fit;
 mod menu;
 mod predict;
 mod quantile;
-mod tongue;
 
 pub use advise::{AdviseError, advise};
+pub use commands::{Commands, Target, commands};
 pub use diagnose::{Diagnosis, diagnose};
 pub use evidence::{Evidence, EvidenceError, Figures};
 pub use predict::{Sampling, predict};
-pub use tongue::{Spoken, Target, speak};

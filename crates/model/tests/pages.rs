@@ -1,4 +1,5 @@
 //! The closed forms against a migration that is followed page by page.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::sync::Arc;
 

@@ -219,7 +219,7 @@ mod tests {
         };
         check("kind=arp", "Unknown kind of probe `arp`; known are udp, tcp, icmp, playout");
         check("interval=0s", "A probe cannot send every 0s; its interval is 1ms to 1s");
-        check("interval=999us", "A probe cannot send every 999us; its interval is 1ms to 1s");
+        check("interval=999us", "A probe cannot send every 999µs; its interval is 1ms to 1s");
         check("interval=2s", "A probe cannot send every 2s; its interval is 1ms to 1s");
         check(
             "udp",

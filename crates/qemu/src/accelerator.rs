@@ -191,7 +191,7 @@ mod tests {
             // With a KVM that works the guest has another trouble.
             (Accelerator::Kvm, &[], hung(), None),
             (Accelerator::Auto, std::slice::from_ref(&no_flag), hung(), None),
-            (Accelerator::Kvm, &[no_flag.clone()], EngineError::Interrupted, None),
+            (Accelerator::Kvm, std::slice::from_ref(&no_flag), EngineError::Interrupted, None),
         ];
         for (wish, obstacles, error, expected) in table {
             let before = error.to_string();

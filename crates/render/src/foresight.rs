@@ -176,11 +176,11 @@ fn cells(row: &TechniqueOutcome) -> Vec<String> {
 
 fn evidence(evidence: &Evidence, page: &mut Page) {
     page.heading("What it rests on");
-    let content = or_unknown(evidence.content_bytes, |it| human_bytes(it as f64));
-    let memory = format!(
-        "{} of memory, {content} of it not zero",
-        human_bytes(evidence.memory_bytes as f64)
-    );
+    let content = match evidence.content_bytes {
+        Some(bytes) => format!("{} of it not zero", human_bytes(bytes as f64)),
+        None => "how much of it is zero is unknown".to_owned(),
+    };
+    let memory = format!("{} of memory, {content}", human_bytes(evidence.memory_bytes as f64));
     page.row("guest", &memory);
     let load = match (evidence.kind, evidence.shape) {
         (EvidenceKind::Figures, _) => {

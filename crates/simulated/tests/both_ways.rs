@@ -1,5 +1,6 @@
 //! The model flown by the pilot and by itself: the same actions at the same times, and the same outcome.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! What arrives wrong is found, although the next write makes it right again.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -51,6 +51,7 @@ impl Evidence {
             kind: EvidenceKind::Figures,
             file: None,
             scenario,
+            own: None,
             memory_bytes,
             content_bytes: None,
             vcpus: figures.vcpus,

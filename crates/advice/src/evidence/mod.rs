@@ -21,6 +21,8 @@ pub struct Evidence {
     pub(crate) file: Option<String>,
     /// The settings of the migration; what it says of guest and workload is not used.
     pub(crate) scenario: Scenario,
+    /// The whole scenario of a guest of Sterna's own, which can be run again.
+    pub(crate) own: Option<Box<Scenario>>,
     pub(crate) memory_bytes: u64,
     pub(crate) content_bytes: Option<u64>,
     pub(crate) vcpus: Option<u32>,
@@ -158,6 +160,19 @@ impl Evidence {
                 spread: self.link_spread,
             },
             assumptions: self.assumptions.clone(),
+        }
+    }
+
+    /// These settings with guest, load, link and times of Sterna's own guest, so that a run of them is a run of that
+    /// guest; as they are for any other guest, whose load is its owner's.
+    pub(crate) fn runnable(&self, settings: &Scenario) -> Scenario {
+        let Some(own) = self.own.as_deref().cloned() else { return settings.clone() };
+        Scenario {
+            migration: settings.migration.clone(),
+            limits: settings.limits.clone(),
+            name: None,
+            faults: None,
+            ..own
         }
     }
 

@@ -78,6 +78,7 @@ impl Evidence {
             kind: EvidenceKind::Passes,
             file,
             vcpus: vcpus(report),
+            own: is_ours(report).then(|| Box::new(scenario.clone())),
             scenario,
             memory_bytes,
             content_bytes,
@@ -236,13 +237,17 @@ fn fixed_downtime_ns(report: &Report) -> Option<u64> {
     Some((fixed * 1e9) as u64)
 }
 
+/// Whether the guest was one of Sterna's own, with a load that its scenario says.
+fn is_ours(report: &Report) -> bool {
+    ["emulator", "qemu"].contains(&report.engine.name.as_str())
+        && report.scenario.contains_key("workload")
+}
+
 /// Sterna's own guests hold what their scenario says.
 fn content(report: &Report, scenario: &Scenario, host: Host, rules: Rules) -> Option<Content> {
-    let is_ours = ["emulator", "qemu"].contains(&report.engine.name.as_str())
-        && report.scenario.contains_key("workload");
     let mut plain = Scenario { guest: scenario.guest.clone(), ..Scenario::default() };
     plain.workload = scenario.workload.clone();
-    let plan = is_ours.then(|| Plan::of_scenario(&plain, host, rules).ok()).flatten()?;
+    let plan = is_ours(report).then(|| Plan::of_scenario(&plain, host, rules).ok()).flatten()?;
     let busiest = plan
         .guest
         .dirty

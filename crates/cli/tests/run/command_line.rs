@@ -165,15 +165,15 @@ fn a_host_started_by_hand_says_what_it_is_for() {
 }
 
 #[test]
-fn a_run_without_room_for_its_temporary_files_fails_in_the_boot_with_exit_code_1() {
+fn a_run_without_room_for_its_temporary_files_fails_before_the_migration_with_exit_code_1() {
     let directory = tempfile::tempdir().unwrap();
     let absent = directory.path().join("absent");
     let outcome =
         Run::small(&["--transport", "unix"]).env("TMPDIR", absent.to_str().unwrap()).outcome();
-    outcome.assert_ended(1, "failed", "unchecked");
+    outcome.assert_ended(1, "failed", "verified");
     outcome.assert_reason_has("Cannot create a directory for this run");
-    assert_eq!(outcome.summary("failed_in"), "boot");
-    assert!(outcome.stdout.starts_with("Failed before a migration began (boot)"));
+    assert_eq!(outcome.summary("failed_in"), "prepare");
+    assert!(outcome.stdout.starts_with("Failed before a migration began (prepare)"));
 }
 
 #[test]

@@ -378,7 +378,7 @@ fn a_limit_in_post_copy_warns_lifts_the_bandwidth_limit_and_keeps_the_guest() {
     assert!(warnings.contains("postcopy-over-limit"), "{warnings}");
     let seconds = outcome.summary("total_time_seconds").as_f64().unwrap();
     assert!((2.0..30.0).contains(&seconds), "{seconds} s");
-    assert!(outcome.stderr.contains(" pages)  sending"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains(" pages)  transferred"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -13,8 +13,7 @@ use sterna_remote::Session;
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::{Alignment, Exchange, Offset};
 use sterna_wire::control::{
-    self, ControlError, HostSamples, HostStatus, OLDEST_VERSION, Reply, Request, Side, VERSION,
-    Welcome,
+    self, ControlError, HostSamples, OLDEST_VERSION, Reply, Request, Side, VERSION, Welcome,
 };
 
 use crate::transport::Socket;

@@ -125,7 +125,7 @@ fn config(side: Side) -> HostConfig {
         zero_page: true,
         multifd: None,
         postcopy: None,
-        device_state_bytes: 1000,
+        device_state_bytes: 0,
         link_latency_ns: 0,
         link_bytes_per_second: None,
         techniques: Techniques::default(),

@@ -134,6 +134,6 @@ impl HostAddress {
 
 /// The last word of `Host virtual address for 0x0 (ram) is 0x7f5d2be00000`.
 fn parse(text: &str) -> Option<HostAddress> {
-    let digits = text.split_whitespace().last()?.strip_prefix("0x")?;
+    let (_, digits) = text.trim_end().rsplit_once(" is 0x")?;
     u64::from_str_radix(digits, 16).ok().filter(|it| *it > 0).map(HostAddress)
 }

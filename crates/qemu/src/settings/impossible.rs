@@ -86,8 +86,10 @@ mod tests {
     #[test]
     fn all_memory_is_compared_where_both_sides_can_stand_still() {
         assert!(impossible(&scenario("verify = \"all-memory\"")).is_empty());
-        for postcopy in ["[migration.postcopy]\nafter-passes = 1", "[limits]\nthen = \"postcopy\""]
-        {
+        for postcopy in [
+            "[migration.postcopy]\nafter-passes = 1",
+            "[migration.postcopy]\n[limits]\nthen = \"postcopy\"",
+        ] {
             let found = impossible(&scenario(&format!("verify = \"all-memory\"\n{postcopy}")));
             assert_eq!(found[0].field, "verify");
         }

@@ -53,7 +53,6 @@ mod tests {
         check(both, ["10.0.2", "7.2.22"], true);
         check(both, ["7.2.22", "10.0.2"], true);
         check(&format!("{both}preempt = false"), ["7.2.22", "7.2.22"], true);
-        check("[migration.multifd]\n[limits]\nthen = \"postcopy\"", ["7.2.22", "7.2.22"], true);
         check(both, ["10.1.0", "10.1.0"], false);
         check(both, ["unheard of", "10.1.0"], false);
         check("[migration.postcopy]\nafter-passes = 1", ["7.2.22", "7.2.22"], false);

@@ -196,7 +196,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (place, mode) in [("a", TlsMode::Psk), ("b", TlsMode::X509)] {
             let tls = Tls { mode, ..Tls::default() };
-            let made = Keys::make(&tls, &directory.path().join(place), false).unwrap();
+            let directory = directory.path().join(place);
+            std::fs::create_dir(&directory).unwrap();
+            let made = Keys::make(&tls, &directory, false).unwrap();
             assert!(made.folders[1].join("dh-params.pem").exists(), "{place}");
         }
         let given = directory.path().join("given");

@@ -70,6 +70,9 @@ fn section(placed: &Placed<'_>, count: usize) -> Markup {
     }
 }
 
+/// A name, points, and whether it is dashed.
+type Line = (String, Vec<(f64, f64)>, bool);
+
 /// A chart over the time of all.
 fn over_time(id: &str, title: &str) -> Chart {
     Chart { across: "seconds since the first of them began", ..Chart::over_time(id, title) }
@@ -78,7 +81,7 @@ fn over_time(id: &str, title: &str) -> Chart {
 /// How fast memory was written.
 fn written(all: &[Placed<'_>], detail: Detail) -> Chart {
     let mut chart = over_time("written", "Memory written");
-    let mut lines: Vec<(String, Vec<(f64, f64)>, bool)> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     for placed in all {
         let Instrument::Dirty(report) = placed.instrument else { continue };
         let offset = placed.offset_seconds.unwrap_or(0.0);
@@ -101,7 +104,7 @@ fn written(all: &[Placed<'_>], detail: Detail) -> Chart {
 /// What the link carried.
 fn carried(all: &[Placed<'_>], detail: Detail) -> Chart {
     let mut chart = over_time("carried", "Pages over the link");
-    let mut lines: Vec<(String, Vec<(f64, f64)>, bool)> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     for placed in all {
         let Instrument::Stream(report) = placed.instrument else { continue };
         let offset = placed.offset_seconds.unwrap_or(0.0);
@@ -123,7 +126,7 @@ fn carried(all: &[Placed<'_>], detail: Detail) -> Chart {
 }
 
 /// Lines of bytes a second in one unit, with a table of the same numbers.
-fn draw(chart: &mut Chart, lines: Vec<(String, Vec<(f64, f64)>, bool)>, detail: Detail) {
+fn draw(chart: &mut Chart, lines: Vec<Line>, detail: Detail) {
     let lines: Vec<_> = lines.into_iter().filter(|it| !it.1.is_empty()).collect();
     let scale = Scale::bytes_per_second(largest(lines.iter().map(|it| &it.1)));
     let most = detail.points_per_chart / lines.len().max(1);

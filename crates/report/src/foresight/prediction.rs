@@ -58,7 +58,7 @@ pub struct Evidence {
     pub shape: CurveShape,
     /// What carried the migration, and how fast.
     pub link: LinkEvidence,
-    /// What nobody measured and was assumed, in sentences. Each widens the true uncertainty.
+    /// What was not measured and was assumed, in sentences. Each widens the true uncertainty.
     pub assumptions: Vec<String>,
 }
 

@@ -225,7 +225,7 @@ mod tests {
         check("memory=1MiB workers=0", "at least one worker");
         check("memory=1MiB workers=-1", "workers cannot be `-1`: ");
         check("memory=lots", "memory cannot be `lots`: ");
-        check("memory=1MiB rate=0B/s", "or `unlimited`");
+        check("memory=1MiB rate=0B/s", "`unlimited`, or `idle` for no writes");
         check("memory=1MiB rate=500M", "rate cannot be `500M`: ");
         check("memory=1MiB latency=yes", "known are on, off");
     }

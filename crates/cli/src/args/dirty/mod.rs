@@ -296,7 +296,7 @@ mod tests {
     fn every_method_of_the_document_is_known() {
         let document = include_str!("../../../../../docs/coming-from.md");
         let rows = document.lines().filter_map(|it| it.strip_prefix("| `--vm-method "));
-        for row in rows {
+        for row in rows.filter(|it| !it.contains("| refused")) {
             let name = row.split(['`', ',']).next().unwrap_or_default();
             let given = ["dirty", "--vm-method", name];
             assert!(command().try_get_matches_from(given).is_ok(), "{name}");

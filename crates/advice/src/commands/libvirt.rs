@@ -3,30 +3,30 @@
 use sterna_scenario::{Compression, LimitAction, Migration, Scenario, TlsMode, Trigger};
 use sterna_units::Rate;
 
-use super::Spoken;
+use super::Commands;
 
 const MIB: u64 = 1 << 20;
 
 /// One `virsh migrate`, the downtime limit before it, and what comes while it runs.
-pub fn speak(scenario: &Scenario, domain: &str, destination: &str) -> Spoken {
-    let mut spoken = Spoken::default();
+pub fn commands(scenario: &Scenario, domain: &str, destination: &str) -> Commands {
+    let mut found = Commands::default();
     let migration = &scenario.migration;
     let mut flags = vec!["--live".to_owned(), "--p2p".to_owned()];
     bandwidth(migration, &mut flags);
-    techniques(migration, &mut flags, &mut spoken);
-    timeout(scenario, domain, &mut flags, &mut spoken);
-    unsaid(scenario, &mut spoken);
+    techniques(migration, &mut flags, &mut found);
+    timeout(scenario, domain, &mut flags, &mut found);
+    inexpressible(scenario, &mut found);
     let text = format!("virsh migrate {} {} {}", flags.join(" "), word(domain), word(destination));
     // libvirt takes the limit only while a job runs.
     let limit = (migration.first_downtime_limit().seconds() * 1e3).ceil() as u64;
-    spoken.commands.insert(0, sterna_report::foresight::Command { text, when: None });
+    found.commands.insert(0, sterna_report::foresight::Command { text, when: None });
     let set = format!("virsh migrate-setmaxdowntime {} {}", word(domain), limit.max(1));
     let at = sterna_report::foresight::Command {
         text: set,
         when: Some("in another shell, as soon as the migration runs".to_owned()),
     };
-    spoken.commands.insert(1, at);
-    spoken
+    found.commands.insert(1, at);
+    found
 }
 
 fn bandwidth(migration: &Migration, flags: &mut Vec<String>) {
@@ -43,14 +43,14 @@ fn mebibytes(rate: Rate) -> u64 {
     (rate.bytes_per_second() / MIB).max(1)
 }
 
-fn techniques(migration: &Migration, flags: &mut Vec<String>, spoken: &mut Spoken) {
+fn techniques(migration: &Migration, flags: &mut Vec<String>, found: &mut Commands) {
     if let Some(converge) = &migration.auto_converge {
         flags.push("--auto-converge".to_owned());
         flags.push(format!("--auto-converge-initial {}", converge.initial));
         flags.push(format!("--auto-converge-increment {}", converge.increment));
         let by_default = sterna_scenario::AutoConverge::default();
         if converge.max != by_default.max || converge.tail_slow != by_default.tail_slow {
-            spoken.cannot(
+            found.cannot(
                 "migration.auto-converge.max",
                 "virsh has no flag for it; use qemu-monitor-command migrate-set-parameters",
             );
@@ -68,7 +68,7 @@ fn techniques(migration: &Migration, flags: &mut Vec<String>, spoken: &mut Spoke
                     flags.push(format!("--comp-{name}-level {level}"));
                 }
             }
-            _ => spoken
+            _ => found
                 .cannot("migration.multifd.compression", "libvirt has zlib and zstd, from 9.4 on"),
         }
     }
@@ -93,15 +93,15 @@ fn techniques(migration: &Migration, flags: &mut Vec<String>, spoken: &mut Spoke
 }
 
 /// virsh has one timeout and three things to do then; the others are commands for the right moment.
-fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, spoken: &mut Spoken) {
+fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, found: &mut Commands) {
     let migration = &scenario.migration;
     let domain = word(domain);
     let postcopy = migration.postcopy.as_ref().and_then(|it| it.trigger);
     match postcopy {
         Some(Trigger::After(span)) => {
-            flags.push(format!("--timeout {} --timeout-postcopy", whole(span)))
+            flags.push(format!("--timeout {} --timeout-postcopy", whole(span)));
         }
-        Some(Trigger::AfterPasses(passes)) if passes != 1 => spoken.say_when(
+        Some(Trigger::AfterPasses(passes)) if passes != 1 => found.add_at(
             format!("when domjobinfo shows more than {passes} iterations"),
             format!("virsh migrate-postcopy {domain}"),
         ),
@@ -109,9 +109,9 @@ fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, spoken: &
     }
     match migration.pause.as_ref().map(|it| it.trigger) {
         Some(Trigger::After(span)) => {
-            flags.push(format!("--timeout {} --timeout-suspend", whole(span)))
+            flags.push(format!("--timeout {} --timeout-suspend", whole(span)));
         }
-        Some(Trigger::AfterPasses(passes)) => spoken.say_when(
+        Some(Trigger::AfterPasses(passes)) => found.add_at(
             format!("when domjobinfo shows more than {passes} iterations"),
             format!("virsh suspend {domain}"),
         ),
@@ -121,32 +121,32 @@ fn timeout(scenario: &Scenario, domain: &str, flags: &mut Vec<String>, spoken: &
     let Some(time) = scenario.limits.max_time else { return };
     let after = format!("{time} after the migration began, if it has not ended");
     match scenario.limits.then {
-        LimitAction::Cancel => spoken.say_when(after, format!("virsh domjobabort {domain}")),
+        LimitAction::Cancel => found.add_at(after, format!("virsh domjobabort {domain}")),
         LimitAction::Pause if !has_timeout => {
             flags.push(format!("--timeout {} --timeout-suspend", whole(time)));
         }
         LimitAction::Postcopy if !has_timeout => {
             flags.push(format!("--timeout {} --timeout-postcopy", whole(time)));
         }
-        LimitAction::Pause => spoken.say_when(after, format!("virsh suspend {domain}")),
-        LimitAction::Postcopy => spoken.say_when(after, format!("virsh migrate-postcopy {domain}")),
+        LimitAction::Pause => found.add_at(after, format!("virsh suspend {domain}")),
+        LimitAction::Postcopy => found.add_at(after, format!("virsh migrate-postcopy {domain}")),
     }
 }
 
-fn unsaid(scenario: &Scenario, spoken: &mut Spoken) {
+fn inexpressible(scenario: &Scenario, found: &mut Commands) {
     let migration = &scenario.migration;
     let monitor = "virsh has no flag for it; use qemu-monitor-command migrate-set-parameters";
     if migration.dirty_limit.is_some() {
-        spoken.cannot("migration.dirty-limit", monitor);
+        found.cannot("migration.dirty-limit", monitor);
     }
     if migration.switchover_bandwidth.is_some() {
-        spoken.cannot("migration.switchover-bandwidth", monitor);
+        found.cannot("migration.switchover-bandwidth", monitor);
     }
     if scenario.limits.max_passes.is_some() {
-        spoken.cannot("limits.max-passes", "virsh counts no passes; use limits.max-time");
+        found.cannot("limits.max-passes", "virsh counts no passes; use limits.max-time");
     }
     if let Some(steps) = migration.downtime.steps() {
-        spoken.cannot(
+        found.cannot(
             "migration.downtime",
             format!("only by hand: migrate-setmaxdowntime every {}", steps.every),
         );
@@ -172,12 +172,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: &[&str]) -> Spoken {
+    fn check(text: &str, expected: &[&str]) -> Commands {
         let scenario = Scenario::from_toml(text, "x").unwrap();
-        let spoken = speak(&scenario, "vm", "qemu+ssh://b/system");
-        let texts: Vec<&str> = spoken.commands.iter().map(|it| it.text.as_str()).collect();
+        let found = commands(&scenario, "vm", "qemu+ssh://b/system");
+        let texts: Vec<&str> = found.commands.iter().map(|it| it.text.as_str()).collect();
         assert_eq!(texts, expected, "{text}");
-        spoken
+        found
     }
 
     #[test]
@@ -203,14 +203,14 @@ mod tests {
     fn what_virsh_cannot_say_is_listed() {
         let text = "[migration]\nswitchover-bandwidth = \"1Gbit/s\"\n[limits]\nmax-passes = 9\nmax-time = \"none\"\n";
         let scenario = Scenario::from_toml(text, "x").unwrap();
-        let spoken = speak(&scenario, "vm", "qemu+ssh://b/system");
-        let fields: Vec<&str> = spoken.not_expressible.keys().map(String::as_str).collect();
+        let found = commands(&scenario, "vm", "qemu+ssh://b/system");
+        let fields: Vec<&str> = found.not_expressible.keys().map(String::as_str).collect();
         assert_eq!(fields, ["limits.max-passes", "migration.switchover-bandwidth"]);
     }
 
     #[test]
     fn a_name_with_a_blank_is_one_word() {
-        let spoken = speak(&Scenario::default(), "my vm", "qemu+ssh://b/system?no_tty=1");
-        assert!(spoken.commands[0].text.ends_with("'my vm' 'qemu+ssh://b/system?no_tty=1'"));
+        let found = commands(&Scenario::default(), "my vm", "qemu+ssh://b/system?no_tty=1");
+        assert!(found.commands[0].text.ends_with("'my vm' 'qemu+ssh://b/system?no_tty=1'"));
     }
 }

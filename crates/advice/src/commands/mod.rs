@@ -1,4 +1,4 @@
-//! The same settings in the words of four systems. What a system cannot say is listed, never dropped in silence.
+//! The same settings as commands of four systems. What a system cannot express is listed, never dropped in silence.
 
 #[cfg(feature = "kubevirt")]
 mod kubevirt;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use sterna_report::foresight::Command;
 use sterna_scenario::Scenario;
 
-/// Who is to be told.
+/// The system that gets the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A scenario file and the flags of `sterna run`.
@@ -30,34 +30,34 @@ pub enum Target {
     Kubevirt,
 }
 
-/// Settings in one system's words.
+/// Settings as one system takes them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spoken {
+pub struct Commands {
     /// Lines or documents, in order.
     pub commands: Vec<Command>,
-    /// Fields that it cannot say, each with where they would have to be set.
+    /// Fields that it cannot express, each with where they would have to be set.
     pub not_expressible: BTreeMap<String, String>,
 }
 
-/// Says the migration's settings to a system.
-pub fn speak(scenario: &Scenario, target: &Target) -> Spoken {
+/// The settings of the migration as commands of a system.
+pub fn commands(scenario: &Scenario, target: &Target) -> Commands {
     match target {
-        Target::Scenario => scenario::speak(scenario),
-        Target::Qemu => qemu::speak(scenario),
-        Target::Libvirt { domain, destination } => libvirt::speak(scenario, domain, destination),
+        Target::Scenario => scenario::commands(scenario),
+        Target::Qemu => qemu::commands(scenario),
+        Target::Libvirt { domain, destination } => libvirt::commands(scenario, domain, destination),
         #[cfg(feature = "kubevirt")]
-        Target::Kubevirt => kubevirt::speak(scenario),
+        Target::Kubevirt => kubevirt::commands(scenario),
     }
 }
 
-impl Spoken {
+impl Commands {
     /// One more line before the migration.
-    fn say(&mut self, text: impl Into<String>) {
+    fn add(&mut self, text: impl Into<String>) {
         self.commands.push(Command { text: text.into(), when: None });
     }
 
     /// One more line for a certain moment.
-    fn say_when(&mut self, when: impl Into<String>, text: impl Into<String>) {
+    fn add_at(&mut self, when: impl Into<String>, text: impl Into<String>) {
         self.commands.push(Command { text: text.into(), when: Some(when.into()) });
     }
 

@@ -4,52 +4,52 @@ use sterna_kubevirt::policy::{DOWNTIME_GATES, PolicySpec};
 use sterna_kubevirt::yaml;
 use sterna_scenario::{Builder, LimitAction, Origin, Scenario, Trigger, settings, tables};
 
-use super::Spoken;
+use super::Commands;
 
 /// The policy of everything that one can say; fields that it cannot are listed and left at KubeVirt's own.
-pub fn speak(scenario: &Scenario) -> Spoken {
-    let mut spoken = Spoken::default();
+pub fn commands(scenario: &Scenario) -> Commands {
+    let mut found = Commands::default();
     let gates = DOWNTIME_GATES.map(str::to_owned);
-    let mut scenario = by_timeout(scenario.clone(), &mut spoken);
+    let mut scenario = by_timeout(scenario.clone(), &mut found);
     // Each round takes away what the last one refused, so there are at most as many rounds as fields.
     for _ in 0..settings().len() {
         match PolicySpec::of_scenario(&scenario, &gates) {
             Ok(policy) => {
                 let mut object = policy.object("advice");
                 without_our_marks(&mut object);
-                spoken.say(yaml::document(&object));
-                return spoken;
+                found.add(yaml::document(&object));
+                return found;
             }
             Err(refused) => {
                 for it in refused {
                     scenario = without(scenario, &it.field);
-                    spoken.not_expressible.insert(it.field, it.instead);
+                    found.not_expressible.insert(it.field, it.instead);
                 }
             }
         }
     }
-    spoken
+    found
 }
 
 /// A policy knows no passes: what is to happen after some happens at the completion timeout instead.
-fn by_timeout(mut scenario: Scenario, spoken: &mut Spoken) -> Scenario {
+fn by_timeout(mut scenario: Scenario, found: &mut Commands) -> Scenario {
     let instead = "a policy knows only the completion timeout, and switches then";
     if let Some(postcopy) = &mut scenario.migration.postcopy {
         if postcopy.preempt {
             postcopy.preempt = false;
-            spoken.cannot("migration.postcopy.preempt", "virt-launcher decides it by itself");
+            found.cannot("migration.postcopy.preempt", "virt-launcher decides it by itself");
         }
         if let Some(Trigger::AfterPasses(_)) = postcopy.trigger {
             postcopy.trigger = None;
             scenario.limits.then = LimitAction::Postcopy;
-            spoken.cannot("migration.postcopy.after-passes", instead);
+            found.cannot("migration.postcopy.after-passes", instead);
         }
     }
     let pause = scenario.migration.pause.as_ref().map(|it| it.trigger);
     if let Some(Trigger::AfterPasses(_)) = pause {
         scenario.migration.pause = None;
         scenario.limits.then = LimitAction::Pause;
-        spoken.cannot("migration.pause.after-passes", instead);
+        found.cannot("migration.pause.after-passes", instead);
     }
     scenario
 }
@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn a_policy_says_what_it_can_and_lists_the_rest() {
         let text = "[migration]\nmax-bandwidth = \"1GiB/s\"\n[migration.postcopy]\nafter-passes = 1\n[limits]\nmax-time = \"5m\"\n";
-        let spoken = speak(&Scenario::from_toml(text, "x").unwrap());
-        let policy = &spoken.commands[0].text;
+        let found = commands(&Scenario::from_toml(text, "x").unwrap());
+        let policy = &found.commands[0].text;
         assert!(policy.contains("kind: MigrationPolicy"), "{policy}");
         assert!(policy.contains("allowPostCopy: true"), "{policy}");
-        assert!(spoken.not_expressible.contains_key("migration.postcopy.after-passes"));
+        assert!(found.not_expressible.contains_key("migration.postcopy.after-passes"));
     }
 }

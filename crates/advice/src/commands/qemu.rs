@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 use sterna_scenario::{LimitAction, Scenario, Trigger};
 
-use super::Spoken;
+use super::Commands;
 
 /// Capabilities on both sides, parameters on both sides, and what to do while the migration runs.
-pub fn speak(scenario: &Scenario) -> Spoken {
-    let mut spoken = Spoken::default();
+pub fn commands(scenario: &Scenario) -> Commands {
+    let mut found = Commands::default();
     let settings = sterna_qemu::qmp_settings(scenario);
     let capabilities: Vec<Value> = settings
         .iter()
@@ -17,24 +17,22 @@ pub fn speak(scenario: &Scenario) -> Spoken {
     let parameters: Map<String, Value> =
         settings.iter().filter_map(|it| Some((it.name.to_owned(), it.value.clone()?))).collect();
     let both = "before the migration, on the source and on the destination";
-    spoken.say_when(
-        both,
-        command("migrate-set-capabilities", json!({ "capabilities": capabilities })),
-    );
-    spoken.say_when(both, command("migrate-set-parameters", Value::Object(parameters)));
-    later(scenario, &mut spoken);
-    spoken
+    found
+        .add_at(both, command("migrate-set-capabilities", json!({ "capabilities": capabilities })));
+    found.add_at(both, command("migrate-set-parameters", Value::Object(parameters)));
+    later(scenario, &mut found);
+    found
 }
 
 /// What QEMU does only when it is asked at the right moment.
-fn later(scenario: &Scenario, spoken: &mut Spoken) {
+fn later(scenario: &Scenario, found: &mut Commands) {
     let migration = &scenario.migration;
     let start = || command("migrate-start-postcopy", json!({}));
     if let Some(trigger) = migration.postcopy.as_ref().and_then(|it| it.trigger) {
-        spoken.say_when(moment(trigger), start());
+        found.add_at(moment(trigger), start());
     }
     if let Some(pause) = &migration.pause {
-        spoken.say_when(moment(pause.trigger), command("stop", json!({})));
+        found.add_at(moment(pause.trigger), command("stop", json!({})));
     }
     if let Some(time) = scenario.limits.max_time {
         let text = match scenario.limits.then {
@@ -42,14 +40,14 @@ fn later(scenario: &Scenario, spoken: &mut Spoken) {
             LimitAction::Pause => command("stop", json!({})),
             LimitAction::Postcopy => start(),
         };
-        spoken.say_when(format!("{time} after the migration began, if it has not ended"), text);
+        found.add_at(format!("{time} after the migration began, if it has not ended"), text);
     }
     if let Some(steps) = migration.downtime.steps() {
         for step in 1..steps.steps {
             let limit = steps.limit(step).seconds() * 1e3;
             let after = steps.every.seconds() * f64::from(step);
             let text = command("migrate-set-parameters", json!({ "downtime-limit": limit as u64 }));
-            spoken.say_when(format!("{after:.0} s after the migration began"), text);
+            found.add_at(format!("{after:.0} s after the migration began"), text);
         }
     }
 }
@@ -80,11 +78,11 @@ mod tests {
     #[test]
     fn a_technique_becomes_its_capability_parameters_and_moment() {
         let text = "[migration]\ndowntime-limit = \"260ms\"\n[migration.postcopy]\nafter-passes = 1\npreempt = false\n";
-        let spoken = speak(&Scenario::from_toml(text, "x").unwrap());
-        let texts: Vec<&str> = spoken.commands.iter().map(|it| it.text.as_str()).collect();
+        let found = commands(&Scenario::from_toml(text, "x").unwrap());
+        let texts: Vec<&str> = found.commands.iter().map(|it| it.text.as_str()).collect();
         assert!(texts[0].contains(r#"{"capability":"postcopy-ram","state":true}"#), "{texts:?}");
         assert!(texts[1].contains(r#""downtime-limit":260"#), "{texts:?}");
         assert_eq!(texts[2], r#"{"execute":"migrate-start-postcopy"}"#);
-        assert!(spoken.commands[2].when.as_ref().unwrap().contains("dirty-sync-count above 1"));
+        assert!(found.commands[2].when.as_ref().unwrap().contains("dirty-sync-count above 1"));
     }
 }
