@@ -19,7 +19,7 @@ const MOST_STREAMS: usize = 64;
 /// The source address of a datagram can be forged, so one datagram can make a responder answer another responder.
 /// A responder therefore answers questions only, and nothing that it sends is a question:
 /// a question has no count and no clock in it, an answer always has a count; a refusal has a beginning of its own.
-/// Every other datagram is dropped, unless echoes were asked for, which have a limit of their own; see [`EchoLimit`].
+/// Every other datagram is dropped, unless echoes were asked for, which have a limit of their own; see `EchoLimit`.
 /// No answer is longer than its question, so a forged address receives no more than the forger sends.
 #[derive(Debug)]
 pub struct Responder {
