@@ -41,8 +41,8 @@ pub fn draw(evidence: &Evidence, count: u32, seed: u64) -> Vec<Draw> {
 fn one(evidence: &Evidence, rng: &mut Rng) -> Draw {
     let content_bytes = evidence.content_or_all() as f64;
     let curve = match &evidence.load {
-        Load::Windows { points, fit } => {
-            let curve = scattered(points, fit, content_bytes, rng);
+        Load::Windows { points, fit, touch } => {
+            let curve = scattered(points, fit, content_bytes, *touch, rng);
             curve.faster(scale(DRIFT, rng))
         }
         Load::Rate { bytes_per_second, working_set_bytes } => {
@@ -69,6 +69,7 @@ fn scattered(
     points: &[CurvePoint],
     fit: &crate::fit::Fit,
     content_bytes: f64,
+    touch: Option<f64>,
     rng: &mut Rng,
 ) -> Curve {
     let scatter = fit.error.max(LEAST_SCATTER);
@@ -81,7 +82,11 @@ fn scattered(
         Curve::Sweep(_) => true,
         Curve::Random(_) => false,
     };
-    if is_sweep { fit_sweep(&moved, content_bytes) } else { fit_random(&moved, content_bytes) }
+    if is_sweep {
+        fit_sweep(&moved, content_bytes, touch)
+    } else {
+        fit_random(&moved, content_bytes)
+    }
 }
 
 /// A guest of which a rate is known: bytes within one second. How many pages it goes through, and in which order, is not

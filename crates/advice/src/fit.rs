@@ -69,24 +69,34 @@ const LEAST_WRITES_SEEN: f64 = 0.3;
 const ROUNDS: usize = 3000;
 const SETTLED: f64 = 1e-7;
 
+/// Halvings of the price of a byte; more change the sum by less than a part in ten thousand.
+const PRICE_STEPS: u32 = 16;
+
 /// One explanation wins where its error is below this share of the other's.
 const CLEARLY_BETTER: f64 = 0.7;
 
 /// No measured curve is better than this, whatever its points say.
 const LEAST_ERROR: f64 = 0.01;
 
-/// The curve through these points, within `content_bytes` of memory; `None` without a usable point.
-pub fn fit(points: &[CurvePoint], content_bytes: f64) -> Option<Fit> {
+/// Windows that differ less than this in length show one place of the curve, through which curves of both kinds go.
+const LEAST_SPAN: f64 = 3.0;
+
+/// The curve through these points, within `content_bytes` of memory; `None` without a usable point. `touch` is the rate
+/// of all writes, repeats included, in bytes a second, where it is known.
+pub fn fit(points: &[CurvePoint], content_bytes: f64, touch: Option<f64>) -> Option<Fit> {
     let points: Vec<CurvePoint> = points.iter().copied().filter(is_usable).collect();
     if points.is_empty() || content_bytes <= 0.0 {
         return None;
     }
     let random = fit_random(&points, content_bytes);
     let random_error = error(&random, &points);
-    let sweep = fit_sweep(&points, content_bytes);
+    let sweep = fit_sweep(&points, content_bytes, touch);
     let sweep_error = error(&sweep, &points);
-    let is_sweep = sweep_error.max(LEAST_ERROR) < CLEARLY_BETTER * random_error;
-    let is_random = random_error.max(LEAST_ERROR) < CLEARLY_BETTER * sweep_error;
+    let windows = || points.iter().map(|it| it.window_seconds);
+    let span = windows().fold(0.0, f64::max) / windows().fold(f64::INFINITY, f64::min);
+    let can_tell = span >= LEAST_SPAN;
+    let is_sweep = can_tell && sweep_error.max(LEAST_ERROR) < CLEARLY_BETTER * random_error;
+    let is_random = can_tell && random_error.max(LEAST_ERROR) < CLEARLY_BETTER * sweep_error;
     let (curve, error) = if is_sweep { (sweep, sweep_error) } else { (random, random_error) };
     Some(Fit { curve, error, is_ambiguous: !is_sweep && !is_random })
 }
@@ -153,25 +163,15 @@ pub fn fit_random(points: &[CurvePoint], content_bytes: f64) -> Curve {
         .iter()
         .map(|rate| points.iter().map(|it| share(*rate, it) / scale(it)).collect())
         .collect();
-    let mut left: Vec<f64> = points.iter().map(|it| it.bytes / scale(it)).collect();
-    let mut amounts = vec![0.0_f64; rates.len()];
-    for _ in 0..ROUNDS {
-        let mut moved = 0.0_f64;
-        for (column, amount) in columns.iter().zip(&mut amounts) {
-            let norm: f64 = column.iter().map(|it| it * it).sum();
-            let gradient: f64 = column.iter().zip(&left).map(|(a, r)| a * r).sum();
-            let better = (*amount + gradient / norm).clamp(0.0, content_bytes);
-            for (a, r) in column.iter().zip(&mut left) {
-                *r -= a * (better - *amount);
-            }
-            moved = moved.max((better - *amount).abs());
-            *amount = better;
-        }
-        if moved <= SETTLED * content_bytes {
-            break;
-        }
-    }
-    // More than there is cannot be written; the fastest classes are the best known, so the slow ones give way.
+    let mut descent = Descent {
+        left: points.iter().map(|it| it.bytes / scale(it)).collect(),
+        amounts: vec![0.0; rates.len()],
+        columns,
+        content_bytes,
+    };
+    descent.within_content();
+    let amounts = descent.amounts;
+    // What is left of an excess by rounding goes from the slow classes, which are the least known.
     let mut room = content_bytes;
     let mut classes: Vec<Class> = Vec::new();
     for (rate_per_second, amount) in rates.into_iter().zip(amounts).rev() {
@@ -184,9 +184,62 @@ pub fn fit_random(points: &[CurvePoint], content_bytes: f64) -> Curve {
     Curve::Random(classes)
 }
 
+/// Least squares without negative amounts and within the memory that there is, by coordinate descent.
+struct Descent {
+    columns: Vec<Vec<f64>>,
+    amounts: Vec<f64>,
+    /// What the amounts leave of each point.
+    left: Vec<f64>,
+    content_bytes: f64,
+}
+
+impl Descent {
+    /// A price for each byte keeps the sum within the memory; the least that does is found by halving.
+    ///
+    /// Cutting the amounts off afterwards would leave slow classes where fast ones with less memory fit as well.
+    fn within_content(&mut self) {
+        self.descend(0.0);
+        if self.amounts.iter().sum::<f64>() <= self.content_bytes {
+            return;
+        }
+        let targets = || self.columns.iter().map(|it| it.iter().sum::<f64>());
+        let (mut low, mut high) = (0.0, targets().fold(0.0, f64::max));
+        for _ in 0..PRICE_STEPS {
+            let price = 0.5 * (low + high);
+            self.descend(price);
+            if self.amounts.iter().sum::<f64>() > self.content_bytes {
+                low = price;
+            } else {
+                high = price;
+            }
+        }
+        self.descend(high);
+    }
+
+    fn descend(&mut self, price: f64) {
+        for _ in 0..ROUNDS {
+            let mut moved = 0.0_f64;
+            for (column, amount) in self.columns.iter().zip(&mut self.amounts) {
+                let norm: f64 = column.iter().map(|it| it * it).sum();
+                let gradient: f64 = column.iter().zip(&self.left).map(|(a, r)| a * r).sum();
+                let better = (*amount + (gradient - price) / norm).clamp(0.0, self.content_bytes);
+                for (a, r) in column.iter().zip(&mut self.left) {
+                    *r -= a * (better - *amount);
+                }
+                moved = moved.max((better - *amount).abs());
+                *amount = better;
+            }
+            if moved <= SETTLED * self.content_bytes {
+                break;
+            }
+        }
+    }
+}
+
 /// The sweep with the least relative error, over the rates and working sets that the points suggest.
-pub fn fit_sweep(points: &[CurvePoint], content_bytes: f64) -> Curve {
-    let candidates = points.iter().map(|it| it.bytes / it.window_seconds);
+pub fn fit_sweep(points: &[CurvePoint], content_bytes: f64, touch: Option<f64>) -> Curve {
+    // A sweep writes no page twice before it has been everywhere, so its speed is the rate of all writes.
+    let candidates = points.iter().map(|it| touch.unwrap_or(it.bytes / it.window_seconds));
     let sizes = || points.iter().map(|it| it.bytes.min(content_bytes));
     let largest = sizes().fold(0.0, f64::max);
     let all = candidates.flat_map(|bytes_per_second| {
@@ -220,7 +273,7 @@ mod tests {
 
     #[track_caller]
     fn check_comes_back(curve: &Curve) {
-        let fit = fit(&points(curve), 1024.0 * MIB).unwrap();
+        let fit = fit(&points(curve), 1024.0 * MIB, None).unwrap();
         for window in [0.15, 0.7, 3.0, 15.0, 30.0] {
             let (is, should) = (fit.curve.bytes(window), curve.bytes(window));
             assert!((is / should - 1.0).abs() < 0.05, "D({window}) is {is}, not {should}");
@@ -240,7 +293,7 @@ mod tests {
     fn points_of_a_sweep_give_a_sweep() {
         let curve = Curve::Sweep(Sweep { bytes_per_second: 60.0 * MIB, bytes: 128.0 * MIB });
         check_comes_back(&curve);
-        let fit = fit(&points(&curve), 1024.0 * MIB).unwrap();
+        let fit = fit(&points(&curve), 1024.0 * MIB, None).unwrap();
         assert!(matches!(fit.curve, Curve::Sweep(_)), "{fit:?}");
         assert!(!fit.is_ambiguous);
     }
@@ -248,14 +301,33 @@ mod tests {
     #[test]
     fn one_point_cannot_tell_a_sweep_from_random_writes() {
         let one = CurvePoint { window_seconds: 10.0, bytes: 100.0 * MIB };
-        assert!(fit(&[one], 1024.0 * MIB).unwrap().is_ambiguous);
+        assert!(fit(&[one], 1024.0 * MIB, None).unwrap().is_ambiguous);
+    }
+
+    #[test]
+    fn nearly_all_memory_within_a_short_window_is_written_often_and_not_cut_off() {
+        let near = CurvePoint { window_seconds: 0.41, bytes: 33.3 * MIB };
+        let curve = fit_random(&[near], 36.0 * MIB);
+        assert!((curve.bytes(0.41) / near.bytes - 1.0).abs() < 0.02, "{curve:?}");
+        assert!(curve.working_set_bytes() <= 36.0 * MIB, "{curve:?}");
+    }
+
+    #[test]
+    fn windows_of_one_length_tell_no_shape_and_a_known_rate_of_writes_rules_a_slow_sweep_out() {
+        let near = [0.40, 0.41, 0.42]
+            .map(|window_seconds| CurvePoint { window_seconds, bytes: 33.0 * MIB });
+        let alone = fit(&near, 36.0 * MIB, None).unwrap();
+        assert!(alone.is_ambiguous, "{alone:?}");
+        // It wrote three times as much as it has, so a sweep went through all of it in each window.
+        let Curve::Sweep(sweep) = fit_sweep(&near, 36.0 * MIB, Some(240.0 * MIB)) else { panic!() };
+        assert_eq!(sweep, Sweep { bytes_per_second: 240.0 * MIB, bytes: 33.0 * MIB });
     }
 
     #[test]
     fn nothing_fits_without_points() {
-        assert_eq!(fit(&[], MIB), None);
+        assert_eq!(fit(&[], MIB, None), None);
         let odd = CurvePoint { window_seconds: f64::NAN, bytes: 1.0 };
-        assert_eq!(fit(&[odd], MIB), None);
+        assert_eq!(fit(&[odd], MIB, None), None);
     }
 
     #[test]
@@ -268,7 +340,7 @@ mod tests {
     #[test]
     fn a_curve_never_writes_more_than_there_is() {
         let many = CurvePoint { window_seconds: 10.0, bytes: 100.0 * MIB };
-        let fit = fit(&[many], 64.0 * MIB).unwrap();
+        let fit = fit(&[many], 64.0 * MIB, None).unwrap();
         assert!(fit.curve.working_set_bytes() <= 64.0 * MIB);
     }
 }

@@ -89,7 +89,9 @@ impl Page {
 
     /// A label and what it stands for.
     pub fn row(&mut self, label: &str, value: &str) {
-        let label = format!("{:INDENT$}{:<LABEL_WIDTH$}", "", printable(label));
+        // A label that fills its column still has a space behind it.
+        let label = format!("{} ", printable(label));
+        let label = format!("{:INDENT$}{label:<LABEL_WIDTH$}", "");
         self.wrapped(&label, INDENT + LABEL_WIDTH, value, None);
     }
 

@@ -47,6 +47,8 @@ pub(crate) enum Load {
         points: Vec<CurvePoint>,
         /// The best curve.
         fit: Fit,
+        /// The rate of all writes, repeats included, in bytes a second, where the report has it.
+        touch: Option<f64>,
     },
     /// Distinct bytes written within a second, and of what memory, where that is known.
     Rate {
@@ -139,7 +141,7 @@ impl Evidence {
         };
         let (windows, dirty_curve, shape) = match &self.load {
             Load::Rate { .. } => (Vec::new(), Vec::new(), CurveShape::Unknown),
-            Load::Windows { points, fit } => (
+            Load::Windows { points, fit, .. } => (
                 points.iter().map(|it| window(it.window_seconds, it.bytes)).collect(),
                 SHOWN_WINDOWS.iter().map(|it| window(*it, fit.curve.bytes(*it))).collect(),
                 shape(fit),
@@ -216,7 +218,7 @@ fn shape(fit: &Fit) -> CurveShape {
 }
 
 /// The load that these windows show; `None` where they show nothing.
-fn load(points: Vec<CurvePoint>, content_bytes: u64) -> Option<Load> {
-    let fit = fit(&points, content_bytes as f64)?;
-    Some(Load::Windows { points, fit })
+fn load(points: Vec<CurvePoint>, content_bytes: u64, touch: Option<f64>) -> Option<Load> {
+    let fit = fit(&points, content_bytes as f64, touch)?;
+    Some(Load::Windows { points, fit, touch })
 }

@@ -4,8 +4,9 @@ use sterna_model::{Content, Host, Plan, Rules};
 use sterna_report::foresight::EvidenceKind;
 use sterna_report::{PAGE_BYTES, Pass, PassKind, Poll, Report};
 use sterna_scenario::Scenario;
+use sterna_units::human_bytes_per_second;
 
-use super::{Evidence, EvidenceError, load};
+use super::{Evidence, EvidenceError, Load, load};
 use crate::fit::CurvePoint;
 
 /// Shorter passes are mostly the time of their synchronisation.
@@ -49,16 +50,12 @@ impl Evidence {
         let content_bytes = content_bytes(report, memory_bytes);
         let points = binned(points(report));
         let (host, rules) = machines(report);
-        let load = match load(points, content_bytes.unwrap_or(memory_bytes)) {
+        let mut assumptions = Vec::new();
+        let load = match load(points, content_bytes.unwrap_or(memory_bytes), touch(report)) {
             Some(load) => load,
-            None => super::Load::Rate {
-                bytes_per_second: figures.dirty_bytes_per_second.ok_or(EvidenceError::NoPass)?
-                    as f64,
-                working_set_bytes: figures.working_set_bytes.map(|it| it as f64),
-            },
+            None => rate(report, figures, &mut assumptions)?,
         };
         let link = link(report, &scenario);
-        let mut assumptions = Vec::new();
         if link.is_none() && figures.link_bytes_per_second.is_none() {
             assumptions.push(format!(
                 "only the bandwidth limit of this migration was seen; without it the link carries {:.1} GB/s",
@@ -96,12 +93,34 @@ impl Evidence {
     }
 }
 
+/// Where no pass was seen: the rate that is given, or the engine's own.
+fn rate(
+    report: &Report,
+    figures: &super::Figures,
+    assumptions: &mut Vec<String>,
+) -> Result<Load, EvidenceError> {
+    let seen = crate::diagnose::rates(&report.timeline).map(|it| it.0);
+    if let Some(rate) = seen.filter(|_| figures.dirty_bytes_per_second.is_none()) {
+        assumptions.push(format!(
+            "{} is the dirty rate by the engine's own count, over a pass of unknown length; how much the guest writes in other windows is unknown, so sweeps and hot sets of many sizes were drawn",
+            human_bytes_per_second(rate)
+        ));
+    }
+    let given = figures.dirty_bytes_per_second.map(|it| it as f64);
+    Ok(Load::Rate {
+        bytes_per_second: given.or(seen).ok_or(EvidenceError::NoPass)?,
+        working_set_bytes: figures.working_set_bytes.map(|it| it as f64),
+    })
+}
+
 /// Other programs' reports need not have a scenario, but all memory is dirty in the first pass.
 fn memory_bytes(report: &Report) -> Option<u64> {
-    let text = report.scenario.get("guest")?.get("memory").and_then(|it| it.as_str());
+    let guest = report.scenario.get("guest");
+    let text = guest.and_then(|it| it.get("memory")).and_then(|it| it.as_str());
     let said = text.and_then(|it| it.parse::<sterna_units::Bytes>().ok()).map(|it| it.0);
     let first = report.passes.first().and_then(|it| it.dirty_pages_at_sync);
-    said.or(first.map(|it| it * PAGE_BYTES)).filter(|it| *it > 0)
+    let seen = report.engine.details.get("memory_bytes").and_then(|it| it.as_u64());
+    said.or(seen).or(first.map(|it| it * PAGE_BYTES)).filter(|it| *it > 0)
 }
 
 fn vcpus(report: &Report) -> Option<u32> {
@@ -130,6 +149,21 @@ fn points(report: &Report) -> Vec<CurvePoint> {
         (window_seconds >= SHORTEST_WINDOW_SECONDS).then_some(CurvePoint { window_seconds, bytes })
     };
     rows.filter_map(point).collect()
+}
+
+/// The rate of all writes while the guest ran unhindered: the middle one of its passes.
+fn touch(report: &Report) -> Option<f64> {
+    let mut rates: Vec<f64> = report
+        .passes
+        .iter()
+        .filter_map(|it| {
+            let length = it.length_seconds.filter(|it| *it >= SHORTEST_WINDOW_SECONDS)?;
+            let rate = it.touch_rate_bytes_per_second.filter(|it| *it > 0.0)?;
+            Some(rate / running_share(&report.timeline, it.started_seconds, length))
+        })
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied()
 }
 
 /// How much of its time the guest could run, from 0 to 1.

@@ -3,9 +3,14 @@
 //! All of it is from the report: its passes say how much was written again and what the link carried. A number that rests
 //! on fewer than two passes is not given; then there are words only.
 
+mod causes;
+mod polls;
+
 use sterna_report::foresight::Goal;
 use sterna_report::{Advice, PAGE_BYTES, Pass, PassKind, Report, Tool, Verdict};
 use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second};
+
+pub(crate) use polls::rates;
 
 use crate::advise::{AdviseError, advise};
 use crate::commands::Target;
@@ -174,11 +179,18 @@ impl<'a> Seen<'a> {
                     ));
                 }
             }
-            None if self.did_not_end() => why.push(
-                "Fewer than two passes were completed, so it cannot be said whether it would have ended; the first pass sends all memory, and its time is memory over bandwidth".to_owned(),
-            ),
+            None if self.did_not_end() => {
+                why.extend(polls::why(self.report));
+                if summary.passes < FEWEST_PASSES as u64 {
+                    why.push("Fewer than two passes were completed, so it cannot be said whether it would have ended; the first pass sends all memory, and its time is memory over bandwidth".to_owned());
+                } else if why.is_empty() {
+                    why.push("What was written in each pass is not in this report, so it cannot be said whether it would have ended".to_owned());
+                }
+            }
             None => {}
         }
+        let reason = summary.verdict_reason.as_deref().unwrap_or_default();
+        why.extend(causes::meaning(reason).map(str::to_owned));
         why.extend(self.first_pass());
         why.extend(self.held_by_limit());
         if let (Some(downtime), Some(limit)) = (summary.downtime_seconds, self.downtime_limit)
@@ -311,7 +323,7 @@ fn no_tool() -> Tool {
     Tool { name: String::new(), version: String::new(), ..Tool::default() }
 }
 
-fn short(seconds: f64) -> String {
+pub(crate) fn short(seconds: f64) -> String {
     match seconds {
         _ if seconds >= 100.0 => format!("{seconds:.0} s"),
         _ if seconds >= 1.0 => format!("{seconds:.1} s"),
