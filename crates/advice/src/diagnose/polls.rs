@@ -38,7 +38,7 @@ pub fn rates(timeline: &[Poll]) -> Option<(f64, f64)> {
     let both = timeline
         .iter()
         .filter_map(|it| it.dirty_rate_bytes_per_second.zip(it.bandwidth_bytes_per_second));
-    both.filter(|(dirty, carried)| *dirty > 0.0 && *carried > 0.0).last()
+    both.filter(|(dirty, carried)| *dirty > 0.0 && *carried > 0.0).next_back()
 }
 
 fn pace(timeline: &[Poll]) -> Option<String> {
