@@ -15,6 +15,8 @@ pub struct Rules {
     pub forces_syncs: bool,
     /// Whether memory that comes after a switch to post-copy is discarded before the guest is stopped, not in its downtime.
     pub discards_before_stop: bool,
+    /// Pages of zeros that leave at once, without a check between them.
+    pub zero_batch_pages: f64,
     /// Bytes for each page with content besides the page.
     pub page_overhead_bytes: f64,
     /// Bytes for each page of zeros.
@@ -44,6 +46,7 @@ impl Rules {
         sync_spacing_ns: SYNC_SPACING_NS,
         forces_syncs: true,
         discards_before_stop: true,
+        zero_batch_pages: 4096.0,
         page_overhead_bytes: 0.3,
         zero_page_bytes: 0.05,
         channel_overshoot_bytes_per_second: 0.0,
@@ -56,6 +59,7 @@ impl Rules {
         sync_spacing_ns: SYNC_SPACING_NS,
         forces_syncs: true,
         discards_before_stop: false,
+        zero_batch_pages: 0.0,
         page_overhead_bytes: 8.0,
         zero_page_bytes: 9.0,
         channel_overshoot_bytes_per_second: 5.2e6,

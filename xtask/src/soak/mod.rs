@@ -1,5 +1,6 @@
 //! Many runs in a row: what goes wrong once in a hundred times goes wrong here.
 
+mod advice;
 mod compare;
 pub mod dice;
 mod hold;
@@ -60,6 +61,8 @@ enum What {
     Probe,
     /// Each defect with each technique and each method of writing: the run must end as the table in docs/faults.md says
     Truth,
+    /// Guests whose migration does not end, and the command that `sterna advise` prints for each: 49 of 60 must keep the goal
+    Advice,
     /// A drain of 500 guests against a real API server: all recorded, within limits of memory and calls
     Kubevirt,
 }
@@ -102,6 +105,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         What::Compare => {
             let short = if options.short { 1 } else { 5 };
             compare::run(&program, &flights, options.count.unwrap_or(short))
+        }
+        What::Advice => {
+            let short = if options.short { 3 } else { 60 };
+            advice::run(&program, &flights, options.seed, options.count.unwrap_or(short))?;
+            Ok(ExitCode::SUCCESS)
         }
         What::Probe => probe::run(&program, count(20)),
         What::Kubevirt | What::Truth => unreachable!("they fly nothing, and have returned above"),

@@ -35,10 +35,10 @@ pub fn why(report: &Report) -> Vec<String> {
 
 /// The dirty rate by the engine and its bandwidth, from the last answer that has both.
 pub fn rates(timeline: &[Poll]) -> Option<(f64, f64)> {
-    let both = timeline
+    let mut both = timeline
         .iter()
         .filter_map(|it| it.dirty_rate_bytes_per_second.zip(it.bandwidth_bytes_per_second));
-    both.filter(|(dirty, carried)| *dirty > 0.0 && *carried > 0.0).next_back()
+    both.rfind(|(dirty, carried)| *dirty > 0.0 && *carried > 0.0)
 }
 
 fn pace(timeline: &[Poll]) -> Option<String> {

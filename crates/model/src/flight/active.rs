@@ -8,6 +8,9 @@ use crate::outcome::Pass;
 /// The estimate counts as steady when it is within this part of the present rate.
 const STEADY: f64 = 0.001;
 
+/// Pages that take less than this on the wire are found to be zero.
+const EMPTY_BYTES: f64 = 16.0;
+
 impl Flight {
     /// Goes on to the next event, at most to `to_ns`.
     pub(super) fn step_active(&mut self, to_ns: u64) {
@@ -52,6 +55,7 @@ impl Flight {
             self.memory.pass(ahead.pages, self.ran);
             return;
         }
+        let is_empty = cost.wire_bytes < EMPTY_BYTES;
         let rate = cost.wire_bytes / page_seconds.max(1e-12);
         let position_seconds = ahead.pending * page_seconds;
         let end_ns = self.now_ns + ns(ahead.pages * position_seconds).max(1);
@@ -59,7 +63,7 @@ impl Flight {
         if !self.is_steady(rate) {
             until_ns = until_ns.min(self.decision.next_window_ns().max(self.now_ns + 1));
         }
-        if let Some(check_ns) = self.next_check_ns(page_seconds) {
+        if let Some(check_ns) = self.next_check_ns(page_seconds, is_empty) {
             until_ns = until_ns.min(check_ns.max(self.now_ns + 1));
         }
         until_ns = self.before_others(until_ns);
@@ -77,11 +81,17 @@ impl Flight {
     }
 
     /// The next moment at which a check can find a synchronisation due, at this speed.
-    fn next_check_ns(&self, page_seconds: f64) -> Option<u64> {
+    fn next_check_ns(&self, page_seconds: f64, is_empty: bool) -> Option<u64> {
         let threshold = self.decision.threshold_bytes()? as f64 / PAGE;
         let left = (self.memory.pending() - threshold).max(0.0);
         let crossed_ns = self.now_ns + ns(left * page_seconds);
-        Some(self.on_grid(crossed_ns.max(self.next_sync_ns)))
+        let check_ns = self.on_grid(crossed_ns.max(self.next_sync_ns));
+        // Pages that take next to nothing leave in one batch, and no check comes in the middle of it.
+        let batch_ns = match is_empty {
+            true => ns(self.plan.rules.zero_batch_pages * page_seconds),
+            false => 0,
+        };
+        Some(check_ns.max(self.now_ns + batch_ns))
     }
 
     /// Checks are made on a grid, which begins with the migration.
