@@ -54,7 +54,7 @@ pub fn flown(evidence: &Evidence, scenario: &Scenario, draws: &[Draw]) -> Option
     let plan = Plan::of_scenario(scenario, evidence.host, evidence.rules).ok()?;
     let one = |draw: &Draw| {
         let plan = Plan { guest: draw.guest.clone(), link: draw.link, ..plan.clone() };
-        fly(&Arc::new(plan), Policy::new(scenario))
+        with_error(fly(&Arc::new(plan), Policy::new(scenario)), draw)
     };
     // Two halves at once: a prediction is asked for by someone who waits.
     let (left, right) = draws.split_at(draws.len() / 2);
@@ -66,6 +66,16 @@ pub fn flown(evidence: &Evidence, scenario: &Scenario, draws: &[Draw]) -> Option
     });
     all.shrink_to_fit();
     (all.len() == draws.len()).then_some(all)
+}
+
+/// The flight as it may come out, since the model is not exact.
+fn with_error(flight: Outcome, draw: &Draw) -> Outcome {
+    let times = |ns: u64, factor: f64| (ns as f64 * factor) as u64;
+    Outcome {
+        total_ns: times(flight.total_ns, draw.total_factor),
+        downtime_ns: flight.downtime_ns.map(|it| times(it, draw.downtime_factor)),
+        ..flight
+    }
 }
 
 /// The flights of one technique, as intervals.

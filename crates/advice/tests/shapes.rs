@@ -46,7 +46,7 @@ fn an_answer_of_qemu_says_whether_the_migration_can_end() {
     let busy = r#""dirty-pages-rate": 40000, "mbps": 1000.0,"#;
     let calm = r#""dirty-pages-rate": 10000, "mbps": 1000.0,"#;
     let expected = r#""expected-downtime": 2300,"#;
-    check(&answer("active", expected, busy), &["under way", "cannot end by itself", "2.3 s"]);
+    check(&answer("active", expected, busy), &["under way", "cannot end by itself", "2.30 s"]);
     check(&answer("active", "", calm), &["gains on the guest", "39.1 MiB/s", "119 MiB/s", "67 %"]);
     check(&answer("active", "", ""), &["under way", "is not in this report"]);
     check(&answer("setup", "", ""), &["under way"]);

@@ -1,5 +1,8 @@
 //! Numbers with their units, three digits each, and the words for what is not known.
 
+/// A time with the unit that suits it, such as `54.0 ms`.
+pub use sterna_units::human_seconds as seconds;
+
 /// What stands for an unknown value in a sentence.
 pub const UNKNOWN: &str = "unknown";
 
@@ -14,18 +17,6 @@ pub fn or_unknown<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> Stri
 /// The value in its format, or a dash.
 pub fn or_dash<T>(value: Option<T>, format: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| DASH.to_owned(), format)
-}
-
-/// A time with the unit that suits it, such as `54.0 ms`.
-pub fn seconds(seconds: f64) -> String {
-    const UNITS: [(f64, &str); 4] = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")];
-    if seconds == 0.0 {
-        return "0 s".to_owned();
-    }
-    // Half a step below 1000 rounds up to it, and `1000 ms` would hide that a second was reached.
-    let fits = |(unit, _): &&(f64, &str)| seconds.abs() >= 0.9995 * unit;
-    let (unit, name) = UNITS.iter().find(fits).unwrap_or(&UNITS[3]);
-    format!("{} {name}", three_digits(seconds / unit))
 }
 
 /// A time that was counted in nanoseconds.

@@ -18,6 +18,18 @@ pub fn human_bits_per_second(bytes_per_second: f64) -> String {
     scaled(bytes_per_second * 8.0, 1000.0, &BIT_RATES)
 }
 
+/// A time, such as `36.7 ms`; takes seconds.
+pub fn human_seconds(seconds: f64) -> String {
+    const UNITS: [(f64, &str); 4] = [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")];
+    if seconds == 0.0 {
+        return "0 s".to_owned();
+    }
+    // Half a step below 1000 rounds up to it, and `1000 ms` would hide that a second was reached.
+    let fits = |(unit, _): &&(f64, &str)| seconds.abs() >= 0.9995 * unit;
+    let (unit, name) = UNITS.iter().find(fits).unwrap_or(&UNITS[3]);
+    format!("{} {name}", three_digits(seconds / unit, false))
+}
+
 fn scaled(value: f64, base: f64, units: &[&str]) -> String {
     let mut value = value;
     let mut unit = 0;

@@ -28,7 +28,7 @@ mod text;
 
 pub use bytes::Bytes;
 pub use error::{ParseError, Problem, Quantity};
-pub use human::{human_bits_per_second, human_bytes, human_bytes_per_second};
+pub use human::{human_bits_per_second, human_bytes, human_bytes_per_second, human_seconds};
 pub use rate::Rate;
 pub use size::{Percent, Size};
 pub use span::Span;

@@ -75,7 +75,9 @@ fn one(program: &Path, flights: &Flights, seed: u64) -> Result<Found> {
     let Some(command) = command else {
         return Ok(Found::Nothing("nothing keeps the goal".to_owned()));
     };
-    let words: Vec<String> = command.split_whitespace().skip(2).map(str::to_owned).collect();
+    // Quoted for a shell, and no value has a space in it.
+    let words = command.split_whitespace().skip(2).map(|it| it.trim_matches('\'').to_owned());
+    let words: Vec<String> = words.collect();
     let report = flights.fly(&words)?.report;
     let summary = &report.summary;
     let (total, downtime) = (summary.total_time_seconds, summary.downtime_seconds);
@@ -122,7 +124,7 @@ fn guest(seed: u64, dice: &mut Dice) -> Vec<String> {
             one_of(&["random", "sequential", "zipf(0.99)", "hot-set(20%,80%)", "stride(7)"]),
         ),
         ("method", one_of(&["counter", "fill-random", "compressible(3)"])),
-        ("rate", one_of(&["60MB/s", "100MB/s", "160MB/s"])),
+        ("rate", one_of(&["80MB/s", "140MB/s", "220MB/s"])),
         ("max-bandwidth", one_of(&["300Mbit/s", "500Mbit/s", "700Mbit/s"])),
         ("downtime-limit", one_of(&["30ms", "60ms", "100ms"])),
         ("max-time", "6s".to_owned()),

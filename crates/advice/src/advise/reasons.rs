@@ -2,7 +2,7 @@
 
 use sterna_model::{End, Outcome};
 use sterna_report::foresight::Goal;
-use sterna_units::Span;
+use sterna_units::human_seconds;
 
 use super::{Candidate, limits};
 use crate::evidence::Evidence;
@@ -28,10 +28,10 @@ pub fn binding(it: &Candidate, goal: &Goal) -> Option<String> {
     let (share, name, limit, at) = used.max_by(|a, b| a.0.total_cmp(&b.0))?;
     Some(format!(
         "--{name} {} is the tightest: {} of it is used in {:.0} % of the migrations ({})",
-        span(limit),
+        human_seconds(limit),
         format_args!("{:.0} %", share * 100.0),
         goal.confidence * 100.0,
-        span(at),
+        human_seconds(at),
     ))
 }
 
@@ -42,8 +42,8 @@ pub fn because(it: &Candidate, all: &[Candidate], evidence: &Evidence, goal: &Go
     if let (Some((_, limit)), Some(most)) = (limit, goal.max_downtime_seconds) {
         reasons.push(format!(
             "downtime limit {limit}: within your {}, of which this guest needs about {} for devices and the last synchronisation",
-            span(most),
-            span(evidence.host.fixed_downtime_ns as f64 / 1e9),
+            human_seconds(most),
+            human_seconds(evidence.host.fixed_downtime_ns as f64 / 1e9),
         ));
     }
     let mut simpler: Vec<(&str, f64, f64)> = Vec::new();
@@ -78,8 +78,9 @@ pub fn risks(it: &Candidate) -> Vec<String> {
         }
         Price::Postcopy => {
             let longest = it.flights.iter().filter_map(|it| it.postcopy_ns).max();
-            let longest = longest
-                .map_or_else(String::new, |ns| format!(", for up to {}", span(ns as f64 / 1e9)));
+            let longest = longest.map_or_else(String::new, |ns| {
+                format!(", for up to {}", human_seconds(ns as f64 / 1e9))
+            });
             format!(
                 "from the switch until all memory has arrived{longest}, a lost link or a dead source host costs the guest"
             )
@@ -95,14 +96,4 @@ fn upper(it: &Candidate, share: f64, value: fn(&Outcome) -> f64) -> Option<f64> 
     let mut values: Vec<f64> = done.map(value).collect();
     values.sort_unstable_by(f64::total_cmp);
     quantile::at(&values, share)
-}
-
-/// A time as people say it.
-pub fn span(seconds: f64) -> String {
-    let rounded = match seconds {
-        _ if seconds >= 10.0 => seconds.round(),
-        _ if seconds >= 0.1 => (seconds * 100.0).round() / 100.0,
-        _ => (seconds * 1e4).round() / 1e4,
-    };
-    Span(std::time::Duration::from_secs_f64(rounded.max(0.0))).to_string()
 }

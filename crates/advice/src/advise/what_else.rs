@@ -2,7 +2,7 @@
 
 use sterna_report::foresight::Goal;
 use sterna_scenario::{Builder, Origin};
-use sterna_units::human_bits_per_second;
+use sterna_units::{human_bits_per_second, human_seconds};
 
 use super::{Candidate, candidates, is_kept, reasons};
 use crate::draws::Draw;
@@ -37,7 +37,7 @@ pub fn would_change(
     if let Some(seconds) = least_downtime(evidence, goal, few) {
         sentences.push(format!(
             "with a downtime of up to {} plain pre-copy would do",
-            reasons::span(seconds)
+            human_seconds(seconds)
         ));
     }
     if best.is_none() {

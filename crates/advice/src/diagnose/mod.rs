@@ -8,7 +8,7 @@ mod polls;
 
 use sterna_report::foresight::Goal;
 use sterna_report::{Advice, PAGE_BYTES, Pass, PassKind, Report, Tool, Verdict};
-use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second};
+use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second, human_seconds};
 
 pub(crate) use polls::rates;
 
@@ -94,7 +94,7 @@ impl<'a> Seen<'a> {
     fn what(&self) -> String {
         let summary = &self.report.summary;
         let total = summary.total_time_seconds;
-        let after = total.map_or_else(String::new, |it| format!(" after {it:.1} s"));
+        let after = total.map_or_else(String::new, |it| format!(" after {}", human_seconds(it)));
         let passes = match summary.passes {
             0 => String::new(),
             1 => ", in one pass".to_owned(),
@@ -108,9 +108,11 @@ impl<'a> Seen<'a> {
                     ""
                 };
                 let freeze = match (summary.downtime_seconds, summary.downtime_claimed_seconds) {
-                    (Some(seconds), _) => format!("; the guest was frozen for {}", short(seconds)),
+                    (Some(seconds), _) => {
+                        format!("; the guest was frozen for {}", human_seconds(seconds))
+                    }
                     (None, Some(seconds)) => {
-                        format!("; the engine claims a downtime of {}", short(seconds))
+                        format!("; the engine claims a downtime of {}", human_seconds(seconds))
                     }
                     (None, None) => String::new(),
                 };
@@ -198,8 +200,8 @@ impl<'a> Seen<'a> {
         {
             why.push(format!(
                 "The downtime of {} is above its limit of {}: the limit is held against what the engine expects to send, and not against devices and the destination's part",
-                short(downtime),
-                short(limit)
+                human_seconds(downtime),
+                human_seconds(limit)
             ));
         }
         why
@@ -287,7 +289,7 @@ impl<'a> Seen<'a> {
         if let Some(best) = &found.best {
             let time = best.outcome.total_time_seconds;
             let time = time.map_or_else(String::new, |it| {
-                format!(" in {} to {}", short(it.p5), short(it.p95))
+                format!(" in {} to {}", human_seconds(it.p5), human_seconds(it.p95))
             });
             let risk = best.risks.first().map_or_else(String::new, |it| format!("; {it}"));
             all.push(Advice {
@@ -321,12 +323,4 @@ struct Later {
 /// The document is not shown, so what made it does not matter.
 fn no_tool() -> Tool {
     Tool { name: String::new(), version: String::new(), ..Tool::default() }
-}
-
-pub(crate) fn short(seconds: f64) -> String {
-    match seconds {
-        _ if seconds >= 100.0 => format!("{seconds:.0} s"),
-        _ if seconds >= 1.0 => format!("{seconds:.1} s"),
-        _ => format!("{:.0} ms", seconds * 1e3),
-    }
 }

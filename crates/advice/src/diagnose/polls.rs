@@ -4,9 +4,7 @@
 //! windows of another length, but beside the bandwidth it says whether the last pass gained on the guest.
 
 use sterna_report::{Poll, Report};
-use sterna_units::{human_bytes, human_bytes_per_second};
-
-use super::short;
+use sterna_units::{human_bytes, human_bytes_per_second, human_seconds};
 
 /// From this share on the guest writes as fast as the stream carries.
 const KEEPS_UP: f64 = 0.95;
@@ -27,7 +25,7 @@ pub fn why(report: &Report) -> Vec<String> {
     {
         why.push(format!(
             "The engine expected a downtime of {}: with a downtime limit above that it would have ended there and then",
-            short(downtime)
+            human_seconds(downtime)
         ));
     }
     why
@@ -73,7 +71,7 @@ fn trend(timeline: &[Poll]) -> Option<String> {
     let least = |part: &[(f64, u64)]| part.iter().map(|it| it.1).min().unwrap_or(0);
     let (before, after) = (least(early), least(late));
     let seconds = left[left.len() - 1].0 - left[0].0;
-    let over = format!("over {} answers within {}", left.len(), short(seconds));
+    let over = format!("over {} answers within {}", left.len(), human_seconds(seconds));
     if after as f64 >= (1.0 - SAME) * before as f64 {
         Some(format!(
             "What was left did not become less: {} at least in the first half and {} in the second, {over}",

@@ -8,6 +8,10 @@ use crate::outcome::Pass;
 /// The estimate counts as steady when it is within this part of the present rate.
 const STEADY: f64 = 0.001;
 
+/// A batch takes at least this long. What is pending may be about as much as the threshold while the rule, which learns
+/// with every page, does not allow the stop yet; without it time would go on by a nanosecond with each check.
+const LEAST_BATCH_NS: u64 = 100_000;
+
 /// Pages that take less than this on the wire are found to be zero.
 const EMPTY_BYTES: f64 = 16.0;
 
@@ -91,7 +95,7 @@ impl Flight {
             true => ns(self.plan.rules.zero_batch_pages * page_seconds),
             false => 0,
         };
-        Some(check_ns.max(self.now_ns + batch_ns))
+        Some(check_ns.max(self.now_ns + batch_ns.max(LEAST_BATCH_NS)))
     }
 
     /// Checks are made on a grid, which begins with the migration.
@@ -246,5 +250,31 @@ impl Flight {
         let next = self.plan.guest.dirty.next_change(self.ran)?;
         let share = self.slowdown.running_share();
         (share > 0.0).then(|| self.now_ns + ns((next - self.ran) / share).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sterna_scenario::Scenario;
+
+    use super::*;
+    use crate::{Host, Rules};
+
+    #[test]
+    fn a_threshold_that_is_reached_while_the_rule_does_not_allow_the_stop_does_not_hold_time_up() {
+        let text = "[guest]\nmemory = \"64MiB\"\n[workload]\nmemory = \"70%\"\nrate = \"140MB/s\"\n\
+                    [migration]\nmax-bandwidth = \"500Mbit/s\"\ndowntime-limit = \"98ms\"\n\
+                    [migration.xbzrle]\n[limits]\nmax-time = \"20s\"";
+        let scenario = Scenario::from_toml(text, "test.toml").unwrap();
+        let plan = Plan::of_scenario(&scenario, Host::emulator(), Rules::EMULATOR).unwrap();
+        let mut flight = Flight::new(Arc::new(plan));
+        let (horizon_ns, mut steps) = (20_000_000_000, 0_u32);
+        while !flight.is_over() && flight.now_ns() < horizon_ns {
+            flight.step(horizon_ns);
+            steps += 1;
+            assert!(steps < 1_000_000, "it is still at {} ns", flight.now_ns());
+        }
     }
 }
