@@ -88,13 +88,14 @@ impl Flight {
     fn next_check_ns(&self, page_seconds: f64, is_empty: bool) -> Option<u64> {
         let threshold = self.decision.threshold_bytes()? as f64 / PAGE;
         let left = (self.memory.pending() - threshold).max(0.0);
+        // Pages that take next to nothing leave in batches, and no check comes in the middle of one.
+        let batch = self.plan.rules.zero_batch_pages;
+        let (left, batch_ns) = match is_empty && batch > 0.0 {
+            true => ((left / batch).ceil() * batch, ns(batch * page_seconds)),
+            false => (left, 0),
+        };
         let crossed_ns = self.now_ns + ns(left * page_seconds);
         let check_ns = self.on_grid(crossed_ns.max(self.next_sync_ns));
-        // Pages that take next to nothing leave in one batch, and no check comes in the middle of it.
-        let batch_ns = match is_empty {
-            true => ns(self.plan.rules.zero_batch_pages * page_seconds),
-            false => 0,
-        };
         Some(check_ns.max(self.now_ns + batch_ns.max(LEAST_BATCH_NS)))
     }
 
