@@ -21,9 +21,11 @@ mod fit;
 mod menu;
 mod predict;
 mod quantile;
+mod reproduce;
 
 pub use advise::{AdviseError, advise};
 pub use commands::{Commands, Target, commands};
 pub use diagnose::{Diagnosis, diagnose};
 pub use evidence::{Evidence, EvidenceError, Figures};
 pub use predict::{Sampling, predict};
+pub use reproduce::{ReproduceError, Reproduction, reproduce};

@@ -99,6 +99,31 @@ fn a_run_that_went_well_has_no_advice_and_one_pass_is_no_ground_for_numbers() {
 }
 
 #[test]
+fn a_report_becomes_a_scenario_with_the_same_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let flags = ["--max-time", "3s", "--output", "hard.json"];
+    assert_eq!(sterna(here, &[&HARD[..], &flags].concat()).code, Some(3));
+    let reproduced = sterna(here, &["reproduce", "hard.json", "-o", "again.toml"]);
+    assert_eq!(reproduced.code, Some(0), "{}", reproduced.stderr);
+    let again = ["run", "again.toml", "--quiet", "--output", "again.json"];
+    assert_eq!(sterna(here, &again).code, Some(3));
+    let (hard, again) = (read(&here.join("hard.json")), read(&here.join("again.json")));
+    for pass in 0..4 {
+        let found = |report: &Value| {
+            report["passes"][pass]["dirty_pages_at_sync"]
+                .as_f64()
+                .unwrap_or_else(|| panic!("{report:#}"))
+        };
+        let off = found(&again) / found(&hard) - 1.0;
+        assert!(off.abs() < 0.15, "pass {pass}: {} against {}", found(&again), found(&hard));
+    }
+    let large = sterna(here, &["reproduce", "hard.json", "--most-memory", "16MiB"]);
+    assert!(large.stdout.contains("3.00 times smaller"), "{}", large.stdout);
+    assert!(large.stdout.contains("max-bandwidth = \"26666666B/s\""), "{}", large.stdout);
+}
+
+#[test]
 fn figures_alone_give_intervals_for_each_technique_and_the_same_seed_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

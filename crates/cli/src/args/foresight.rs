@@ -42,6 +42,18 @@ pub struct DiagnoseOptions {
     pub format: Format,
 }
 
+/// What `sterna reproduce` is asked for.
+pub struct ReproduceOptions {
+    /// A report, of ours or of another program; `-` is stdin.
+    pub file: PathBuf,
+    /// Where the scenario goes; stdout otherwise.
+    pub output: Option<PathBuf>,
+    /// The most memory that its guest has.
+    pub most_bytes: u64,
+    /// What the report does not say.
+    pub figures: Figures,
+}
+
 const FIGURES: &str = "Figures";
 const GOAL: &str = "Goal";
 
@@ -125,6 +137,55 @@ pub fn advise_command() -> Command {
                 .default_value("qemu+ssh://DESTINATION/system")
                 .help("Where it goes, for libvirt"),
         )
+}
+
+/// `sterna reproduce`.
+pub fn reproduce_command() -> Command {
+    Command::new("reproduce")
+        .about("Make a scenario that shows the same migration without the guest")
+        .long_about(
+            "Make a scenario that shows the same migration without the guest, from its report alone: writes, content, \
+             link and settings.\n\n\
+             A guest with more memory than --most-memory is made smaller together with its writes and its bandwidth, so \
+             that every time stays. What the scenario keeps and what not is said on stderr and in its first lines.",
+        )
+        .after_help(
+            "Examples:\n  \
+             sterna reproduce report.json -o scenario.toml\n  \
+             sterna run scenario.toml\n\n\
+             Exit codes: 0 the scenario is there; 2 usage, or a file that says too little.",
+        )
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The report, or what another program printed; - is standard input"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .short('o')
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where the scenario goes; standard output otherwise"),
+        )
+        .args([
+            quantity::<Bytes>("memory", "SIZE", FIGURES, "Guest memory, where the report does not say it"),
+            quantity::<Bytes>("most-memory", "SIZE", FIGURES, "The most memory that the scenario's guest has")
+                .default_value("512MiB"),
+        ])
+}
+
+/// What `sterna reproduce` is asked for.
+pub fn reproduce_options(matches: &ArgMatches) -> ReproduceOptions {
+    let bytes = |name: &str| matches.get_one::<Bytes>(name).map(|it| it.0);
+    ReproduceOptions {
+        file: matches.get_one::<PathBuf>("file").cloned().unwrap_or_default(),
+        output: matches.get_one::<PathBuf>("output").cloned(),
+        most_bytes: bytes("most-memory").unwrap_or(512 << 20),
+        figures: Figures { memory_bytes: bytes("memory"), ..Figures::default() },
+    }
 }
 
 /// `sterna diagnose`.

@@ -25,7 +25,7 @@ use clap_complete::Shell;
 pub use batch::BatchOptions;
 pub use compare::{CompareFormat, CompareOptions, FailOn};
 pub use dirty::{Buckets, DirtyOptions, Telling};
-pub use foresight::{AdviseOptions, DiagnoseOptions, Known};
+pub use foresight::{AdviseOptions, DiagnoseOptions, Known, ReproduceOptions};
 pub use host::{CertsCommand, HostCommand};
 pub use machines::Machines;
 pub use probe::{
@@ -60,6 +60,8 @@ pub enum Action {
     Suites(Option<String>),
     /// Show reports.
     Report(ReportOptions),
+    /// Make a scenario that shows the same migration.
+    Reproduce(ReproduceOptions),
     /// Predict.
     Predict(Box<Known>),
     /// Advise.
@@ -169,6 +171,7 @@ fn tree() -> Command {
         .subcommand(compare::command())
         .subcommand(batch::suites_command())
         .subcommand(report::command())
+        .subcommand(foresight::reproduce_command())
         .subcommand(foresight::predict_command())
         .subcommand(foresight::advise_command())
         .subcommand(foresight::diagnose_command())
@@ -229,6 +232,7 @@ fn action(matches: &ArgMatches) -> Action {
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("report", matches)) => Action::Report(report::options(matches)),
+        Some(("reproduce", matches)) => Action::Reproduce(foresight::reproduce_options(matches)),
         Some(("predict", matches)) => {
             Action::Predict(Box::new(foresight::predict_options(matches)))
         }

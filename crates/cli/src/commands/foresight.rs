@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
-use sterna_advice::{Evidence, advise, diagnose, predict};
+use sterna_advice::{Evidence, advise, diagnose, predict, reproduce};
 
 use super::report::read_report;
-use crate::args::{AdviseOptions, DiagnoseOptions, Format, Known};
+use crate::args::{AdviseOptions, DiagnoseOptions, Format, Known, ReproduceOptions};
 use crate::output::Output;
 use crate::{machine, usage};
 
@@ -51,6 +51,21 @@ pub fn run_diagnose(options: &DiagnoseOptions, output: Output) -> Result<u8> {
     print(&document, options.format, output, || {
         sterna_render::diagnosis_text(&found.what, &found.why, &found.advice, style)
     })?;
+    Ok(0)
+}
+
+/// Reproduces.
+pub fn run_reproduce(options: &ReproduceOptions, output: Output) -> Result<u8> {
+    let report = read_report(&options.file)?;
+    let evidence = Evidence::from_report(&report, name(&options.file), &options.figures);
+    let found = reproduce(&evidence.map_err(usage)?, options.most_bytes).map_err(usage)?;
+    let notes: String = found.notes.iter().map(|it| format!("# {it}.\n")).collect();
+    let text = format!("{notes}{}", found.scenario.to_toml());
+    found.notes.iter().for_each(|it| output.progress(&format!("{it}\n")));
+    match &options.output {
+        None => output.result(&text)?,
+        Some(path) => sterna_report::write_atomically(path, text.as_bytes())?,
+    }
     Ok(0)
 }
 

@@ -57,6 +57,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Report(options) => report::run(&options, output),
+        Action::Reproduce(options) => foresight::run_reproduce(&options, output),
         Action::Predict(known) => foresight::run_predict(&known, output),
         Action::Advise(options) => foresight::run_advise(&options, output),
         Action::Diagnose(options) => foresight::run_diagnose(&options, output),
