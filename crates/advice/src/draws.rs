@@ -19,6 +19,8 @@ pub struct Draw {
     pub total_factor: f64,
     /// The same for the downtime.
     pub downtime_factor: f64,
+    /// What the engine makes of the downtime limit: its estimates of bandwidth and of what pages take scatter.
+    pub limit_factor: f64,
 }
 
 /// The error of the model itself (standard deviation of its logarithm): 40 random scenarios on the emulator had errors of
@@ -71,8 +73,13 @@ fn one(evidence: &Evidence, rng: &mut Rng) -> Draw {
         link: Link { bytes_per_second: rate.map(|it| it.max(1.0) as u64), latency_ns: LATENCY_NS },
         total_factor: scale(MODEL_ERROR, rng),
         downtime_factor: scale(MODEL_DOWNTIME_ERROR, rng),
+        limit_factor: scale(LIMIT_SCATTER, rng),
     }
 }
+
+/// The scatter of what fits under a downtime limit (standard deviation of its logarithm). Settings that complete at one
+/// value of a limit and not at its neighbours stand at an edge, and are not advised.
+const LIMIT_SCATTER: f64 = 0.15;
 
 /// A way within one site.
 const LATENCY_NS: u64 = 100_000;

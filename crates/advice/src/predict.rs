@@ -53,7 +53,9 @@ pub fn predict(evidence: &Evidence, sampling: Sampling, tool: Tool) -> Predictio
 pub fn flown(evidence: &Evidence, scenario: &Scenario, draws: &[Draw]) -> Option<Vec<Outcome>> {
     let plan = Plan::of_scenario(scenario, evidence.host, evidence.rules).ok()?;
     let one = |draw: &Draw| {
-        let plan = Plan { guest: draw.guest.clone(), link: draw.link, ..plan.clone() };
+        let mut plan = Plan { guest: draw.guest.clone(), link: draw.link, ..plan.clone() };
+        let limit_ns = plan.settings.downtime_limit_ns as f64 * draw.limit_factor;
+        plan.settings.downtime_limit_ns = limit_ns as u64;
         with_error(fly(&Arc::new(plan), Policy::new(scenario)), draw)
     };
     // Two halves at once: a prediction is asked for by someone who waits.

@@ -15,6 +15,8 @@ pub struct Rules {
     pub forces_syncs: bool,
     /// Whether memory that comes after a switch to post-copy is discarded before the guest is stopped, not in its downtime.
     pub discards_before_stop: bool,
+    /// Pages with content leave in batches of what the limit allows in this time, without a check between them.
+    pub batch_ns: u64,
     /// Pages of zeros that leave at once, without a check between them.
     pub zero_batch_pages: f64,
     /// Bytes for each page with content besides the page.
@@ -41,11 +43,12 @@ impl Rules {
     /// The emulator of this project.
     pub const EMULATOR: Rules = Rules {
         rearm: Rearm::Sync,
-        // It looks after each batch, which is a few milliseconds at most.
+        // It looks after each batch.
         check_ns: 1,
         sync_spacing_ns: SYNC_SPACING_NS,
         forces_syncs: true,
         discards_before_stop: true,
+        batch_ns: 10_000_000,
         zero_batch_pages: 4096.0,
         page_overhead_bytes: 0.3,
         zero_page_bytes: 0.05,
@@ -59,6 +62,7 @@ impl Rules {
         sync_spacing_ns: SYNC_SPACING_NS,
         forces_syncs: true,
         discards_before_stop: false,
+        batch_ns: 0,
         zero_batch_pages: 0.0,
         page_overhead_bytes: 8.0,
         zero_page_bytes: 9.0,

@@ -94,14 +94,21 @@ impl Flight {
             true => ((left / batch).ceil() * batch, ns(batch * page_seconds)),
             false => (left, 0),
         };
-        let crossed_ns = self.now_ns + ns(left * page_seconds);
-        let check_ns = self.on_grid(crossed_ns.max(self.next_sync_ns));
+        let crossed_ns = (self.now_ns + ns(left * page_seconds)).max(self.next_sync_ns);
+        let check_ns = match is_empty {
+            true => self.on_grid(crossed_ns),
+            false => self.on_grid(self.on(self.plan.rules.batch_ns, crossed_ns)),
+        };
         Some(check_ns.max(self.now_ns + batch_ns.max(LEAST_BATCH_NS)))
     }
 
     /// Checks are made on a grid, which begins with the migration.
     fn on_grid(&self, at_ns: u64) -> u64 {
-        let grid_ns = self.plan.rules.check_ns.max(1);
+        self.on(self.plan.rules.check_ns, at_ns)
+    }
+
+    fn on(&self, grid_ns: u64, at_ns: u64) -> u64 {
+        let grid_ns = grid_ns.max(1);
         let origin_ns = self.plan.host.setup_ns;
         at_ns.saturating_sub(origin_ns).div_ceil(grid_ns) * grid_ns + origin_ns
     }
