@@ -1,7 +1,7 @@
 //! A scenario that shows the same migration without the guest: the same passes, from the report alone.
 //!
 //! The dirty curve becomes a workload: a sweep one in order, a mixture of rates one set of pages written at random, or a
-//! hot set and the rest, whichever is nearer to the curve within the windows that were seen. Settings and limits are
+//! hot set and the rest, the one that is nearer to the curve within the windows that were seen. Settings and limits are
 //! those of the report.
 //!
 //! A migration takes the same time when memory, writes and bandwidth all become smaller by one factor, so a guest that

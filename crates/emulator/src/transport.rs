@@ -58,7 +58,7 @@ pub enum TransportError {
         source: TlsError,
     },
     /// Nobody came.
-    #[error("Nobody connected within {0:?}")]
+    #[error("No peer connected within {0:?}")]
     NobodyCame(Duration),
     /// Waiting for a source failed or was given up.
     #[error("Waiting for the source failed: {0}")]
@@ -163,7 +163,7 @@ impl Listener {
             endpoint: at.to_owned(),
             reason: match error.kind() {
                 io::ErrorKind::AddrInUse if matches!(endpoint, Endpoint::Unix(_)) => {
-                    "a file of that name exists; remove it if nobody listens there, or choose another".to_owned()
+                    "a file of that name exists; remove it if nothing listens there, or choose another".to_owned()
                 }
                 io::ErrorKind::AddrNotAvailable => {
                     "this machine has no such address; --migration-address chooses another".to_owned()

@@ -159,7 +159,7 @@ impl Switchover {
                     ms(standstill.length_ns),
                     ms(standstill.uncertainty_ns)
                 ),
-                Some("Trust the events; whoever measures inside a guest by its own clock will see the other figure"),
+                Some("Trust the events; a measurement inside the guest by its own clock shows the other figure"),
             )
         })
     }
@@ -202,7 +202,7 @@ impl Switchover {
         }
         if self.is_emulated && is_after {
             causes.push(
-                "the destination's emulator had to translate the guest's code anew".to_owned(),
+                "the destination's emulator had to translate the guest's code again".to_owned(),
             );
         }
         causes
@@ -221,7 +221,7 @@ impl Switchover {
                         ms(downtime_ns)
                     ),
                     Some(
-                        "It was answered by somebody else than the guest, or the events are wrong",
+                        "It was answered by another machine than the guest, or the events are wrong",
                     ),
                 )
             });

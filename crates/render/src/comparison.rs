@@ -226,7 +226,7 @@ pub(crate) fn notes(comparison: &Comparison) -> Vec<String> {
     let metrics = || comparison.scenarios.iter().flat_map(|it| &it.metrics);
     if let Some(needed) = metrics().filter_map(|it| it.repeats_needed).max() {
         notes.push(format!(
-            "With so few runs no difference, however large, can be told from chance; {needed} on each side would do (`sterna run --repeat {needed}`)"
+            "With so few runs any difference may be chance; {needed} on each side would do (`sterna run --repeat {needed}`)"
         ));
     }
     notes

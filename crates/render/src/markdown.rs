@@ -19,13 +19,30 @@ const MOST_WARNINGS: usize = 10;
 pub fn markdown(runs: &[Named<'_>]) -> String {
     let mut out = String::new();
     match runs {
-        [one] => single(&mut out, one.report),
+        [one] => {
+            single(&mut out, one.report);
+            advice(&mut out, one.report);
+        }
         several => table(&mut out, several),
     }
     for run in runs {
         warnings(&mut out, run, runs.len() > 1);
     }
     out
+}
+
+/// What would have ended it, with the command to try.
+fn advice(out: &mut String, report: &Report) {
+    if report.advice.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nAdvice:\n");
+    for it in &report.advice {
+        let _ = writeln!(out, "- {}", escape(&it.text));
+        if let Some(command) = &it.command {
+            let _ = writeln!(out, "\n  ```console\n  $ {}\n  ```", printable(command));
+        }
+    }
 }
 
 fn single(out: &mut String, report: &Report) {
@@ -169,5 +186,24 @@ mod tests {
         for (given, expected) in table {
             assert_eq!(escape(given), expected);
         }
+    }
+
+    #[test]
+    fn advice_of_a_run_is_in_markdown_and_page_as_text() {
+        let text = include_str!("../../report/tests/data/completed-1.0.json");
+        let mut report = Report::read(text).unwrap();
+        report.advice.push(sterna_report::Advice {
+            code: "technique".to_owned(),
+            text: "post-copy <b>completes</b>".to_owned(),
+            command: Some("sterna run --postcopy-after-passes 1".to_owned()),
+            passes: Some(6),
+        });
+        let markdown = markdown(&[Named { name: "a", report: &report }]);
+        assert!(markdown.contains("Advice:\n\n- post-copy &lt;b&gt;completes"), "{markdown}");
+        assert!(markdown.contains("  $ sterna run --postcopy-after-passes 1\n"), "{markdown}");
+        let page =
+            crate::html::run(&report, crate::html::Scripts::Inside, crate::html::Detail::FULL, &[]);
+        assert!(page.contains("post-copy &lt;b&gt;completes&lt;/b&gt; (from 6 passes)"));
+        assert!(page.contains("<code>sterna run --postcopy-after-passes 1</code>"));
     }
 }

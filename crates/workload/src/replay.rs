@@ -28,7 +28,7 @@ pub fn page_writes(spec: &Spec, counts: &[u64], threads: usize) -> Vec<u64> {
 /// # Panics
 /// As for [`page_writes`]; and when there are phases, between which the end of a round cannot be told from the numbers.
 pub fn page_writes_since_remap(spec: &Spec, counts: &[u64], threads: usize) -> Vec<u64> {
-    assert!(spec.phases.is_empty(), "rounds of phases cannot be told from the numbers");
+    assert!(spec.phases.is_empty(), "rounds of phases cannot be derived from the numbers");
     let last_round = |pages: usize, count: u64| count - count % pages as u64..count;
     replay(spec, jobs(spec, counts, threads.max(1), last_round), threads)
 }

@@ -30,7 +30,7 @@ pub struct AdviseOptions {
     pub known: Known,
     /// What has to be kept.
     pub goal: Goal,
-    /// Whose words the settings are said in.
+    /// The system whose commands are printed.
     pub target: Target,
 }
 
@@ -121,7 +121,7 @@ pub fn advise_command() -> Command {
                 .value_name("SYSTEM")
                 .value_parser(SYSTEMS)
                 .default_value("scenario")
-                .help("Whose words the settings are said in"),
+                .help("The system whose commands are printed"),
         )
         .arg(
             Arg::new("domain")

@@ -32,7 +32,7 @@ pub fn run(options: HostCommand, output: Output) -> Result<u8> {
 /// A `sterna run` on this machine has started this process, and speaks over its standard input.
 fn serve_parent(options: HostCommand) -> Result<u8> {
     let control = process::stdin_socket().map_err(|_| {
-        usage(anyhow!("Nobody has started this host for a run; give it an address by --listen"))
+        usage(anyhow!("No run has started this host; give it an address by --listen"))
     })?;
     let token = std::env::var("STERNA_HOST_TOKEN").context("STERNA_HOST_TOKEN is not set")?;
     let HostCommand { tls_directory, shared_link, .. } = options;

@@ -31,11 +31,11 @@ pub fn watcher(
         return Box::new(stream::Stream::new(output));
     }
     match progress {
-        _ if output.is_quiet() => Box::new(Nobody),
-        ProgressKind::None => Box::new(Nobody),
+        _ if output.is_quiet() => Box::new(Silent),
+        ProgressKind::None => Box::new(Silent),
         ProgressKind::Plain => Box::new(plain::Plain::new(output)),
         ProgressKind::Auto if output.is_noted_on_terminal() => Box::new(bar::Bar::new()),
-        ProgressKind::Auto => Box::new(Nobody),
+        ProgressKind::Auto => Box::new(Silent),
     }
 }
 
@@ -52,9 +52,9 @@ pub fn fleet_watcher(
 /// A migration in which nothing is sent for so long is said to send nothing.
 const STALLED_SECONDS: f64 = 1.0;
 
-struct Nobody;
+struct Silent;
 
-impl Watcher for Nobody {
+impl Watcher for Silent {
     fn notice(&mut self, _: Option<u32>, _: &Notice) {}
 }
 

@@ -211,9 +211,15 @@ fn ways_that_lead_nowhere_are_told() {
     // All at once, for each takes the time that a link takes to say that nobody has an address.
     std::thread::scope(|scope| {
         let told: [(&[&str], &[&str]); 6] = [
-            (&["udp", "10.77.0.77"], &["10.77.0.77", "Nobody answers", "nobody has that address"]),
-            (&["tcp", "10.77.0.77"], &["10.77.0.77", "Nobody answers", "nobody has that address"]),
-            (&["icmp", "10.77.0.77"], &["10.77.0.77", "Nobody answers"]),
+            (
+                &["udp", "10.77.0.77"],
+                &["10.77.0.77", "No answer from", "no machine has that address"],
+            ),
+            (
+                &["tcp", "10.77.0.77"],
+                &["10.77.0.77", "No answer from", "no machine has that address"],
+            ),
+            (&["icmp", "10.77.0.77"], &["10.77.0.77", "No answer from"]),
             (&["arp", "10.77.0.77"], &["10.77.0.77", "same link"]),
             (&["http", "http://10.77.0.77/"], &["10.77.0.77", "No page came"]),
             // No network leads there.

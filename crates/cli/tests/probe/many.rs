@@ -126,10 +126,10 @@ fn one_that_cannot_go_on_does_not_keep_the_others_from_it() {
     let outcome = probe(&[&["all", "127.0.0.1", "--config", file], &flags[..]].concat());
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     let said = &outcome.stderr;
-    assert!(said.contains("nobody: Nobody answers") && said.contains("refused"), "{said}");
+    assert!(said.contains("nobody: No answer from") && said.contains("refused"), "{said}");
     let report = outcome.json();
     assert!(number(&report, "/probes/0/received") > 50.0, "{report:#}");
     assert_eq!(report["probes"][0]["failure"], Value::Null);
     assert_eq!(report["probes"][1]["longest_outage_seconds"], Value::Null);
-    assert!(report["probes"][1]["failure"].as_str().unwrap().contains("Nobody answers"));
+    assert!(report["probes"][1]["failure"].as_str().unwrap().contains("No answer from"));
 }

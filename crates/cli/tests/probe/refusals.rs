@@ -50,7 +50,7 @@ fn names_and_ports_that_lead_nowhere_are_told() {
     // Ports that were free a moment ago.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     for kind in ["udp", "tcp", "clock", "playout"] {
-        told(&[kind, &closed], &[&closed, "refused", "nobody listens", "sterna probe serve"]);
+        told(&[kind, &closed], &[&closed, "refused", "nothing listens", "sterna probe serve"]);
     }
     told(&["http", &format!("http://{closed}/")], &[&closed, "refused"]);
     told(&["metrics", &format!("http://{closed}/")], &[&closed, "refused"]);
@@ -58,7 +58,7 @@ fn names_and_ports_that_lead_nowhere_are_told() {
     // Somebody is there and says nothing.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _silent = UdpSocket::bind(silent).unwrap();
-    told(&["udp", &silent.to_string()], &["Nobody answers", "firewall"]);
+    told(&["udp", &silent.to_string()], &["No answer from", "firewall"]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_responder_of_another_version_is_named_and_a_plain_echo_is_told() {
     check(&["playout", &echo, "--duration", "300ms"], 1, &["plain echo", "sterna probe serve"]);
     // Garbage for an answer is no answer.
     let garbage = impostor(|_| b"garbage".to_vec());
-    check(&["udp", &garbage, "--patience", "300ms", "--duration", "2s"], 1, &["Nobody answers"]);
+    check(&["udp", &garbage, "--patience", "300ms", "--duration", "2s"], 1, &["No answer from"]);
 }
 
 /// Whether bytes that are no question come back from a responder with these flags.

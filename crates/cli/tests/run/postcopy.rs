@@ -379,6 +379,16 @@ fn a_limit_in_post_copy_warns_lifts_the_bandwidth_limit_and_keeps_the_guest() {
     let seconds = outcome.summary("total_time_seconds").as_f64().unwrap();
     assert!((2.0..30.0).contains(&seconds), "{seconds} s");
     assert!(outcome.stderr.contains(" pages)  transferred"), "{}", outcome.stderr);
+    // What is sent under the limit of post-copy, and not the estimate of pre-copy before it.
+    let slow = outcome.stderr.lines().rfind(|it| it.contains("postcopy  pass")).unwrap();
+    let sending = slow.split("sending ").nth(1).unwrap();
+    let (number, unit) = sending.split_once(' ').unwrap();
+    let megabits = match unit {
+        _ if unit.starts_with("kbit/s") => number.parse::<f64>().unwrap() / 1e3,
+        _ if unit.starts_with("Mbit/s") => number.parse::<f64>().unwrap(),
+        _ => panic!("{slow}"),
+    };
+    assert!(megabits < 30.0, "{slow}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn a_server_that_is_told_to_end_ends_and_says_so() {
     server.stop();
     let outcome = client.outcome();
     assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("The server was told to end"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("The server was asked to end"), "{}", outcome.stderr);
 }
 
 #[test]

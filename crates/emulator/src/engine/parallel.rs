@@ -72,7 +72,7 @@ impl Parallel {
             warnings.push(Warning {
                 code: "checksum-headers-only".to_owned(),
                 text: "Under zero-copy the checksums cover headers only, since pages may change on the way".to_owned(),
-                advice: Some("Whether memory arrived whole is told by the verification alone".to_owned()),
+                advice: Some("Whether memory arrived whole is shown by the verification alone".to_owned()),
             });
         }
         if sum.zero_copy_copied + sum.zero_copy_refused > 0 {

@@ -248,7 +248,7 @@ impl std::fmt::Display for Strangers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.count {
             0 => Ok(()),
-            1 => write!(f, ", but a stranger ({})", self.last),
+            1 => write!(f, ", but another peer ({})", self.last),
             count => write!(f, ", but {count} strangers (the last: {})", self.last),
         }
     }

@@ -84,7 +84,7 @@ enum LoadError {
     #[error(transparent)]
     Transport(#[from] TransportError),
     #[error(
-        "No source has connected{0}; choose a port that only the source knows, or have a firewall let in nobody else"
+        "No source has connected{0}; choose a port that only the source knows, or have a firewall let in no other machine"
     )]
     NoSource(Strangers),
     #[error("The wait for the source was given up")]

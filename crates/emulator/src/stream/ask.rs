@@ -59,7 +59,7 @@ impl<'a> Asker<'a> {
     pub fn came(&mut self, page: u64, waiter: u16, is_over: bool) -> Result<(), LaneError> {
         let wait = self.waits.get_mut(usize::from(waiter)).and_then(Option::take);
         let Some((_, sent_ns)) = wait.filter(|it| it.0 == page) else {
-            return Err(LaneError::Protocol(format!("page {page} comes, and nobody asked for it")));
+            return Err(LaneError::Protocol(format!("page {page} came without a request")));
         };
         let is_awaited = waiter < self.vcpus;
         let times = if is_awaited { &self.meter.awaited } else { &self.meter.ahead };

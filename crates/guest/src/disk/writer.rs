@@ -167,7 +167,7 @@ fn write(records: &mut Records, shared: &Shared) {
         let due = ledger.due(if is_over { end_ns } else { now_ns });
         let next = ledger.acknowledged();
         if next == MOST_RECORDS && ledger.error.is_none() {
-            ledger.error = Some(format!("Nobody had ended it after {MOST_RECORDS} records"));
+            ledger.error = Some(format!("It was not ended after {MOST_RECORDS} records"));
         }
         if next >= due || ledger.error.is_some() {
             let due_ns = ledger.due_ns(due);

@@ -95,7 +95,7 @@ impl Agent {
                             return Err("Somebody else has begun records of their own".to_owned());
                         }
                         Ok(DiskPage::Refused(it)) if it.why == DiskRefused::NotBegun => {
-                            return Err("The agent in the guest began anew meanwhile, and knows of no records".to_owned());
+                            return Err("The agent in the guest restarted meanwhile, and knows of no records".to_owned());
                         }
                         Ok(DiskPage::Refused(it)) => reason = it.text,
                         Ok(DiskPage::Begun { .. }) | Err(_) => {

@@ -129,7 +129,7 @@ fn unproven(disk: &DiskEnded) -> Option<Warning> {
 fn clock(disk: &DiskEnded) -> Warning {
     let untold = match disk.stalls_untold {
         0 => String::new(),
-        more => format!("; {more} further stalls are not told one by one"),
+        more => format!("; {more} further stalls are not listed"),
     };
     let text = format!(
         "Stalls of the data disk are by the guest's clock, which may stand still while the guest is stopped: they are what the guest noticed of its disk, and begin on this clock as exactly as the guest's answers tell{untold}"

@@ -166,7 +166,7 @@ fn inexpressible(scenario: &Scenario, gates: &[String]) -> Vec<Inexpressible> {
     refuse(
         migration.tls.as_ref().is_some_and(|it| it.mode != TlsMode::Off),
         "migration.tls",
-        cluster("disableTLS, which is false unless somebody changed it,"),
+        cluster("disableTLS, which is false unless it was changed,"),
     );
     refuse(
         scenario.verify == Verify::AllMemory,

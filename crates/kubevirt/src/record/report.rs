@@ -37,7 +37,7 @@ impl MigrationRecord {
         if has_probe {
             report.warnings.push(Warning {
                 code: "clock-of-the-probe".to_owned(),
-                text: "The probe's Pod has the clock of its own node: outages are as long as told, but may begin earlier or later by what the clocks differ".to_owned(),
+                text: "The probe's Pod has the clock of its own node: outages are as long as reported, but may begin earlier or later by what the clocks differ".to_owned(),
                 advice: None,
             });
         }
@@ -107,14 +107,14 @@ impl MigrationRecord {
         warn(
             "guest-over-the-api-server",
             format!(
-                "The guest's counters were asked for {} times by way of the API server, and {} times nobody answered: a sample that follows is as long as the silence, and the one over the switchover contains it",
+                "The guest's counters were asked for {} times by way of the API server, and {} times there was no answer: a sample that follows is as long as the silence, and the one over the switchover contains it",
                 guest.readings.len() as u64 + guest.misses,
                 guest.misses
             ),
             None,
         );
         if guest.has_restarted() {
-            let text = "The agent in the guest began anew during the migration".to_owned();
+            let text = "The agent in the guest restarted during the migration".to_owned();
             warn("guest-restarted", text, Some("Look at its journal: systemd restarts it"));
         }
         if let Some(Err(reason)) = &guest.check {

@@ -150,6 +150,6 @@ fn leading_to(wanted: Ipv4Addr) -> Result<(String, Ipv4Addr), Failure> {
     let found = names.find(|name| interface::address(name).is_ok_and(|it| it == ours));
     match (found, ours) {
         (Some(name), IpAddr::V4(ours)) => Ok((name, ours)),
-        _ => Err(failed(format!("nobody has {ours}"))),
+        _ => Err(failed(format!("no interface has {ours}"))),
     }
 }

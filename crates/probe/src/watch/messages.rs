@@ -163,7 +163,7 @@ fn silent(shared: &Shared, plan: &Plan, advice: &str, target: Option<&Target>) -
     let complaint = missing.or_else(|| shared.lock().complaint.take());
     let complaint = complaint.map(|it| format!(" ({it})")).unwrap_or_default();
     let target = plan.task.target();
-    Failure::Silent(format!("Nobody answers at {target}{complaint}; {advice}"))
+    Failure::Silent(format!("No answer from {target}{complaint}; {advice}"))
 }
 
 fn follow(plan: &Plan, target: Option<&Target>) -> Result<Option<Receiver<SocketAddr>>, Failure> {

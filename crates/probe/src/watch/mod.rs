@@ -344,10 +344,10 @@ fn resolved(target: &Target) -> Result<std::net::SocketAddr, Failure> {
 fn explained(error: &io::Error) -> String {
     let meaning = match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            "the machine is there, and nobody listens on that port, as it says itself"
+            "the machine is there, and nothing listens on that port, as it says itself"
         }
         io::ErrorKind::HostUnreachable => {
-            "nobody has that address on its link, or a firewall on the way turns messages away"
+            "no machine has that address on its link, or a firewall on the way turns messages away"
         }
         io::ErrorKind::NetworkUnreachable => {
             "no route leads there; `ip route get` with the address shows which one is asked for"

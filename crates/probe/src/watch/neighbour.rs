@@ -8,7 +8,7 @@ use std::net::IpAddr;
 pub(super) fn missing(address: IpAddr) -> Option<&'static str> {
     // A table that cannot be read says nothing.
     let table = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    is_missing(&table, address).then_some("nobody has that address on its link")
+    is_missing(&table, address).then_some("no machine has that address on its link")
 }
 
 /// Columns are address, type, flags, hardware address; without flags there was no answer.

@@ -128,7 +128,7 @@ impl Viewer {
         let complaint = shared.lock().complaint.take();
         let complaint = complaint.map(|it| format!(" ({it})")).unwrap_or_default();
         Failure::Silent(format!(
-            "Nobody plays at {}{complaint}; is `sterna probe serve --listen ADDRESS` running there, and no firewall between?",
+            "Nothing plays at {}{complaint}; is `sterna probe serve --listen ADDRESS` running there, and no firewall between?",
             plan.task.target()
         ))
     }

@@ -70,7 +70,7 @@ impl Judge<'_> {
                         format!("`--version` does not end within {} s", PATIENCE.as_secs())
                     }
                 };
-                let remedy = format!("Run `{shown} --version` to see why, and install it anew");
+                let remedy = format!("Run `{shown} --version` to see why, and install it again");
                 (format!("{shown}: {how}"), Availability::limited(consequence, remedy))
             }
         };

@@ -27,7 +27,7 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
             migration.postcopy.as_ref().is_some_and(|it| it.recover)
                 && !matches!(migration.transport, Transport::Tcp | Transport::Unix),
             "migration.postcopy.recover",
-            "a link can be made anew with transport tcp and unix alone; use one of these",
+            "a link can be connected again with transport tcp and unix alone; use one of these",
         ),
         (
             scenario.verify == Verify::AllMemory
@@ -43,7 +43,7 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
         (
             migration.switchover_decision == Some(SwitchoverDecision::Effective),
             "migration.switchover-decision",
-            "QEMU compares raw pages with what it can send, and cannot be told otherwise; use \"qemu\" or drop the field",
+            "QEMU compares raw pages with what it can send, and has no setting for that; use \"qemu\" or drop the field",
         ),
         (
             has_own_certificates && !tells_host && migration.transport != Transport::Tcp,

@@ -89,7 +89,7 @@ fn a_longer_blackout_is_split_at_the_stop_and_has_causes() {
         ),
         (
             |it| it.is_emulated = true,
-            "the destination's emulator had to translate the guest's code anew",
+            "the destination's emulator had to translate the guest's code again",
         ),
     ];
     for (change, cause) in table {
@@ -137,7 +137,7 @@ fn a_network_that_waits_for_the_guest_names_what_the_guest_waits_for() {
         },
         &[(
             "network-outage",
-            "The udp probe heard nothing for 305 ms around the switchover, and the guest was stopped for 40 ms: 5 ms passed before the stop, 1 ms passed after the resumption until the switch heard the guest in its new place, and 259 ms from there to the first answer; the destination's emulator had to translate the guest's code anew",
+            "The udp probe heard nothing for 305 ms around the switchover, and the guest was stopped for 40 ms: 5 ms passed before the stop, 1 ms passed after the resumption until the switch heard the guest in its new place, and 259 ms from there to the first answer; the destination's emulator had to translate the guest's code again",
         )],
     );
 }

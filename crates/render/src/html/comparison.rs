@@ -346,7 +346,7 @@ fn glossary(found: &Comparison) -> Markup {
         ),
         (
             "too few repeats to say",
-            "With so few runs no difference, however large, could be told from chance.".to_owned(),
+            "With so few runs no difference, however large, could be distinguished from chance.".to_owned(),
         ),
         (
             "p",

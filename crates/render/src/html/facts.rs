@@ -30,6 +30,26 @@ pub fn warnings(report: &Report) -> Markup {
     }
 }
 
+/// What would have ended it, with the command to try.
+pub fn advice(report: &Report) -> Markup {
+    html! {
+        @if !report.advice.is_empty() {
+            section.warnings aria-labelledby="advice" {
+                h2 #advice { "Advice" }
+                ul {
+                    @for advice in &report.advice {
+                        li {
+                            (advice.text)
+                            @if let Some(passes) = advice.passes { " (from " (passes) " passes)" }
+                            @if let Some(command) = &advice.command { p.advice { code { (command) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// One row for each pass.
 pub fn passes(report: &Report) -> Table {
     let mut table = Table::new(

@@ -24,6 +24,7 @@ pub fn run(
     let body = html! {
         (head(report, &title))
         (tiles::tiles(report))
+        (facts::advice(report))
         (facts::warnings(report))
         @if !charts.is_empty() {
             section aria-labelledby="charts" {

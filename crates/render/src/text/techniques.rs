@@ -32,7 +32,7 @@ fn xbzrle(report: &Report) -> Option<String> {
     let counter = |name: &str| counter(report, &format!("xbzrle_{name}"));
     let (pages, bytes) = (counter("pages")?, counter("bytes")?);
     let mut words = format!(
-        "{} looked up and found, told in {}",
+        "{} looked up and found, reported in {}",
         count(pages as u64, "page", "pages"),
         Bytes(bytes as u64).human()
     );
@@ -115,7 +115,7 @@ mod tests {
             }),
             &[
                 Some(
-                    "1000 pages looked up and found, told in 20.0 KiB; 7 cache misses, 2 too different",
+                    "1000 pages looked up and found, reported in 20.0 KiB; 7 cache misses, 2 too different",
                 ),
                 Some("the guest was held back up to 90 % of its time"),
                 Some("NOT PROVEN that memory was sent, written and sent again"),

@@ -35,7 +35,7 @@ pub enum Change {
     NoChange,
     /// There may be a difference, and the scatter is too large to tell.
     TooNoisy,
-    /// No difference could be told from chance with so few repeats.
+    /// No difference could be distinguished from chance with so few repeats.
     TooFew,
     /// A side has no value.
     NotMeasured,

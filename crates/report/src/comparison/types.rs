@@ -140,7 +140,7 @@ pub struct MetricComparison {
     pub threshold: f64,
     /// What may be said.
     pub change: Change,
-    /// Runs on each side with which a difference could be told from chance; null unless there are
+    /// Runs on each side with which a difference could be distinguished from chance; null unless there are
     /// too few.
     pub repeats_needed: Option<u64>,
 }

@@ -26,7 +26,7 @@ pub struct DirtySpec {
     pub latency: bool,
     /// Other ways of writing at certain times, in their short text; null when there are none.
     pub phases: Option<String>,
-    /// Whether the phases begin anew after the last.
+    /// Whether the phases begin again after the last.
     pub repeat: bool,
     /// The kind of page that was asked for.
     pub huge_pages: PageKind,

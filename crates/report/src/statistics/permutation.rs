@@ -36,7 +36,7 @@ pub fn permutation_test(a: &[f64], b: &[f64], seed: u64) -> Option<f64> {
 }
 
 /// The least p-value that so many values can give: with few of them no difference, however large,
-/// can be told from chance. `None` when a side has none.
+/// can be distinguished from chance. `None` when a side has none.
 pub fn least_p_value(count_a: usize, count_b: usize) -> Option<f64> {
     let (few, many) = (count_a.min(count_b), count_a.max(count_b));
     if few == 0 {

@@ -180,7 +180,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("none"),
         "What to do instead at certain times; the same as tables [[workload.phase]]"
     ),
-    plain!("workload.repeat", workload.repeat, "Whether the phases begin anew after the last"),
+    plain!("workload.repeat", workload.repeat, "Whether the phases begin again after the last"),
     plain!("migration.transport", migration.transport, "What carries the stream"),
     maybe!(
         "migration.max-bandwidth",
@@ -259,7 +259,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             s.migration.postcopy.get_or_insert_default().trigger = Some(trigger);
             Ok(())
         },
-        "Switch as soon as so many passes are complete"
+        "Switch as soon as this many passes are complete"
     ),
     row!(
         "migration.postcopy.after",
@@ -288,7 +288,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     technique!(
         "migration.postcopy.recover",
         postcopy.recover,
-        "Whether a link that is lost after the switch is made anew; otherwise the guest is lost with it"
+        "Whether a link that is lost after the switch is connected again; otherwise the guest is lost with it"
     ),
     row!(
         "migration.pause.after-passes",
@@ -300,7 +300,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             s.migration.pause = Some(Pause { trigger });
             Ok(())
         },
-        "Stop the guest as soon as so many passes are complete"
+        "Stop the guest as soon as this many passes are complete"
     ),
     row!(
         "migration.pause.after",

@@ -137,7 +137,7 @@ pub struct Workload {
     pub catch_up: bool,
     /// What to do instead at certain times.
     pub phases: Option<Phases>,
-    /// Whether the phases begin anew after the last.
+    /// Whether the phases begin again after the last.
     pub repeat: bool,
 }
 

@@ -214,7 +214,7 @@ fn what_args() -> Vec<Arg> {
             .value_parser(chain::<Pace>),
         flag("catch-up", "Make up for what a stall or a pause kept back, in a burst; otherwise it is forgiven"),
         value("phases", "FILE", "Other patterns, rates and working sets at certain times: a TOML file with [[workload.phase]] tables as in a scenario, or the text itself (for=4s,rate=10MB/s;for=1s)"),
-        flag("repeat", "Begin anew after the last phase").requires("phases"),
+        flag("repeat", "Begin again after the last phase").requires("phases"),
         value("seed", "N", "Decides the order of pages and the content of memory [default: 1]").value_parser(value_parser!(u64)),
         value("duration", "TIME", "How long; without it, until SIGINT or SIGTERM").value_parser(values::duration),
         flag("verify", "Check each page just before it is written again; costs a read of the page, and 8 bytes of memory for each"),

@@ -419,7 +419,7 @@ fn iperf_args() -> Vec<Arg> {
             .short('M')
             .hide(true)
             .value_parser(explained("The segment size is the kernel's; set the MTU of the interface instead")),
-        value("title", "TEXT", "Not taken: reports are told apart by their file names")
+        value("title", "TEXT", "Not taken: reports are distinguished by their file names")
             .short('T')
             .hide(true)
             .value_parser(explained("A report has no title; name its file with --output")),

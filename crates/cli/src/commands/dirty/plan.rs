@@ -177,7 +177,7 @@ fn phases_of_file(path: &str) -> Result<Phases> {
 fn check_remap(options: &DirtyOptions, spec: &Spec, huge_pages: HugePages) -> Result<()> {
     if options.verify_final && !spec.phases.is_empty() {
         return Err(usage(anyhow!(
-            "With --remap and --phases it cannot be told at the end what pages must hold; use --verify, which checks on the way"
+            "With --remap and --phases it is unknown at the end what pages must hold; use --verify, which checks on the way"
         )));
     }
     let page = huge_pages.page_bytes();

@@ -173,7 +173,7 @@ pub fn events(result: &ProbeResult, add: &mut impl FnMut(f64, TimelineKind, Stri
     }
     let Some(metrics) = &result.metrics else { return };
     for it in &metrics.resets {
-        add(it.t_seconds, TimelineKind::CounterReset, format!("{} began anew", it.series));
+        add(it.t_seconds, TimelineKind::CounterReset, format!("{} restarted", it.series));
     }
     for it in &metrics.gaps {
         add(it.t_seconds, TimelineKind::SeriesGap, format!("{} is missing", it.series));

@@ -141,7 +141,7 @@ fn counts(probe: &ProbeResult) -> String {
         }
     }
     if let Some(restarts) = probe.responder_restarts.filter(|it| *it > 0) {
-        let _ = write!(text, "; the responder began anew {restarts} times");
+        let _ = write!(text, "; the responder restarted {restarts} times");
     }
     text
 }
@@ -227,7 +227,7 @@ fn details(probe: &ProbeResult, line: &mut impl FnMut(&str, String)) {
         }
     }
     if let Some(it) = &probe.arp {
-        let mac = it.mac.as_deref().unwrap_or("nobody");
+        let mac = it.mac.as_deref().unwrap_or("no machine");
         line(
             "owner",
             format!(

@@ -71,7 +71,9 @@ fn text(verdict: &Verdict, acknowledged: Option<u64>) -> String {
             .to_owned(),
     });
     if *tail_bytes > 0 {
-        lines.push(format!("  at the end    {tail_bytes} bytes that are no whole record and were promised to nobody"));
+        lines.push(format!(
+            "  at the end    {tail_bytes} bytes that are no whole record and were never promised"
+        ));
     }
     for defect in &defects.first {
         lines.push(format!(

@@ -277,10 +277,15 @@ impl Run<'_> {
         Ok(bytes)
     }
 
-    fn tell_remaining(&self, backlog: &Backlog) {
+    fn tell_remaining(&mut self, backlog: &Backlog) {
+        let sent_bytes = self.pacer.sent_bytes();
+        // The estimate of pre-copy says nothing about post-copy, which has a limit of its own.
+        self.decision.observe(sent_bytes, false, monotonic_ns());
+        let rate = self.decision.measured_bytes_per_second();
         self.progress.update(|it| {
             it.remaining_bytes = (backlog.len() * PAGE_BYTES) as u64;
-            it.transferred_bytes = self.pacer.sent_bytes();
+            it.transferred_bytes = sent_bytes;
+            it.bandwidth_bytes_per_second = rate;
         });
     }
 }

@@ -144,7 +144,7 @@ impl Session<'_> {
                 Err(_) => {}
             }
             if self.shared.closing.load(Ordering::Acquire) {
-                side.abort("The server was told to end");
+                side.abort("The server was asked to end");
             }
         }
         side.join();
@@ -193,7 +193,7 @@ impl Session<'_> {
 
     fn check_closing(&self) -> Result<(), String> {
         match self.shared.closing.load(Ordering::Acquire) {
-            true => Err("The server was told to end".to_owned()),
+            true => Err("The server was asked to end".to_owned()),
             false => Ok(()),
         }
     }

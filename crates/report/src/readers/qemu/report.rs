@@ -29,7 +29,7 @@ pub(in super::super) fn report(log: &MigrationLog) -> Report {
     report.summary = summary(log);
     add_other(log, &mut report);
     if report.summary.downtime_claimed_seconds.is_some() {
-        let text = "The downtime is what the source claims, and nobody measured it, so only `downtime_claimed_seconds` is known";
+        let text = "The downtime is what the source claims, and it was not measured, so only `downtime_claimed_seconds` is known";
         warn(&mut report, "claimed-downtime", text);
     }
     report
