@@ -33,7 +33,7 @@ enum Outcome {
 ///
 /// Completed and forced runs pass, unless memory was corrupt or a threshold was missed; cancelled, failed and lost
 /// ones, corrupt memory and missed thresholds are failures; interrupted runs and those without a report are errors; what was not
-/// supported was skipped.
+/// supported, and files without a migration, were skipped.
 pub fn junit(suite: &str, runs: &[TestCase<'_>]) -> String {
     let count = |outcome| runs.iter().filter(|it| it.outcome() == outcome).count();
     let time: f64 = runs.iter().map(TestCase::seconds).sum();
@@ -67,6 +67,7 @@ impl TestCase<'_> {
         match (report.summary.verdict, report.summary.integrity) {
             (_, Integrity::Corrupt) => Outcome::Failed,
             _ if report.misses_a_threshold() => Outcome::Failed,
+            _ if report.engine.is_instrument => Outcome::Skipped,
             (Verdict::Completed | Verdict::CompletedForced, _) => Outcome::Passed,
             (Verdict::Cancelled | Verdict::Failed | Verdict::Lost, _) => Outcome::Failed,
             (Verdict::Unsupported, _) => Outcome::Skipped,

@@ -61,10 +61,14 @@ fn single(out: &mut String, report: &Report) {
     out.push('\n');
 }
 
+fn verdict(report: &Report) -> &'static str {
+    if report.engine.is_instrument { "no migration" } else { report.summary.verdict.as_str() }
+}
+
 fn rows(report: &Report) -> Vec<(&'static str, String)> {
     let summary = &report.summary;
     vec![
-        ("Verdict", summary.verdict.to_string()),
+        ("Verdict", verdict(report).to_owned()),
         ("Memory", summary.integrity.to_string()),
         ("Total time", or_dash(summary.total_time_seconds, seconds)),
         ("Downtime", crate::downtime::short(report)),
@@ -93,7 +97,7 @@ fn table(out: &mut String, runs: &[Named<'_>]) {
             "| {} | {} {} | {} | {} | {} | {} | {} | {} | {} |",
             escape(run.name),
             sign(run.report),
-            summary.verdict,
+            verdict(run.report),
             summary.integrity,
             or_dash(summary.total_time_seconds, seconds),
             crate::downtime::short(run.report),

@@ -50,6 +50,10 @@ pub struct Engine {
     pub transport: Option<String>,
     /// Versions of the programs on both sides.
     pub peer_versions: PeerVersions,
+    /// Whether the file is of an instrument (iperf3, mig_mon) that measured a link or a guest and knows of no
+    /// migration: the verdict then says nothing, and what a migration would have is null.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_instrument: bool,
     /// Facts of this engine that have no field of their own. Names in here are not stable.
     #[serde(default)]
     pub details: BTreeMap<String, serde_json::Value>,

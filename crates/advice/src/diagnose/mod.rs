@@ -51,10 +51,24 @@ const SAMPLING: Sampling = Sampling { draws: 80, seed: 1 };
 
 /// What happened, why, and what to set.
 pub fn diagnose(report: &Report) -> Diagnosis {
+    if report.engine.is_instrument {
+        return no_migration(report);
+    }
     let seen = Seen::of(report);
     let mut why = seen.why();
     why.extend(seen.techniques());
     Diagnosis { what: seen.what(), why, advice: seen.advice() }
+}
+
+/// What there is to say of an instrument's file.
+fn no_migration(report: &Report) -> Diagnosis {
+    let measured = report.summary.verdict_reason.as_deref().unwrap_or(&report.tool.name);
+    let way_out = "What happened in a migration is in its report, in an answer to `query-migrate`, in `info migrate`, `virsh domjobinfo` or virt-launcher's log: give that file; `sterna report html` and `compare` show this one";
+    Diagnosis {
+        what: format!("The file holds no migration: {measured}"),
+        why: vec![way_out.to_owned()],
+        advice: Vec::new(),
+    }
 }
 
 /// The report with what follows from its passes.
@@ -124,10 +138,22 @@ impl<'a> Seen<'a> {
             Verdict::Failed => format!("The migration failed{after}{}", self.reason()),
             Verdict::Lost => format!("The guest was lost{after}{}", self.reason()),
             Verdict::Unsupported => format!("Nothing was started{}", self.reason()),
+            Verdict::Interrupted if !self.began() => {
+                format!("No migration was under way when it was last seen{}", self.reason())
+            }
             Verdict::Interrupted => {
                 format!("The migration was under way{after}{passes} when it was last seen")
             }
         }
+    }
+
+    /// Whether a migration was seen at all: a pass, a time, or a state after the setup.
+    fn began(&self) -> bool {
+        let summary = &self.report.summary;
+        let is_past_setup = |state: &str| !matches!(state, "none" | "setup");
+        summary.passes > 0
+            || summary.total_time_seconds.is_some()
+            || self.report.timeline.iter().any(|it| is_past_setup(&it.state))
     }
 
     fn reason(&self) -> String {
@@ -160,6 +186,8 @@ impl<'a> Seen<'a> {
         let mut why = Vec::new();
         let summary = &self.report.summary;
         match self.later() {
+            // Without a migration there is nothing to explain by its passes.
+            _ if self.did_not_end() && !self.began() => {}
             Some(later) => {
                 let (guest, link) = (later.written / later.seconds, later.wire / later.seconds);
                 let goes_on = self.did_not_end() || self.passes.len() >= MANY_PASSES;

@@ -75,6 +75,14 @@ pub enum EvidenceError {
         /// How many.
         guests: usize,
     },
+    /// A measurement by an instrument that saw no migration.
+    #[error(
+        "The file holds no migration: {measured}. Give the report, `query-migrate` answer or log of a migration, or figures with --memory, --dirty-rate and --link-bandwidth"
+    )]
+    NoMigration {
+        /// What it holds, as "iperf3 measured a stream".
+        measured: String,
+    },
     /// The report does not say how much memory the guest has.
     #[error(
         "The report does not say how much memory the guest has: add --memory, as in --memory 16GiB"

@@ -41,6 +41,10 @@ impl Evidence {
         if report.engine.name == "model" {
             return Err(EvidenceError::Simulated);
         }
+        if report.engine.is_instrument {
+            let measured = report.summary.verdict_reason.as_ref().unwrap_or(&report.tool.name);
+            return Err(EvidenceError::NoMigration { measured: measured.clone() });
+        }
         if let Some(fleet) = &report.fleet {
             return Err(EvidenceError::Fleet { guests: fleet.guests.len() });
         }

@@ -256,6 +256,7 @@ impl Hypervisor for Emulator {
                 destination: version(|it| &it.destination),
             },
             details: self.details(),
+            ..Engine::default()
         }
     }
 

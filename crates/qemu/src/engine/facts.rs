@@ -37,6 +37,7 @@ impl Qemu {
                 destination: sides.map(|it| version(&it.destination)),
             },
             details: self.details(),
+            ..Engine::default()
         }
     }
 

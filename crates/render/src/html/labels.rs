@@ -23,6 +23,7 @@ pub fn ending(report: &Report) -> Ending {
         }
         (_, Integrity::Corrupt) => ("corrupt", "☠", "disk corrupt"),
         _ if report.misses_a_threshold() => ("failed", "!", "threshold missed"),
+        _ if report.engine.is_instrument => ("interrupted", "–", "no migration"),
         (Verdict::Completed, _) => ("completed", "✓", "completed"),
         (Verdict::CompletedForced, _) => ("forced", "»", "completed, but forced"),
         (Verdict::Cancelled, _) => ("cancelled", "■", "cancelled"),
@@ -50,6 +51,7 @@ pub fn title(report: &Report) -> String {
     let name = report.scenario.get("name").and_then(|it| it.as_str());
     match name.map(str::trim).filter(|it| !it.is_empty()) {
         Some(name) => name.to_owned(),
+        None if report.engine.is_instrument => format!("A measurement by {}", report.tool.name),
         None => format!("A migration on the engine {}", report.engine.name),
     }
 }

@@ -18,6 +18,9 @@ pub fn one_line(report: &Report) -> String {
     {
         return fleet::one_line(report, fleet);
     }
+    if report.engine.is_instrument {
+        return format!("No migration: a measurement by {}", report.tool.name);
+    }
     let ending = match summary.verdict {
         Verdict::Completed => "Completed",
         Verdict::CompletedForced => "Completed, but forced",

@@ -144,14 +144,12 @@ fn add_summary(file: &File, sums: &[Sum], report: &mut Report) {
         let mut all = ends.iter().filter_map(|it| it.as_ref()?.get(name)?.as_f64());
         all.find(|it| *it > 0.0)
     };
+    report.engine.is_instrument = true;
     let summary = &mut report.summary;
     summary.verdict = Verdict::Interrupted;
     summary.verdict_reason = Some(match &file.error {
-        Some(error) => format!("No migration, but a stream that iperf3 ended: {error}"),
-        None => {
-            "No migration, but a stream that iperf3 sent; how a migration ended it does not know"
-                .to_owned()
-        }
+        Some(error) => format!("iperf3 measured a stream, which ended with an error: {error}"),
+        None => "iperf3 measured a stream".to_owned(),
     });
     summary.wire_bytes = number("bytes").map(|it| it as u64).or_else(|| counted(sums));
     summary.bandwidth_mean_bytes_per_second =

@@ -84,7 +84,7 @@ pub(super) fn read_dirty(text: &str) -> Result<Report, String> {
     }
     end(
         &mut report,
-        "the guest's memory being written",
+        "writes to the guest's memory",
         "Rates are whole MB/s in the file, so throughput is rounded to those",
     );
     Ok(report)
@@ -126,17 +126,16 @@ pub(super) fn read_spikes(text: &str) -> Result<Report, String> {
     report.engine.details.insert("read_from".to_owned(), json!("mig_mon spike log"));
     end(
         &mut report,
-        "messages coming late",
+        "late messages",
         "Its moments are whole seconds; lengths are exact to the millisecond. Whether messages went one way or both the log does not say",
     );
     Ok(report)
 }
 
-fn end(report: &mut Report, seen: &str, text: &str) {
+fn end(report: &mut Report, measured: &str, text: &str) {
+    report.engine.is_instrument = true;
     report.summary.verdict = Verdict::Interrupted;
-    report.summary.verdict_reason = Some(format!(
-        "Mig_mon saw {seen}; when a migration began and how it ended it does not know"
-    ));
+    report.summary.verdict_reason = Some(format!("mig_mon measured {measured}"));
     warn(report, "no-migration", text);
 }
 

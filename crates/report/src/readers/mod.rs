@@ -327,6 +327,11 @@ fn nothing(path: &Path, text: &str, has_documents: bool) -> AnyReadError {
         Err(source) if text.trim_start().starts_with('{') && !has_documents => {
             AnyReadError::NotJson { path: path.to_owned(), source }
         }
+        _ if text.split_whitespace().collect::<String>() == r#"{"return":{}}"# => unknown(
+            path,
+            "it is an empty answer, which QEMU gives to `query-migrate` before its first migration; \
+             ask during a migration or after it",
+        ),
         _ if has_documents => unknown(path, "it is JSON without the fields of any known result"),
         _ => {
             let start: String = text.trim_start().chars().take(20).collect();
