@@ -1,5 +1,7 @@
 //! Either QEMU is killed in each phase of a run.
 
+use std::time::{Duration, Instant};
+
 use super::faults::kill_side;
 use super::{Bench, NEVER_ENDING, Outcome};
 
@@ -81,4 +83,20 @@ fn after_the_migration_only_the_destination_matters() {
         let outcome = killed_at(&bench, side, "cool-down", &["--cooldown", "3s"]);
         outcome.assert_ended(code, verdict, integrity);
     }
+}
+
+#[test]
+fn a_guest_that_is_given_up_in_postcopy_does_not_hold_the_run() {
+    let Some(bench) = Bench::new() else { return };
+    let early = ["--postcopy-after", "500ms", "--postcopy-max-bandwidth", "1MB/s"];
+    let give_up = ["--max-bandwidth", "4MB/s", "--abandon-postcopy-after", "2s"];
+    let more = [&early[..], &give_up, &["--progress", "plain"]].concat();
+    let mut running = bench.run(&more).start();
+    running.wait_for("Given up");
+    let given_up = Instant::now();
+    let outcome = running.outcome();
+    // The destination waits for a page with its lock in its hands, and answers nothing.
+    let took = given_up.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    outcome.assert_ended(3, "lost", "unchecked");
 }

@@ -164,7 +164,8 @@ impl QemuProcess {
         EngineError::SideGone { side: side_name(self.side), reason }
     }
 
-    /// Ends two QEMUs at once: asks them to, and kills who does not.
+    /// Ends two QEMUs at once: asks them to, and kills who does not. Their answers are not waited for, since a QEMU that
+    /// lacks pages in post-copy gives none.
     pub fn end_both(one: &mut QemuProcess, other: &mut QemuProcess) {
         let is_willing = [&mut *one, &mut *other].map(QemuProcess::ask_to_end);
         for (qemu, is_willing) in [one, other].into_iter().zip(is_willing) {
@@ -175,7 +176,7 @@ impl QemuProcess {
     }
 
     fn ask_to_end(&mut self) -> bool {
-        self.is_gone().is_none() && self.qmp.execute("quit", Value::Null).is_ok()
+        self.is_gone().is_none() && self.qmp.tell("quit").is_ok()
     }
 
     /// Kills QEMU and waits until it is gone.

@@ -133,6 +133,15 @@ impl Client {
         self.order(how, command, arguments, None)
     }
 
+    /// Gives a command whose result is not waited for. A QEMU whose main thread waits for a page that never comes answers
+    /// nothing for as long as it lives.
+    ///
+    /// # Errors
+    /// QEMU is gone.
+    pub fn tell(&mut self, command: &str) -> Result<(), QmpError> {
+        self.give("execute", command, Value::Null, None).map(|_| ())
+    }
+
     /// Whether QEMU has closed the connection, as far as that is known by now.
     pub fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
@@ -150,6 +159,18 @@ impl Client {
         arguments: Value,
         descriptor: Option<BorrowedFd>,
     ) -> Result<Value, QmpError> {
+        let id = self.give(how, command, arguments, descriptor)?;
+        self.answer(id, command)
+    }
+
+    /// Sends a command; returns the number that its answer will have.
+    fn give(
+        &mut self,
+        how: &str,
+        command: &str,
+        arguments: Value,
+        descriptor: Option<BorrowedFd>,
+    ) -> Result<u64, QmpError> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
@@ -163,7 +184,7 @@ impl Client {
         if self.send(line.as_bytes(), descriptor).is_err() {
             return Err(self.ended(QmpError::Closed));
         }
-        self.answer(id, command)
+        Ok(id)
     }
 
     /// A descriptor travels with the first byte.
@@ -330,6 +351,24 @@ mod tests {
         assert_eq!(heard[0]["arguments"]["enable"][0], "oob");
         assert_eq!(heard[1], json!({"execute": "query-migrate", "id": 2}));
         assert_eq!(heard[2], json!({"exec-oob": "migrate-pause", "id": 3}));
+    }
+
+    #[test]
+    fn a_command_that_is_only_given_waits_for_nothing() {
+        let (socket, theirs) = UnixStream::pair().unwrap();
+        let peer = std::thread::spawn(move || {
+            let mut lines = BufReader::new(theirs.try_clone().unwrap()).lines();
+            writeln!(&theirs, "{GREETING}").unwrap();
+            lines.next().unwrap().unwrap();
+            writeln!(&theirs, "{{\"return\":{{}},\"id\":1}}").unwrap();
+            // No answer comes to this one, nor does the connection end before we have been heard.
+            lines.next().unwrap().unwrap()
+        });
+        let mut client = Client::connect(socket, Duration::from_secs(5)).unwrap();
+        let begun = Instant::now();
+        client.tell("quit").unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert_eq!(peer.join().unwrap(), "{\"execute\":\"quit\",\"id\":2}");
     }
 
     #[test]
