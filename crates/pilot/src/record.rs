@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sterna_report::{
-    Engine, EventSide, FailedIn, IntegrityDetail, LostCause, Side, Verdict, Warning,
+    Control, Engine, EventSide, FailedIn, IntegrityDetail, LostCause, Side, Verdict, Warning,
 };
 use sterna_scenario::Scenario;
 
@@ -65,7 +65,8 @@ pub struct Record {
     pub waiting_faults: Vec<String>,
     /// The outcome of the verification.
     pub verified: Option<IntegrityDetail>,
-    /// The engine's facts.
+    /// The engine's facts. Where its control is `observed`, the scenario is a stand-in: only its downtime limit and
+    /// memory mean something, and only where `downtime_limit_ns` and the caller's identity say so.
     pub engine: Engine,
     /// How the clocks were mapped.
     pub clocks: Vec<ClockOffset>,
@@ -145,6 +146,11 @@ impl Record {
     pub fn was_forced(&self) -> bool {
         let stopped_ns = self.moments.stopped_ns;
         self.forced_ns.is_some_and(|forced| stopped_ns.is_none_or(|stopped| stopped >= forced))
+    }
+
+    /// Whether others steered this migration, and it was only watched.
+    pub fn is_observed(&self) -> bool {
+        self.engine.control == Control::Observed
     }
 
     /// Adds a sentence to the reason.

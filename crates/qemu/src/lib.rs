@@ -6,6 +6,7 @@
 //! - [`qmp`] is the language in which QEMU is told what to do.
 //! - [`probe_host`] tells what this machine offers; [`programs`] asks programs for their versions.
 //! - [`keeper`] looks after a QEMU on another machine.
+//! - [`Trace`] is a migration as two monitors tell it, also one that others have begun.
 //! - [`guest_image`] is the guest: kernel and initramfs.
 #![forbid(unsafe_code)]
 
@@ -45,8 +46,10 @@ mod unpack;
 mod warnings;
 mod workload_size;
 
-pub use engine::Qemu;
+pub use engine::{Qemu, recorded_event};
 pub use host::{QEMU_RUN, probe_host};
 pub use options::{Accelerator, Network, QemuOptions, Remotes};
 pub use programs::DEFAULT_PROGRAM;
+pub use raw_polls::RawPolls;
 pub use settings::{QmpSetting, qmp_settings};
+pub use trace::Trace;

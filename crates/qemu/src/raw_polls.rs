@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// The answers of one side.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RawPolls {
+pub struct RawPolls {
     /// Dotted paths, in the order of their first appearance.
     columns: Vec<String>,
     rows: Vec<(u64, Vec<Value>)>,

@@ -39,6 +39,10 @@ pub struct Host {
 pub struct Engine {
     /// Name of the engine, for example `emulator`.
     pub name: String,
+    /// Who began the migration and decided about it: `steered`, the writer of this report, or `observed`, others, and
+    /// the report is what a watcher saw.
+    #[serde(default)]
+    pub control: Control,
     /// How writes to guest memory were found; null when the run ended before one was chosen.
     pub tracker: Option<Tracker>,
     /// Why this tracker was taken, in one sentence; null when there was no choice.
@@ -57,6 +61,17 @@ pub struct Engine {
     /// Facts of this engine that have no field of their own. Names in here are not stable.
     #[serde(default)]
     pub details: BTreeMap<String, serde_json::Value>,
+}
+
+/// Who began a migration and decided about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// The writer of the report.
+    #[default]
+    Steered,
+    /// Others; it was only watched.
+    Observed,
 }
 
 /// Versions of the programs that held the guest.

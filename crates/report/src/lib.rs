@@ -42,7 +42,7 @@ mod verdict;
 pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
 pub use fleet::{Fleet, FleetGuest, Spread};
-pub use identity::{Engine, Host, PeerVersions, Tool, Tracker};
+pub use identity::{Control, Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{
     CorruptPage, DiskDefect, DiskIntegrity, FirstWriteCheck, Integrity, IntegrityDetail, Word,
 };

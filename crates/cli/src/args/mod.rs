@@ -13,6 +13,7 @@ mod qemu;
 mod report;
 mod run;
 mod stream;
+mod watch;
 
 use std::ffi::OsString;
 #[cfg(feature = "kubevirt")]
@@ -35,6 +36,7 @@ pub use probe::{
 pub use report::{ReportForm, ReportOptions};
 pub use run::{EngineKind, Format, ProgressKind, RunOptions};
 pub use stream::{ClientCommand, ServeCommand, StreamCommand, dirty_text};
+pub use watch::{WatchOptions, WatchTarget};
 
 use sterna_report::Document;
 
@@ -70,6 +72,8 @@ pub enum Action {
     Diagnose(DiagnoseOptions),
     /// Dirty memory.
     Dirty(Box<DirtyOptions>),
+    /// Watch a migration of others.
+    Watch(Box<WatchOptions>),
     /// Look at a machine from outside.
     Probe(Box<ProbeCommand>),
     /// Try a link.
@@ -167,6 +171,7 @@ fn tree() -> Command {
                 .help("No progress and no warnings; errors and results only"),
         )
         .subcommand(run::command())
+        .subcommand(watch::command())
         .subcommand(batch::command())
         .subcommand(compare::command())
         .subcommand(batch::suites_command())
@@ -229,6 +234,7 @@ fn action(matches: &ArgMatches) -> Action {
     match matches.subcommand() {
         Some(("run", matches)) => Action::Run(Box::new(run::options(matches))),
         Some(("batch", matches)) => Action::Batch(Box::new(batch::options(matches))),
+        Some(("watch", matches)) => Action::Watch(Box::new(watch::options(matches))),
         Some(("compare", matches)) => Action::Compare(Box::new(compare::options(matches))),
         Some(("suites", matches)) => Action::Suites(batch::suite_to_show(matches)),
         Some(("report", matches)) => Action::Report(report::options(matches)),

@@ -168,14 +168,7 @@ pub fn command() -> Command {
                 .conflicts_with("format")
                 .help("Print events as they happen, one JSON object a line; the last one is the report"),
         )
-        .arg(
-            Arg::new("progress")
-                .long("progress")
-                .value_name("HOW")
-                .value_parser(value_parser!(ProgressKind))
-                .default_value("auto")
-                .help("How progress is shown on standard error"),
-        )
+        .arg(progress_arg())
         .arg(tls_dir_arg().help(
             "Certificates for encrypted connections, as `sterna certs` makes them [default: made for the run, where both sides are here]",
         ))
@@ -285,6 +278,16 @@ fn misplaced(matches: &ArgMatches) -> Option<(String, &'static str)> {
     }
     let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     foreign.into_iter().find(|it| is_given(&it.0)).map(|(id, engines)| (format!("--{id}"), engines))
+}
+
+/// How progress is shown.
+pub fn progress_arg() -> Arg {
+    Arg::new("progress")
+        .long("progress")
+        .value_name("HOW")
+        .value_parser(value_parser!(ProgressKind))
+        .default_value("auto")
+        .help("How progress is shown on standard error")
 }
 
 fn optional_tables() -> impl Iterator<Item = &'static Table> {

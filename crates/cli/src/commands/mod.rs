@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod stream;
 mod suites;
+mod watch;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::PermissionsExt;
@@ -54,6 +55,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     match action {
         Action::Run(options) => run::run(*options, output),
         Action::Batch(options) => batch::run(*options, output),
+        Action::Watch(options) => watch::run(&options, output),
         Action::Compare(options) => compare::run(*options, output),
         Action::Suites(show) => suites::run(show.as_deref(), output),
         Action::Report(options) => report::run(&options, output),

@@ -23,7 +23,7 @@ use sterna_pilot::{
     Action, ClockOffset, EngineError, GapSpan, Hypervisor, Interrupt, Moments, Progress, Samples,
     Settled, Status, Unsupported,
 };
-use sterna_report::{Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
+use sterna_report::{Control, Engine, IntegrityDetail, PeerVersions, Side, Tracker, Warning};
 use sterna_scenario::{Scenario, Transport};
 use sterna_sys::nameless::NamelessFile;
 use sterna_sys::run_directory::RunDirectory;
@@ -243,6 +243,7 @@ impl Hypervisor for Emulator {
         };
         Engine {
             name: self.name().to_owned(),
+            control: Control::Steered,
             tracker: prepared.map(|it| match it.tracker.as_str() {
                 "wp-async" => Tracker::WpAsync,
                 "cooperative" => Tracker::Cooperative,

@@ -66,9 +66,13 @@ fn add_times(seen: &Seen, summary: &mut Summary) {
     summary.setup_seconds = at(moments.setup_done_ns);
     summary.downtime_seconds = between(moments.stopped_ns, resumed_ns);
     summary.downtime_uncertainty_seconds = summary.downtime_seconds.and(uncertainty(record));
+    // A watcher may have only the source's word that the guest has moved.
+    let has_moved =
+        resumed_ns.is_some() || (record.is_observed() && record.verdict == Verdict::Completed);
     summary.downtime_claimed_seconds =
-        moments.claimed_downtime_ns.filter(|_| resumed_ns.is_some()).map(|it| it as f64 / 1e9);
-    summary.downtime_limit_seconds = summary.downtime_seconds.and(downtime_limit(record));
+        moments.claimed_downtime_ns.filter(|_| has_moved).map(|it| it as f64 / 1e9);
+    summary.downtime_limit_seconds =
+        downtime_limit(record).filter(|_| summary.downtime_seconds.is_some() || has_moved);
     summary.final_sync_seconds = between(moments.stopped_ns, moments.final_sync_done_ns);
     summary.final_transfer_seconds = between(moments.final_sync_done_ns, moments.ready_ns);
     summary.resume_seconds = between(moments.ready_ns, resumed_ns);
@@ -105,9 +109,10 @@ fn add_guest(seen: &Seen, summary: &mut Summary) {
     summary.touch_rate_bytes_per_second = touch.map(pages_to_bytes);
     summary.dirty_rate_bytes_per_second = statistics::mean_dirty_rate(passes);
     let written = record.scenario.workload_bytes().0 / sterna_report::PAGE_BYTES;
-    summary.dirty_rate_lower_bound = summary
-        .dirty_rate_bytes_per_second
-        .and_then(|_| statistics::all_was_written_again(passes, written));
+    // What the guest of others writes is not known.
+    let is_known = summary.dirty_rate_bytes_per_second.is_some() && !record.is_observed();
+    summary.dirty_rate_lower_bound =
+        is_known.then(|| statistics::all_was_written_again(passes, written)).flatten();
 }
 
 fn add_transfer(seen: &Seen, summary: &mut Summary) {
@@ -161,6 +166,9 @@ fn integrity(record: &Record) -> Integrity {
 /// The limit in force at the stop. The pilot gives none while the guest is stopped, so the last one is it.
 fn downtime_limit(record: &Record) -> Option<f64> {
     let set = record.downtime_limit_ns.map(|it| it as f64 / 1e9);
+    if record.is_observed() {
+        return set;
+    }
     set.or_else(|| match &record.scenario.migration.downtime {
         Downtime::Limit(limit) => Some(limit.seconds()),
         Downtime::Steps(steps) => Some(steps.limit(0).seconds()),

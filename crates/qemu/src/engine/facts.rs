@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use sterna_pilot::{ClockOffset, Hypervisor};
-use sterna_report::{Engine, PeerVersions, Side, Tracker};
+use sterna_report::{Control, Engine, PeerVersions, Side, Tracker};
 
 use sterna_wire::clock::Offset;
 
@@ -28,6 +28,7 @@ impl Qemu {
         let sides = self.sides.as_ref();
         Engine {
             name: self.name().to_owned(),
+            control: Control::Steered,
             tracker: sides.map(|it| Tracker::Other(it.accelerator.name.to_owned())),
             tracker_reason: sides.map(|it| it.accelerator.reason.clone()),
             tracking_page_bytes: sides.map(|_| sterna_report::PAGE_BYTES),

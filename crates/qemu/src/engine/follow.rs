@@ -45,11 +45,11 @@ impl Qemu {
         for event in &from_source {
             self.trace.source_event(event);
             self.has_guest_shut_down |= is_guests_shutdown(event);
-            self.events.extend(recorded(EventSide::Source, event));
+            self.events.extend(recorded_event(EventSide::Source, event));
         }
         for event in &from_destination {
             self.trace.destination_event(event);
-            self.events.extend(recorded(EventSide::Destination, event));
+            self.events.extend(recorded_event(EventSide::Destination, event));
         }
         let moments = self.trace.moments();
         match (moments.stopped_ns, moments.resumed_ns, moments.restored_ns) {
@@ -128,7 +128,8 @@ fn is_guests_shutdown(event: &Event) -> bool {
     event.name == "SHUTDOWN" && event.data["guest"] == true
 }
 
-fn recorded(side: EventSide, event: &Event) -> Option<RecordedEvent> {
+/// An event of QEMU as a report has it.
+pub fn recorded_event(side: EventSide, event: &Event) -> Option<RecordedEvent> {
     let word = |name: &str| event.data[name].to_string().trim_matches('"').to_owned();
     let (kind, text) = match event.name.as_str() {
         "MIGRATION" => ("qemu-status", format!("QEMU says {}", word("status"))),

@@ -22,6 +22,7 @@ use sterna_sys::clock::monotonic_ns;
 use sterna_sys::run_directory::RunDirectory;
 
 use follow::AnswerClock;
+pub use follow::recorded_event;
 use mishaps::Mishaps;
 
 use crate::costs::CostSampler;

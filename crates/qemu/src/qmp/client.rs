@@ -34,6 +34,7 @@ pub struct Client {
     greeting: Greeting,
     has_oob: bool,
     next_id: u64,
+    patience: Duration,
     end: Option<QmpError>,
 }
 
@@ -55,6 +56,27 @@ impl Client {
         timeout: Duration,
         stamps: Stamps,
     ) -> Result<Client, QmpError> {
+        Client::begin(socket, timeout, ANSWER_TIMEOUT, stamps)
+    }
+
+    /// As [`Self::connect_with`], where `patience` bounds each wait: that for the greeting, and that for every answer.
+    ///
+    /// # Errors
+    /// As for [`Self::connect`].
+    pub fn connect_briefly(
+        socket: UnixStream,
+        patience: Duration,
+        stamps: Stamps,
+    ) -> Result<Client, QmpError> {
+        Client::begin(socket, patience, patience, stamps)
+    }
+
+    fn begin(
+        socket: UnixStream,
+        timeout: Duration,
+        patience: Duration,
+        stamps: Stamps,
+    ) -> Result<Client, QmpError> {
         let reading = socket.try_clone().map_err(|_| QmpError::Closed)?;
         let (sender, incoming) = channel();
         let events = Arc::new(Mutex::new(VecDeque::new()));
@@ -69,12 +91,13 @@ impl Client {
             .map_err(|_| QmpError::Closed)?;
         let greeting = match incoming.recv_timeout(timeout) {
             Ok(Message::Greeting(greeting)) => greeting,
+            Ok(Message::Garbled(error)) => return Err(error),
             Ok(other) => return Err(QmpError::Garbled(format!("{other:?} before a greeting"))),
             Err(RecvTimeoutError::Disconnected) => return Err(QmpError::Closed),
             Err(RecvTimeoutError::Timeout) => {
                 return Err(QmpError::Silent {
                     command: "its start".to_owned(),
-                    seconds: timeout.as_secs(),
+                    seconds: timeout.as_secs_f64(),
                 });
             }
         };
@@ -87,6 +110,7 @@ impl Client {
             greeting,
             has_oob,
             next_id: 1,
+            patience,
             end: None,
         };
         let enable: &[&str] = if has_oob { &["oob"] } else { &[] };
@@ -200,7 +224,7 @@ impl Client {
 
     /// Waits for the answer to one command; answers to commands that were given up are left aside.
     fn answer(&mut self, id: u64, command: &str) -> Result<Value, QmpError> {
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let deadline = Instant::now() + self.patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.incoming.recv_timeout(left) {
@@ -218,7 +242,7 @@ impl Client {
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(QmpError::Silent {
                         command: command.to_owned(),
-                        seconds: ANSWER_TIMEOUT.as_secs(),
+                        seconds: self.patience.as_secs_f64(),
                     });
                 }
             }
@@ -245,6 +269,7 @@ fn read_all(
 ) {
     let mut reader = BufReader::new(socket);
     let mut line = Vec::new();
+    let mut is_greeted = false;
     loop {
         line.clear();
         match (&mut reader).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line) {
@@ -260,9 +285,15 @@ fn read_all(
                 let at_ns = realtime_ns.map_or(received_ns, |it| stamps.to_ours(it, received_ns));
                 lock(events).push_back(Event { name, data, at_ns, received_ns });
             }
-            // A line that is no QMP is no reason to lose those after it; whoever waits for an answer runs into its time limit.
+            // One that does not even introduce itself is something else.
+            Err(error) if !is_greeted => {
+                let _ = sender.send(Message::Garbled(error));
+                return;
+            }
+            // A line that is no QMP is no reason to lose those after it; a wait for an answer runs into its time limit.
             Ok(Message::Other) | Err(_) => {}
             Ok(message) => {
+                is_greeted = true;
                 if sender.send(message).is_err() {
                     return;
                 }
@@ -277,11 +308,16 @@ pub enum Stamps {
     /// QEMU runs on this machine.
     #[default]
     Ours,
-    /// It runs on another, whose wall clock somebody compares with our monotonic one.
+    /// It runs on another, whose wall clock is compared with our monotonic one.
     Mapped(Arc<dyn Fn(u64) -> u64 + Send + Sync>),
 }
 
 impl Stamps {
+    /// Of a QEMU whose clock is not known: what it tells happened when it was heard.
+    pub fn on_arrival() -> Stamps {
+        Stamps::Mapped(Arc::new(|_| u64::MAX))
+    }
+
     /// Nothing happens after it is heard of, whatever the clocks say.
     fn to_ours(&self, realtime_ns: u64, received_ns: u64) -> u64 {
         match self {
@@ -397,6 +433,10 @@ mod tests {
     fn a_peer_that_is_no_qemu_is_refused() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(b"{\"return\":{}}\n").unwrap();
+        let error = Client::connect(ours, Duration::from_secs(5)).err();
+        assert!(matches!(error, Some(QmpError::Garbled(_))), "{error:?}");
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"QEMU 7.2.22 monitor - type 'help'\r\n(qemu) ").unwrap();
         let error = Client::connect(ours, Duration::from_secs(5)).err();
         assert!(matches!(error, Some(QmpError::Garbled(_))), "{error:?}");
         let (ours, _theirs) = UnixStream::pair().unwrap();

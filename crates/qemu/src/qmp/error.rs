@@ -1,7 +1,7 @@
-//! Why QEMU did not do what it was told.
+//! Why QEMU did not do what it was asked for.
 
 /// A command without a result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum QmpError {
     /// QEMU said no; the text is its own, word for word.
     #[error("{text} (QEMU's answer to {command})")]
@@ -22,7 +22,7 @@ pub enum QmpError {
         /// The command.
         command: String,
         /// How long was waited.
-        seconds: u64,
+        seconds: f64,
     },
     /// Something that is not QMP.
     #[error("QEMU's monitor says something that is not QMP: {0}")]

@@ -17,6 +17,8 @@ pub(super) enum Message {
         data: Value,
         realtime_ns: Option<u64>,
     },
+    /// The other end says something else before it has introduced itself.
+    Garbled(QmpError),
     /// Something that later versions may say.
     Other,
 }

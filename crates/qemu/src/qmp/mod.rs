@@ -1,4 +1,4 @@
-//! QMP, the JSON language in which QEMU is told what to do.
+//! QMP, the JSON language in which one speaks with a QEMU.
 //!
 //! The client is tolerant: what it does not know (fields, enum values, events, whole messages) passes through or is left aside, so that a QEMU newer than this code works.
 //! Every text of QEMU's errors is kept word for word, since it is what people search for.

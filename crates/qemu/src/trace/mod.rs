@@ -30,11 +30,13 @@ struct Sync {
     /// QEMU's number for it, from 1.
     number: u64,
     at_ns: u64,
+    /// Whether an event says so; else it was noticed at this moment, and may have been some time before.
+    has_event: bool,
 }
 
-/// One migration as seen from outside, from the migrate command on.
+/// One migration as seen from outside, from the migrate command on, or from the moment at which it was found under way.
 #[derive(Debug, Default)]
-pub(crate) struct Trace {
+pub struct Trace {
     polls: Vec<Counters>,
     /// Synchronisations while the guest ran, and at its stop. QEMU sends the event at the end of each.
     syncs: Vec<Sync>,
@@ -45,6 +47,8 @@ pub(crate) struct Trace {
     is_final_told: bool,
     has_postcopy_begun: bool,
     is_destination_done: bool,
+    /// Nothing is heard of the destination, so what the source says has to do.
+    is_destination_unseen: bool,
     page_bytes: u64,
     total_pages: u64,
     downtime_limit_ns: u64,
@@ -67,7 +71,7 @@ impl Trace {
         &self.moments
     }
 
-    /// Completed passes by now.
+    /// Completed passes by now, of those that were seen to begin.
     pub fn passes(&self) -> usize {
         self.live_syncs().len().saturating_sub(1)
     }
@@ -111,15 +115,39 @@ impl Trace {
         self.is_held = is_held;
     }
 
+    /// There is no monitor of the destination: the source's word that it has completed is the end.
+    pub fn without_destination(&mut self) {
+        self.is_destination_unseen = true;
+    }
+
+    /// A synchronisation without an event: the count was first seen to be this at this moment.
+    pub fn sync_noticed(&mut self, number: u64, at_ns: u64) {
+        self.syncs.push(Sync { number, at_ns, has_event: false });
+    }
+
+    /// The setup ended at this moment, where no event says so.
+    pub fn set_up_until(&mut self, at_ns: u64) {
+        self.moments.setup_done_ns.get_or_insert(at_ns);
+    }
+
+    /// The guest was paused for a while and goes on where it was; that was no switchover.
+    pub fn forget_stop(&mut self) {
+        self.moments.stopped_ns = None;
+        self.moments.restored_ns = None;
+    }
+
     /// Takes in an event of the source.
     pub fn source_event(&mut self, event: &Event) {
         let moments = &mut self.moments;
         match event.name.as_str() {
             "MIGRATION_PASS" => {
                 // It comes before QEMU says `active`, and opens pass 1: setup ends where that begins.
-                moments.setup_done_ns.get_or_insert(event.at_ns);
                 let number = event.data["pass"].as_u64();
-                self.syncs.extend(number.map(|number| Sync { number, at_ns: event.at_ns }));
+                if number == Some(1) {
+                    moments.setup_done_ns.get_or_insert(event.at_ns);
+                }
+                let sync = |number| Sync { number, at_ns: event.at_ns, has_event: true };
+                self.syncs.extend(number.map(sync));
             }
             "STOP" => {
                 moments.stopped_ns.get_or_insert(event.at_ns);
@@ -161,12 +189,12 @@ impl Trace {
         self.take_times(answer);
         let is_over = status.state.is_terminal();
         if is_over {
-            let by_event_ns = self.source_ended_ns.or(Some(at_ns));
-            self.moments.ended_ns =
-                by_event_ns.max(self.moments.resumed_ns).max(self.own_end_ns(answer));
+            let own_end_ns = self.own_end_ns(answer);
+            let source_ended_ns = self.source_ended_ns.or(own_end_ns).or(Some(at_ns));
+            self.moments.ended_ns = source_ended_ns.max(self.moments.resumed_ns).max(own_end_ns);
         }
         status.pages_resent = self.pages_resent;
-        status.pass = Some(self.live_syncs().len() as u64).filter(|it| *it > 0);
+        status.pass = self.live_syncs().last().map(|it| it.number);
         status.moments = self.moments.clone();
         self.last = Status { reason: None, ..status.clone() };
         status.new_passes = self.new_rows(is_over);
@@ -178,7 +206,9 @@ impl Trace {
             "none" | "setup" | "wait-unplug" => State::Setup,
             "pre-switchover" | "device" => State::Switchover,
             // The source is done when the stream has left; the destination says when it runs.
-            "completed" if self.moments.resumed_ns.is_none() => State::Committed,
+            "completed" if self.moments.resumed_ns.is_none() && !self.is_destination_unseen => {
+                State::Committed
+            }
             "completed" => State::Completed,
             "cancelled" => State::Cancelled,
             "failed" => State::Failed,
@@ -240,7 +270,7 @@ impl Trace {
             self.moments.claimed_downtime_ns = Some(downtime * 1_000_000);
         }
         if let Some(stopped_ns) = self.moments.stopped_ns {
-            let last = self.syncs.last().map(|it| it.at_ns);
+            let last = self.syncs.last().filter(|it| it.has_event).map(|it| it.at_ns);
             self.moments.final_sync_done_ns = last.filter(|it| *it >= stopped_ns);
         }
     }

@@ -39,20 +39,25 @@ impl Trace {
                 break;
             }
             self.rows_told += 1;
-            rows.push(self.row(self.rows_told as u64, from, to));
+            rows.push(self.row(from, to));
         }
-        let completed_ns = self.source_ended_ns.filter(|_| self.moments.resumed_ns.is_some());
+        let has_moved = self.moments.resumed_ns.is_some() || self.is_destination_unseen;
+        let completed_ns = self.source_ended_ns.filter(|_| has_moved);
         if let (true, false, Some(from_ns)) = (is_over, self.is_final_told, self.moments.stopped_ns)
             && let Some(to_ns) = completed_ns
         {
             self.is_final_told = true;
-            let number = self.rows_told as u64 + 1;
-            rows.push(self.row(number, Edge::Stop(from_ns), Edge::End(to_ns)));
+            rows.push(self.row(Edge::Stop(from_ns), Edge::End(to_ns)));
         }
         rows
     }
 
-    fn row(&self, number: u64, from: Edge, to: Edge) -> PassRow {
+    /// A row carries QEMU's number of the synchronisation that opens it, and the final phase the next one.
+    fn row(&self, from: Edge, to: Edge) -> PassRow {
+        let number = match from {
+            Edge::Sync(sync) => sync.number,
+            _ => self.live_syncs().last().map_or(1, |it| it.number + 1),
+        };
         let (first, last) = (self.counters_at(from), self.counters_at(to));
         let grown = |value: fn(&Counters) -> u64| Some(value(&last).saturating_sub(value(&first)));
         let is_final = matches!(from, Edge::Stop(_));

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
-use sterna_report::{PassKind, Report};
+use sterna_report::{Control, PassKind, Report};
 use sterna_units::{human_bits_per_second, human_bytes, human_bytes_per_second};
 
 use super::table::{Cell, Table};
@@ -162,8 +162,13 @@ pub fn machine(report: &Report) -> Table {
     let peers = &engine.peer_versions;
     let tracker = engine.tracker.as_ref().map(|it| it.as_str().to_owned());
     let host = &report.host;
-    let rows: [(&str, Option<String>); 14] = [
+    let control = match engine.control {
+        Control::Observed => "others; it was only watched",
+        Control::Steered => "this program",
+    };
+    let rows: [(&str, Option<String>); 15] = [
         ("engine", Some(engine.name.clone())),
+        ("steered by", Some(control.to_owned())),
         ("transport", engine.transport.clone()),
         ("version on the source", peers.source.clone()),
         ("version on the destination", peers.destination.clone()),

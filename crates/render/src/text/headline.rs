@@ -1,6 +1,6 @@
 //! The verdict and the headline numbers.
 
-use sterna_report::{DiskDefect, Integrity, Report, Summary, Tracker, Verdict};
+use sterna_report::{Control, DiskDefect, Integrity, Report, Summary, Tracker, Verdict};
 use sterna_units::{Bytes, human_bits_per_second, human_bytes_per_second};
 
 use super::fleet;
@@ -67,7 +67,11 @@ pub fn run(report: &Report, page: &mut Page) {
     page.row("scenario", &scenario(report));
     let engine = &report.engine;
     let transport = engine.transport.as_deref().map(|transport| format!(" over {transport}"));
-    let name = format!("{}{}", engine.name, transport.unwrap_or_default());
+    let control = match engine.control {
+        Control::Observed => ", observed",
+        Control::Steered => "",
+    };
+    let name = format!("{}{}{control}", engine.name, transport.unwrap_or_default());
     let peers = &engine.peer_versions;
     let source = peers.source.as_ref().map(|version| format!("source {version}"));
     let destination = peers.destination.as_ref().map(|version| format!("destination {version}"));

@@ -1,0 +1,128 @@
+//! `sterna watch`: whose migration, by which way, and what is told of it.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use sterna_units::Span;
+
+use super::run::{Format, ProgressKind, format, format_arg, progress_arg};
+
+/// How long to wait for a migration, unless told otherwise.
+const DEFAULT_TIMEOUT: &str = "1h";
+
+/// What `sterna watch` is asked for.
+pub struct WatchOptions {
+    /// Where to look.
+    pub target: WatchTarget,
+    /// How long to wait for a migration to begin.
+    pub timeout: Span,
+    /// How the result is printed.
+    pub format: Format,
+    /// Where the report goes.
+    pub report: Option<PathBuf>,
+    /// How progress is shown.
+    pub progress: ProgressKind,
+}
+
+/// Where to look.
+pub enum WatchTarget {
+    /// QEMU's own monitor.
+    Qmp {
+        /// The source's socket.
+        source: PathBuf,
+        /// The destination's.
+        destination: Option<PathBuf>,
+        /// Whether the sockets stay free for others.
+        is_shared: bool,
+        /// Whether the capability `events` may be set.
+        may_change: bool,
+    },
+}
+
+/// The subcommand.
+pub fn command() -> Command {
+    Command::new("watch")
+        .about("Watch a migration that others begin, and report it like a run")
+        .long_about(
+            "Watch a migration that others begin, and report it like a run.\n\n\
+             Nothing is begun, decided or changed: the guest belongs to others, and goes on whatever becomes of the watch. \
+             The report is that of `sterna run` with `engine.control` = observed; what cannot be seen from outside is null in it, and a warning says why.",
+        )
+        .after_help("Exit codes: those of `sterna run`, by the end that was seen; 1 nothing could be watched, or no migration began in time; 130 interrupted, or the end was not seen.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(telling(qmp()))
+}
+
+fn qmp() -> Command {
+    let socket = |name: &'static str| Arg::new(name).value_parser(value_parser!(PathBuf));
+    Command::new("qmp")
+        .about("Watch a QEMU by its monitor's socket")
+        .long_about(
+            "Watch a QEMU by its monitor's socket.\n\n\
+             A monitor serves one client at a time. By itself Sterna holds the connection and hears every event, to the millisecond, so the socket must be one that no other program needs (-qmp unix:PATH,server=on,wait=off, given a second time). \
+             With --shared it connects twice a second, asks and leaves, so that the socket stays free; then the stop is not seen, the downtime is QEMU's own figure, and passes are lower bounds.",
+        )
+        .arg(socket("source").value_name("SOCKET").required(true).help("The socket of the QEMU that has the guest"))
+        .arg(
+            socket("destination")
+                .long("destination-qmp")
+                .value_name("SOCKET")
+                .help("The socket of the QEMU that the guest goes to: without it the resumption is not seen"),
+        )
+        .arg(
+            Arg::new("shared")
+                .long("shared")
+                .action(ArgAction::SetTrue)
+                .conflicts_with("may-change")
+                .help("Connect, ask and leave, twice a second: for a socket that others need, as Proxmox does"),
+        )
+        .arg(
+            Arg::new("may-change")
+                .long("may-change")
+                .action(ArgAction::SetTrue)
+                .help("Set QEMU's capability `events` before the migration, which makes it tell each pass, and take it back afterwards; nothing else is ever set"),
+        )
+}
+
+/// What all ways have in common.
+fn telling(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("TIME")
+                .value_parser(value_parser!(Span))
+                .default_value(DEFAULT_TIMEOUT)
+                .help("How long to wait for a migration to begin"),
+        )
+        .arg(format_arg())
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .short('o')
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the report to this file as JSON"),
+        )
+        .arg(progress_arg())
+}
+
+/// What the arguments say.
+pub fn options(matches: &ArgMatches) -> WatchOptions {
+    let (_, matches) = matches.subcommand().unwrap_or(("qmp", matches));
+    let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
+    WatchOptions {
+        target: WatchTarget::Qmp {
+            source: path("source").unwrap_or_default(),
+            destination: path("destination"),
+            is_shared: matches.get_flag("shared"),
+            may_change: matches.get_flag("may-change"),
+        },
+        timeout: matches.get_one::<Span>("timeout").copied().unwrap_or(Span::from_secs(3600)),
+        format: format(matches),
+        report: path("output"),
+        progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
+    }
+}
