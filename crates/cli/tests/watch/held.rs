@@ -39,7 +39,9 @@ fn a_migration_of_others_has_the_report_of_a_run() {
     assert_eq!(Some(complete.count() as u64), outcome.summary("passes").as_u64());
     assert!(passes.iter().any(|it| it["dirty_pages_at_sync"].as_u64() >= Some(128)), "{passes:?}");
     assert!(outcome.stdout.contains("qemu, observed"), "{}", outcome.stdout);
-    assert!(outcome.report()["warnings"].as_array().unwrap().is_empty(), "{}", outcome.stdout);
+    // What the guest and its machine did may be worth a warning; the watch missed nothing.
+    let missed = ["began-before", "downtime-not-seen", "passes-lower-bound", "end-noticed-late"];
+    assert!(!missed.iter().any(|it| outcome.warns(it)), "{}", outcome.stdout);
     // What was set for the watch was taken back.
     let capabilities =
         pair.at_source.ask("query-migrate-capabilities", serde_json::Value::Null).to_string();
