@@ -64,6 +64,7 @@ fn listen(endpoint: Endpoint, options: &HostCommand, output: Output) -> Result<u
     let DoorToken { token, made } =
         door_token(options.token_file.as_deref(), is_local(&endpoint), output)?;
     let program = std::env::current_exe().context("Cannot find my own program file")?;
+    super::warn_of_open_keys(options.tls_directory.as_deref(), output);
     super::remove_leftovers(output);
     let interrupt = interrupt_on_signals()?;
     let server = Server::bind(ServerOptions {

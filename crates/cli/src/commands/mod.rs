@@ -35,6 +35,7 @@ use anyhow::{Result, anyhow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use sterna_pilot::Interrupt;
 use sterna_sys::run_directory;
+use sterna_wire::tls::{CLIENT_KEY, SERVER_KEY};
 
 use crate::args::{Action, Invocation};
 use crate::output::Output;
@@ -87,17 +88,30 @@ fn token(file: Option<&Path>, output: Output) -> Result<Option<String>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         usage(anyhow!("--token-file {} cannot be read: {error}", file.display()))
     })?;
-    let mode = std::fs::metadata(file).map(|it| it.permissions().mode()).unwrap_or_default();
-    // A pipe of the caller's own has no mode that matters, and belongs to this user.
-    if mode & 0o044 != 0 && std::fs::metadata(file).is_ok_and(|it| it.is_file()) {
-        output.warn(&format!(
-            "--token-file {0} can be read by other users of this machine, who may then use what it protects; `chmod 600 {0}` prevents it",
-            file.display()
-        ));
-    }
+    warn_of_readers("--token-file ", file, output);
     match text.trim() {
         "" => Err(usage(anyhow!("--token-file {} is empty", file.display()))),
         token => Ok(Some(token.to_owned())),
+    }
+}
+
+/// Private keys are secrets as tokens are.
+fn warn_of_open_keys(directory: Option<&Path>, output: Output) {
+    for key in directory.into_iter().flat_map(|it| [SERVER_KEY, CLIENT_KEY].map(|key| it.join(key)))
+    {
+        warn_of_readers("", &key, output);
+    }
+}
+
+/// Warns of a secret that is no secret on this machine.
+fn warn_of_readers(flag: &str, file: &Path, output: Output) {
+    let Ok(metadata) = std::fs::metadata(file) else { return };
+    // A pipe of the caller's own has no mode that matters, and belongs to this user.
+    if metadata.is_file() && metadata.permissions().mode() & 0o044 != 0 {
+        output.warn(&format!(
+            "{flag}{0} can be read by other users of this machine, who may then use what it protects; `chmod 600 {0}` prevents it",
+            file.display()
+        ));
     }
 }
 

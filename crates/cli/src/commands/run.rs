@@ -187,6 +187,7 @@ fn engine(options: &RunOptions, output: Output) -> Result<Box<dyn Hypervisor>> {
 
 fn emulator(options: &RunOptions, output: Output) -> Result<EmulatorOptions> {
     let program = std::env::current_exe().context("Cannot find my own program file")?;
+    super::warn_of_open_keys(options.tls_directory.as_deref(), output);
     Ok(EmulatorOptions {
         host_command: vec![program.into_os_string(), OsString::from("host")],
         tracker: options.tracker.clone(),

@@ -38,9 +38,22 @@ fn a_client_that_asks_without_reading_and_hangs_up_leaves_the_host_free() {
     }
     drop(client);
     daemon.wait_for("the session has ended");
+    let said = daemon.said();
+    assert!(!said.contains("exit code"), "the process is not to blame: {said}");
     assert_eq!(daemon.sessions(), [0; 0], "a session has outlived its client");
     let destination = ["--destination", &daemon.address];
     Run::small(&destination).outcome().assert_ended(0, "completed", "verified");
+    daemon.stop(Signal::TERM);
+}
+
+#[test]
+fn a_client_that_stays_and_takes_no_answers_is_named_as_the_cause() {
+    let daemon = Daemon::start();
+    let mut client = admitted(&daemon);
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let questions = frame(r#"{"request":"clock"}"#).repeat(2000);
+    while client.write_all(&questions).is_ok() {}
+    daemon.wait_for("the session has ended: the pilot was lost: it takes none of its answers");
     daemon.stop(Signal::TERM);
 }
 
@@ -93,6 +106,20 @@ fn a_host_does_not_start_with_the_certificate_of_a_client() {
         assert_eq!(output.status.code(), Some(2), "{words}");
         assert!(words.contains("server-cert.pem cannot be used"), "{words}");
         assert!(words.contains("for another purpose"), "{words}");
+    }
+}
+
+#[test]
+fn a_private_key_that_other_users_can_read_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = certificates(directory.path());
+    for (mode, is_warned_of) in [(0o644, true), (0o600, false)] {
+        let key = directory.path().join("server-key.pem");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let flags = ["--listen", "0", "--tls-dir", &certificates];
+        let said = Daemon::with(&flags, None).stop(Signal::TERM);
+        let warned = said.contains("server-key.pem can be read by other users");
+        assert_eq!(warned, is_warned_of, "{said}");
     }
 }
 

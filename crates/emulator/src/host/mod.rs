@@ -73,9 +73,14 @@ pub fn serve<S: Read + Write>(mut stream: S, options: &HostOptions) -> Result<()
                 let _ = control::send(&mut stream, &progress);
             }),
         };
-        match control::send(&mut stream, &reply) {
+        let sent = match control::send(&mut stream, &reply) {
             // Nothing of it has left.
-            Err(error @ ControlError::TooLong(_)) => control::send(&mut stream, &refused(&error))?,
+            Err(error @ ControlError::TooLong(_)) => control::send(&mut stream, &refused(&error)),
+            sent => sent,
+        };
+        match sent {
+            // The pilot has left before its answer came, which is its affair.
+            Err(ControlError::Closed) => return Ok(()),
             sent => sent?,
         }
         if is_last && is_welcome {
@@ -113,6 +118,32 @@ mod tests {
     fn ask(stream: &mut UnixStream, request: &Request) -> Reply {
         control::send(stream, request).unwrap();
         control::receive(stream).unwrap()
+    }
+
+    /// A pilot that asks, and has gone when the answer comes.
+    struct Gone<'a>(&'a [u8]);
+
+    impl Read for Gone<'_> {
+        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(to)
+        }
+    }
+
+    impl Write for Gone<'_> {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_pilot_that_leaves_before_its_answer_is_no_fault_of_the_host() {
+        let hello = Request::Hello { version: VERSION, oldest_version: 0, token: String::new() };
+        let asked = control::encode(&hello).unwrap();
+        serve(Gone(&asked), &HostOptions::default()).unwrap();
     }
 
     #[test]

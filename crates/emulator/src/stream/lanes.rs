@@ -71,6 +71,8 @@ pub fn connected(lane: &Socket, part: Part, test: &Test) -> Result<Vec<String>, 
     lane.set_read_timeout(Some(STALL)).map_err(other)?;
     lane.set_write_timeout(Some(STALL)).map_err(other)?;
     if lane.peer().is_some() {
+        // A write that has moved some bytes waits again from the beginning, so its own limit may pass twice.
+        socket::set_user_timeout(lane, Some(STALL)).map_err(other)?;
         before_connecting(lane, test)?;
     }
     if part == Part::Urgent {
@@ -121,4 +123,24 @@ fn buffers(socket: &impl AsFd, test: &Test) -> Result<Vec<String>, OptionError> 
         told("receive", bytes, granted.map_err(other("receive buffer"))?);
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_given_up_by_the_kernel_in_time() {
+        let test = serde_json::json!({"version": 1, "bulk": true, "up": true, "channels": 1,
+            "block-bytes": 4096, "interval-ns": 1_000_000_000u64, "vcpus": 1, "compression": "none"});
+        let test: Test = serde_json::from_value(test).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let lane = Socket::Tcp(stream);
+        connected(&lane, Part::Main, &test).unwrap();
+        let millis = rustix::net::sockopt::tcp_user_timeout(&lane).unwrap();
+        assert_eq!(u128::from(millis), STALL.as_millis());
+    }
 }

@@ -163,7 +163,8 @@ fn read_whole(socket: &mut UnixStream, mut buffer: &mut [u8]) -> std::io::Result
             Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => buffer = &mut buffer[length..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                poll(&mut [PollFd::new(socket, PollFlags::IN)], None)?;
+                let waited = poll(&mut [PollFd::new(socket, PollFlags::IN)], None);
+                uninterrupted(waited)?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -172,6 +173,26 @@ fn read_whole(socket: &mut UnixStream, mut buffer: &mut [u8]) -> std::io::Result
     Ok(())
 }
 
+/// A signal that this process handles ends a wait early, and nothing else: what was waited for is looked at again.
+fn uninterrupted(waited: rustix::io::Result<usize>) -> std::io::Result<()> {
+    match waited {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_does_not_unplug_a_guest() {
+        use rustix::io::Errno;
+        assert!(uninterrupted(Err(Errno::INTR)).is_ok());
+        assert!(uninterrupted(Err(Errno::NOMEM)).is_err());
+    }
 }

@@ -15,7 +15,7 @@ use sterna_units::{Bytes, Size};
 use sterna_wire::trial::VERSION;
 use sterna_wire::trial::ask::Test;
 
-use super::{check_writable, interrupt_on_signals, token};
+use super::{check_writable, interrupt_on_signals, token, warn_of_open_keys};
 use crate::args::{ClientCommand, StreamCommand, dirty_text};
 use crate::output::Output;
 use crate::usage;
@@ -40,6 +40,7 @@ pub fn run(command: StreamCommand, output: Output) -> Result<u8> {
 
 fn try_link(command: ClientCommand, output: Output) -> Result<u8> {
     command.report.as_deref().map(check_writable).transpose()?;
+    warn_of_open_keys(command.tls_directory.as_deref(), output);
     let options = ClientOptions {
         server: command.server.clone(),
         family: command.family,

@@ -10,14 +10,15 @@ use sterna_wire::control::Endpoint;
 use super::{available, text};
 use crate::args::ServeCommand;
 use crate::commands::host::{DoorToken, door_error, door_token};
-use crate::commands::interrupt_on_signals;
 use crate::commands::refusals::Refusals;
+use crate::commands::{interrupt_on_signals, warn_of_open_keys};
 use crate::output::Output;
 
 /// Listens until it is told to end.
 pub fn run(command: ServeCommand, output: Output) -> Result<u8> {
     let DoorToken { token, made } =
         door_token(command.token_file.as_deref(), is_local(&command.listen), output)?;
+    warn_of_open_keys(command.tls_directory.as_deref(), output);
     let most_memory_bytes = match command.memory {
         sterna_units::Size::Bytes(bytes) => bytes.0,
         share @ sterna_units::Size::Percent(_) => share.of(sterna_units::Bytes(available())).0,

@@ -34,6 +34,9 @@ const FIRST_SILENCE: Duration = Duration::from_secs(10);
 /// The same once it has asked for something: it may wait meanwhile for the other side, which builds or compares its memory.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// What the log says of a pilot that asks without reading.
+const TAKES_NOTHING: &str = "it takes none of its answers";
+
 /// Serves an admitted pilot to the end; the calling thread must live that long, for the process is bound to it.
 pub fn serve(admitted: Admitted, visit: &Visit, turn: Turn<'_>) {
     let Admitted { mut socket, mut welcome } = admitted;
@@ -105,6 +108,8 @@ fn start(visit: &Visit) -> Result<(Child, UnixStream), String> {
 struct Traffic {
     from_pilot_ns: AtomicU64,
     to_pilot_ns: AtomicU64,
+    /// Whether an answer is there that the pilot has not taken.
+    is_answering: AtomicBool,
 }
 
 impl Traffic {
@@ -180,7 +185,12 @@ fn carry_requests(
             Ok(count) => {
                 traffic.from_pilot_ns.store(monotonic_ns(), Ordering::Release);
                 if (&*line).write_all(&buffer[..count]).is_err() {
-                    return (!is_over()).then_some(Over::Process);
+                    // A process whose answers are not taken takes no requests.
+                    let over = match traffic.is_answering.load(Ordering::Acquire) {
+                        true => Over::PilotLost(TAKES_NOTHING.to_owned()),
+                        false => Over::Process,
+                    };
+                    return (!is_over()).then_some(over);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -198,10 +208,13 @@ fn carry_answers(mut line: &UnixStream, pilot: &mut Socket, traffic: &Traffic) -
         match line.read(&mut buffer) {
             Ok(0) => return Over::Process,
             Ok(count) => {
-                if let Err(error) = pilot.write_all(&buffer[..count]) {
+                traffic.is_answering.store(true, Ordering::Release);
+                let sent = pilot.write_all(&buffer[..count]);
+                traffic.is_answering.store(false, Ordering::Release);
+                if let Err(error) = sent {
                     return match error.kind() {
                         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                            Over::PilotLost("it takes none of its answers".to_owned())
+                            Over::PilotLost(TAKES_NOTHING.to_owned())
                         }
                         _ if is_end(&error) => Over::PilotLeft,
                         _ => Over::PilotLost(error.to_string()),

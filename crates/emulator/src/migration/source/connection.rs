@@ -42,6 +42,10 @@ impl Dialer<'_> {
         let socket = self.target.connect(ANSWER_TIMEOUT)?;
         let set_up = || {
             socket.set_write_timeout(Some(STALL_TIMEOUT))?;
+            if socket.peer().is_some() {
+                // A write that has moved some bytes waits again from the beginning, so its own limit may pass twice.
+                socket::set_user_timeout(&socket, Some(STALL_TIMEOUT))?;
+            }
             size_send_buffer(&socket, self.config)?;
             self.connections.keep(socket.try_clone()?);
             Ok(())
