@@ -1,5 +1,7 @@
 //! What cannot be is refused, with its name, its value and the way out, before anything is touched.
 
+use sterna_wire::control::{self, Reply, Request};
+
 use crate::harness::{Server, program, stream};
 
 #[test]
@@ -52,4 +54,18 @@ fn what_cannot_be_reached_is_named() {
 fn a_report_that_cannot_be_written_is_known_before() {
     let outcome = stream(&["127.0.0.1:9", "-o", "/no/such/directory/report.json"]);
     outcome.assert_refused(2, "Cannot write the report");
+}
+
+#[test]
+fn a_refusal_of_the_server_forges_no_line() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let _: Request = control::receive(&mut client).unwrap();
+        let error = "no\nerror: all is lost\u{1b}[2J".to_owned();
+        control::send(&mut client, &Reply::Refused { error, unsupported: false }).unwrap();
+    });
+    stream(&[&address]).assert_refused(1, "refuses: no\\u000aerror: all is lost\\u001b[2J\n");
+    server.join().unwrap();
 }

@@ -303,11 +303,16 @@ impl Flight<'_> {
                 return Ok(());
             }
             Err(EngineError::Silent { side, seconds }) => {
-                let silence = format!("the {side} host has not answered for {seconds:.1} s");
+                let silence = format!("the {side} host has not answered");
                 if matches!(kind, "limit" | "interrupt") {
-                    return Err(Stop::Unheard(format!("{text}; {silence}")));
+                    // A limit has named it among its obstacles.
+                    return Err(Stop::Unheard(match text.contains(&silence) {
+                        true => text,
+                        false => format!("{text}; {silence} for {seconds:.1} s"),
+                    }));
                 }
-                self.note(now_ns, kind, format!("{text}, but it was not done: {silence}"));
+                let why = format!("but it was not done: {silence} for {seconds:.1} s");
+                self.note(now_ns, kind, format!("{text}, {why}"));
                 return Ok(());
             }
             Err(error) => return Err(error.into()),

@@ -32,6 +32,8 @@ fn a_limit_ends_the_migration_within_a_second_when_the_source_is_silent() {
     flown.assert_ended("lost unchecked");
     flown.assert_reason_has("Limit reached: 3.0 s");
     flown.assert_reason_has("the source host has not answered for 2.0 s");
+    let reason = flown.report.summary.verdict_reason.as_deref().unwrap_or_default();
+    assert_eq!(reason.matches("has not answered").count(), 1, "{reason}");
     let settled = flown.seconds_of(Call::Settle);
     assert!((3.0..4.0).contains(&settled[0]), "{settled:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use sterna_units::printable;
 use sterna_wire::tls::TlsError;
 
 use super::ConnectError;
@@ -43,11 +44,11 @@ pub enum ClientError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The server does not want to.
-    #[error("The server at {at} refuses: {reason}")]
+    #[error("The server at {at} refuses: {}", printable(reason))]
     Refused {
         /// Where.
         at: String,
-        /// Its reason.
+        /// Its reason, in its own words.
         reason: String,
     },
     /// The server says nothing, or nothing that can be understood.

@@ -7,6 +7,7 @@ use sterna_pilot::Interrupt;
 use sterna_report::stream::{
     LaneWay, StreamEnding, StreamEstimate, StreamInterval, StreamSide, StreamSideSummary,
 };
+use sterna_units::printable;
 use sterna_wire::control::{self, ControlError};
 use sterna_wire::trial::Way;
 use sterna_wire::trial::ask::{Ask, Tell};
@@ -118,7 +119,7 @@ impl Flight {
                 }
                 Ok(Ok(Tell::Done(summary))) => self.done = Some(*summary),
                 Ok(Ok(Tell::Refused { error })) => {
-                    self.gone = Some(format!("The server has given up: {error}"));
+                    self.gone = Some(format!("The server has given up: {}", printable(&error)));
                 }
                 Ok(Ok(_)) => {
                     self.gone = Some("The server does not keep to the protocol".to_owned());
