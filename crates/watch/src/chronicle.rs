@@ -13,9 +13,6 @@ use crate::{Answer, Look, Place, Settings};
 /// QEMU counts a migration's time in whole milliseconds, so an event may seem to come this long before its beginning.
 const SLACK_NS: u64 = 2_000_000;
 
-/// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
-const EVENT_UNCERTAINTY_NS: u64 = 2_000;
-
 /// How much of the migration there was to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Began {
@@ -84,7 +81,7 @@ impl Chronicle {
             .map(|(side, _)| ClockOffset {
                 side,
                 offset_ns: 0,
-                uncertainty_ns: EVENT_UNCERTAINTY_NS,
+                uncertainty_ns: place.event_uncertainty_ns,
             })
             .collect();
         Chronicle {

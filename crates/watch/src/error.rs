@@ -51,6 +51,16 @@ pub enum WatchError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// There is no program that speaks with libvirt.
+    #[error(
+        "{program} cannot be started: {source}; install it (Debian: libvirt-clients), or name another by --virsh"
+    )]
+    NoVirsh {
+        /// What was started.
+        program: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A question that has to be answered before anything can be watched was not.
     #[error("{what} was not answered: {reason}")]
     Unanswered {

@@ -50,6 +50,8 @@ pub fn watch(
     let mut flight =
         Flight { way, clock, interrupt, observer, chronicle, next_settings_ns: 0, silent: None };
     let result = flight.wait(options.timeout).map(|()| flight.follow());
+    let claims = flight.way.claims();
+    flight.chronicle.place.facts.extend(claims);
     flight.way.leave();
     result.map(|()| Watched::new(flight.chronicle))
 }
@@ -284,7 +286,7 @@ impl Flight<'_> {
             }
             (_, Destination::Unknown) => {
                 let text = format!(
-                    "The source ended before it said how the migration went ({reason}); --destination-qmp would let the destination say"
+                    "The source ended before it said how the migration went ({reason}); with --destination-qmp or --destination the destination could say"
                 );
                 self.chronicle.end(Verdict::Interrupted, Some(text));
             }

@@ -15,6 +15,7 @@
 mod chronicle;
 mod error;
 mod flight;
+pub mod libvirt;
 pub mod qmp;
 mod report;
 mod settings;

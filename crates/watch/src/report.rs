@@ -105,7 +105,7 @@ fn downtime_unseen(chronicle: &Chronicle, report: &Report) -> Option<Warning> {
     } else if !place.hears_destination {
         (
             "the guest was seen to stop, and the destination was not listened to",
-            "--destination-qmp names the monitor of the other side",
+            "--destination-qmp names the monitor of the other side, and --destination its libvirt",
         )
     } else {
         (
@@ -153,7 +153,8 @@ fn destination_unseen(chronicle: &Chronicle, report: &Report) -> Option<Warning>
         report.summary.verdict == Verdict::Completed && !chronicle.place.asks_destination;
     is_unseen.then(|| {
         let text = "That the guest runs on the destination is the source's word; the destination was not looked at";
-        warning("destination-not-seen", text.to_owned(), Some("--destination-qmp names its monitor"))
+        let advice = "--destination-qmp names its monitor, and --destination its libvirt";
+        warning("destination-not-seen", text.to_owned(), Some(advice))
     })
 }
 

@@ -23,6 +23,11 @@ pub trait Way {
     /// Looks once. Never waits long for a side that does not answer.
     fn look(&mut self, wish: Wish) -> Look;
 
+    /// What those who steer the migration say of it beside QEMU, for the report.
+    fn claims(&mut self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
     /// Ends the looking, and takes back what `--may-change` changed.
     fn leave(&mut self) {}
 }
@@ -70,6 +75,8 @@ pub struct Place {
     pub source_clock_is_ours: bool,
     /// Whether those of the destination are.
     pub destination_clock_is_ours: bool,
+    /// How far a stamp of this machine's clock may be off.
+    pub event_uncertainty_ns: u64,
 }
 
 /// What was seen and heard at one look.

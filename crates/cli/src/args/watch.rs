@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sterna_units::Span;
+use sterna_watch::libvirt::Domain;
 
 use super::run::{Format, ProgressKind, format, format_arg, progress_arg};
 
@@ -37,6 +38,8 @@ pub enum WatchTarget {
         /// Whether the capability `events` may be set.
         may_change: bool,
     },
+    /// A domain of libvirt.
+    Libvirt(Domain),
 }
 
 /// The subcommand.
@@ -53,6 +56,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommand(telling(qmp()))
+        .subcommand(telling(libvirt()))
 }
 
 fn qmp() -> Command {
@@ -86,9 +90,41 @@ fn qmp() -> Command {
         )
 }
 
+fn libvirt() -> Command {
+    let text = |name: &'static str, value: &'static str| Arg::new(name).value_name(value);
+    Command::new("libvirt")
+        .about("Watch a domain of libvirt, by virsh")
+        .long_about(
+            "Watch a domain of libvirt, by virsh.\n\n\
+             libvirt tells the events of its QEMUs, so nothing is changed to hear the stop, the resumption and each pass. \
+             Amounts are asked of QEMU twice a second while it migrates (virsh qemu-monitor-command), which libvirt notes in the domain's status as `custom monitor control commands issued`.",
+        )
+        .arg(text("domain", "DOMAIN").required(true).help("Name, id or UUID of the domain"))
+        .arg(
+            text("connect", "URI")
+                .long("connect")
+                .short('c')
+                .help("Where the domain is, as virsh -c takes it [default: virsh's own]"),
+        )
+        .arg(
+            text("destination-uri", "URI")
+                .long("destination")
+                .help("Where the domain goes: without it the resumption is not seen"),
+        )
+        .arg(
+            Arg::new("virsh")
+                .long("virsh")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .default_value("virsh")
+                .help("The program that speaks with libvirt"),
+        )
+}
+
 /// What all ways have in common.
 fn telling(command: Command) -> Command {
     command
+        .args_override_self(true)
         .arg(
             Arg::new("timeout")
                 .long("timeout")
@@ -111,15 +147,25 @@ fn telling(command: Command) -> Command {
 
 /// What the arguments say.
 pub fn options(matches: &ArgMatches) -> WatchOptions {
-    let (_, matches) = matches.subcommand().unwrap_or(("qmp", matches));
+    let (way, matches) = matches.subcommand().unwrap_or(("qmp", matches));
     let path = |id: &str| matches.get_one::<PathBuf>(id).cloned();
-    WatchOptions {
-        target: WatchTarget::Qmp {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let target = match way {
+        "libvirt" => WatchTarget::Libvirt(Domain {
+            name: text("domain").unwrap_or_default(),
+            uri: text("connect"),
+            destination: text("destination-uri"),
+            virsh: path("virsh").unwrap_or_else(|| "virsh".into()),
+        }),
+        _ => WatchTarget::Qmp {
             source: path("source").unwrap_or_default(),
             destination: path("destination"),
             is_shared: matches.get_flag("shared"),
             may_change: matches.get_flag("may-change"),
         },
+    };
+    WatchOptions {
+        target,
         timeout: matches.get_one::<Span>("timeout").copied().unwrap_or(Span::from_secs(3600)),
         format: format(matches),
         report: path("output"),

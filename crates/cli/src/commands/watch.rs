@@ -7,6 +7,7 @@ use anyhow::Result;
 use sterna_pilot::RealClock;
 use sterna_report::Report;
 use sterna_sys::clock::monotonic_ns;
+use sterna_watch::libvirt::Libvirt;
 use sterna_watch::qmp::{Held, Monitors, Shared};
 use sterna_watch::{Options, WatchError, Way, watch};
 
@@ -55,12 +56,14 @@ fn way(target: &WatchTarget) -> Result<Box<dyn Way>, WatchError> {
                 false => Box::new(Held::open(monitors)?),
             })
         }
+        WatchTarget::Libvirt(domain) => Ok(Box::new(Libvirt::open(domain.clone())?)),
     }
 }
 
 fn words(target: &WatchTarget) -> String {
     match target {
         WatchTarget::Qmp { source, .. } => source.display().to_string(),
+        WatchTarget::Libvirt(domain) => format!("domain {}", domain.name),
     }
 }
 

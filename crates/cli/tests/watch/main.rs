@@ -5,6 +5,7 @@
 
 mod endings;
 mod held;
+mod libvirt;
 mod pair;
 mod refusals;
 mod shared;

@@ -13,6 +13,9 @@ use crate::{Answer, Destination, Heard, Look, Pace, Place, Settings, WatchError,
 /// How long a monitor may take to greet. Longer than the short calls of those who share it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// QEMU stamps events in microseconds, and a stamp is mapped between two readings of clocks that take less than one.
+const EVENT_UNCERTAINTY_NS: u64 = 2_000;
+
 /// Both monitors, held.
 pub struct Held {
     monitors: Monitors,
@@ -104,6 +107,7 @@ impl Way for Held {
             asks_destination: destination.is_some(),
             source_clock_is_ours: self.source.is_here,
             destination_clock_is_ours: destination.is_some_and(|it| it.is_here),
+            event_uncertainty_ns: EVENT_UNCERTAINTY_NS,
         })
     }
 
