@@ -66,6 +66,7 @@ impl Pilot<'_> {
             phase,
             home: None,
             cancelled_ns: None,
+            refused_ns: None,
             interrupted_in: None,
             seat,
         }
@@ -82,6 +83,8 @@ struct Flight<'a> {
     home: Option<Side>,
     /// When a cancel was accepted.
     cancelled_ns: Option<u64>,
+    /// When the engine first refused what a limit or the user wanted, which must end the migration nevertheless.
+    refused_ns: Option<u64>,
     /// The phase that an interrupt ended, where it is not the present one.
     interrupted_in: Option<Phase>,
     /// Its place among others, in a fleet.

@@ -273,6 +273,9 @@ impl Flight<'_> {
         if matches!(state, State::Committed | State::Postcopy) {
             return Ok(());
         }
+        if self.refused_ns.is_some_and(|since_ns| now_ns - since_ns > CANCEL_TIMEOUT_NS) {
+            return Err(Stop::Stuck);
+        }
         let situation = Situation {
             elapsed_ns: now_ns.saturating_sub(watch.accepted_ns),
             passes: self.record.completed_passes(),
@@ -299,6 +302,9 @@ impl Flight<'_> {
                 return self.act(Ruling { action: Action::Cancel, kind, text });
             }
             Err(EngineError::Failed(refusal)) => {
+                if matches!(kind, "limit" | "interrupt") {
+                    self.refused_ns.get_or_insert(now_ns);
+                }
                 self.note(now_ns, kind, format!("{text}, but the migration goes on: {refusal}"));
                 return Ok(());
             }

@@ -28,6 +28,16 @@ fn a_limit_cancels_and_the_source_is_verified() {
 }
 
 #[test]
+fn a_limit_ends_the_run_also_when_the_engine_refuses_the_cancel() {
+    let fault = Some((Call::Act(Action::Cancel), 0));
+    let flown = fly("[limits]\nmax-time = \"3s\"", &Script { fault, ..endless() });
+    flown.assert_verdict_is_true();
+    flown.assert_reason_has("did not end within 15 s");
+    let ended = flown.seconds_of(Call::Shutdown);
+    assert!((18.0..20.0).contains(&ended[0]), "{ended:?}");
+}
+
+#[test]
 fn the_pass_that_was_cut_off_has_a_row_with_what_is_known() {
     let flown = fly("[limits]\nmax-passes = 3", &endless());
     flown.assert_ended("cancelled verified source");
