@@ -13,6 +13,7 @@ use anyhow::Result;
 use crate::closing::{self, Runner};
 use crate::cloud_init;
 use crate::hadolint;
+use crate::libvirt;
 use crate::machine;
 use crate::process::{cargo, exit_code, root, shown, succeed, works};
 use crate::qemu;
@@ -65,7 +66,7 @@ fn fetch(mut servers: Child) {
         anyhow::ensure!(it.success(), "No API server could be built");
         Ok(())
     });
-    for outcome in [qemu::run(), built, cloud_init::run(), hadolint::run()] {
+    for outcome in [qemu::run(), libvirt::run(), built, cloud_init::run(), hadolint::run()] {
         if let Err(error) = outcome {
             println!("What needs it skips: {error:#}");
         }

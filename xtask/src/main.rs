@@ -21,6 +21,7 @@ mod elf;
 mod flight;
 mod hadolint;
 mod kube_apiserver;
+mod libvirt;
 mod machine;
 mod pictures;
 mod process;
@@ -56,6 +57,8 @@ enum Chore {
     Pictures(pictures::Options),
     /// Fetch a newer QEMU than the distribution's into a cache, and print its program
     Qemu,
+    /// Fetch libvirt's daemon and virsh into a cache, and print virsh
+    Libvirt,
     /// Fetch cloud-init's checker of user data into a cache, and print its program
     CloudInit,
     /// Fetch a checker of container files into a cache, and print its program
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Chore::Hadolint => hadolint::run().map(|()| ExitCode::SUCCESS),
         Chore::KubeApiserver(options) => kube_apiserver::run(&options).map(|()| ExitCode::SUCCESS),
         Chore::Pictures(options) => pictures::run(&options).map(|()| ExitCode::SUCCESS),
+        Chore::Libvirt => libvirt::run().map(|()| ExitCode::SUCCESS),
         Chore::Qemu => qemu::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -9,5 +9,6 @@ mod libvirt;
 mod pair;
 mod refusals;
 mod shared;
+mod two_libvirts;
 mod undisturbed;
 mod watcher;

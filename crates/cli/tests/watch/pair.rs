@@ -23,6 +23,19 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Emulated guests share few processors badly, so one test runs at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Until it is dropped, no other test of this process has a guest.
+pub fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A disk that boots the guest which writes.
+pub fn boot_disk() -> Vec<u8> {
+    let mut disk = vec![0; 1 << 20];
+    disk[..DIRTIER.len()].copy_from_slice(&DIRTIER);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
 /// A source with a guest, and a destination that waits for it.
 pub struct Pair {
     pub directory: TempDir,
@@ -37,13 +50,10 @@ pub struct Pair {
 impl Pair {
     /// `None` when something is missing, which has been printed.
     pub fn new() -> Option<Pair> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = take_turn();
         let program = program()?;
         let directory = tempfile::tempdir().unwrap();
-        let mut disk = vec![0; 1 << 20];
-        disk[..DIRTIER.len()].copy_from_slice(&DIRTIER);
-        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        std::fs::write(directory.path().join("disk"), disk).unwrap();
+        std::fs::write(directory.path().join("disk"), boot_disk()).unwrap();
         let start = |side: &str, more: &[&str]| {
             let stderr = std::fs::File::create(directory.path().join(format!("{side}.log")));
             Command::new(&program)
