@@ -129,7 +129,7 @@ fn passes_bounded(chronicle: &Chronicle, report: &Report) -> Option<Warning> {
         return None;
     }
     let text = format!(
-        "QEMU does not tell synchronisations by events here, so passes are told apart by two answers: {} of {} passes have a row, a row may hold several passes, and it begins when it was noticed",
+        "QEMU does not tell synchronisations by events here, so two answers tell passes apart: {} of {} passes have a row, a row may hold several passes, and it begins when it was noticed",
         report.passes.iter().filter(|it| it.length_seconds.is_some()).count(),
         report.summary.passes
     );
@@ -141,7 +141,7 @@ fn end_late(chronicle: &Chronicle, report: &Report) -> Option<Warning> {
     let late_ns = chronicle.end_uncertainty_ns;
     (late_ns > 0 && report.summary.total_time_seconds.is_some()).then(|| {
         let text = format!(
-            "No event told the end, so the total time may be up to {} ms too long",
+            "No event says when the end was, so the total time may be up to {} ms too long",
             late_ns / 1_000_000
         );
         warning("end-noticed-late", text, None)

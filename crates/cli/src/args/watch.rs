@@ -1,5 +1,6 @@
-//! `sterna watch`: whose migration, by which way, and what is told of it.
+//! `sterna watch`: whose migration, by which way, and what is shown of it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -8,7 +9,7 @@ use sterna_watch::libvirt::Domain;
 
 use super::run::{Format, ProgressKind, format, format_arg, progress_arg};
 
-/// How long to wait for a migration, unless told otherwise.
+/// How long to wait for a migration, unless the flag says otherwise.
 const DEFAULT_TIMEOUT: &str = "1h";
 
 /// What `sterna watch` is asked for.
@@ -21,6 +22,8 @@ pub struct WatchOptions {
     pub format: Format,
     /// Where the report goes.
     pub report: Option<PathBuf>,
+    /// Where the last migration is served as metrics.
+    pub listen: Option<SocketAddr>,
     /// How progress is shown.
     pub progress: ProgressKind,
 }
@@ -142,6 +145,13 @@ fn telling(command: Command) -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("Write the report to this file as JSON"),
         )
+        .arg(
+            Arg::new("listen")
+                .long("listen")
+                .value_name("ADDRESS:PORT")
+                .value_parser(value_parser!(SocketAddr))
+                .help("Serve the migration as OpenMetrics at /metrics, and keep it there until a signal comes: most migrations are too short to be scraped while they run"),
+        )
         .arg(progress_arg())
 }
 
@@ -169,6 +179,7 @@ pub fn options(matches: &ArgMatches) -> WatchOptions {
         timeout: matches.get_one::<Span>("timeout").copied().unwrap_or(Span::from_secs(3600)),
         format: format(matches),
         report: path("output"),
+        listen: matches.get_one::<SocketAddr>("listen").copied(),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
     }
 }

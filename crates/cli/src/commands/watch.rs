@@ -1,10 +1,14 @@
 //! `sterna watch`: from options to a way of looking, then to a report and an exit code.
 
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sterna_pilot::RealClock;
+use sterna_probe::serve::pages::serve_metrics;
+use sterna_render::html::Named;
 use sterna_report::Report;
 use sterna_sys::clock::monotonic_ns;
 use sterna_watch::libvirt::Libvirt;
@@ -21,6 +25,7 @@ pub fn run(options: &WatchOptions, output: Output) -> Result<u8> {
     options.report.as_deref().map(super::check_writable).transpose()?;
     let interrupt = super::interrupt_on_signals()?;
     let started_at = jiff::Timestamp::now().to_string();
+    let page = options.listen.map(|it| listen(it, output)).transpose()?;
     let mut way = way(&options.target)?;
     output.progress(&format!(
         "Watching {}; nothing of it is changed, and it goes on when this ends\n",
@@ -40,7 +45,32 @@ pub fn run(options: &WatchOptions, output: Output) -> Result<u8> {
     };
     let mut report = watched.report(machine::tool(), machine::host(), started_at);
     report.advice = sterna_advice::diagnose(&report).advice;
-    tell(&report, options, output)
+    let code = tell(&report, options, output)?;
+    if let Some(page) = page {
+        let name = words(&options.target);
+        *page.lock().unwrap_or_else(PoisonError::into_inner) =
+            sterna_render::openmetrics(&[Named { name: &name, report: &report }]);
+        while !interrupt.requested() {
+            std::thread::sleep(NAP);
+        }
+    }
+    Ok(code)
+}
+
+/// How long a signal may go unheeded while the last migration is served.
+const NAP: Duration = Duration::from_millis(50);
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves a page without a sample, until there is a migration.
+fn listen(address: SocketAddr, output: Output) -> Result<Arc<Mutex<String>>> {
+    let page = Arc::new(Mutex::new(sterna_render::openmetrics(&[])));
+    let shown = Arc::clone(&page);
+    let shown = move || Some(shown.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let address = serve_metrics(address, OPEN_METRICS, shown)
+        .with_context(|| format!("Cannot serve metrics on {address}"))?;
+    output.progress(&format!("Metrics at http://{address}/metrics\n"));
+    Ok(page)
 }
 
 fn way(target: &WatchTarget) -> Result<Box<dyn Way>, WatchError> {

@@ -100,7 +100,7 @@ fn a_pause_by_the_owner_is_no_switchover() {
         event.and_then(|it| it["t_seconds"].as_f64())
     };
     let apart = at("qemu-stop", true).unwrap() - at("qemu-stop", false).unwrap();
-    assert!(apart > 0.0, "two stops were told: {events:?}");
+    assert!(apart > 0.0, "two stops are in the report: {events:?}");
     assert!(outcome.seconds("downtime_seconds") < apart, "{}", outcome.stdout);
 }
 

@@ -53,7 +53,7 @@ fn a_migration_of_others_has_the_report_of_a_run() {
 }
 
 #[test]
-fn without_may_change_nothing_is_set_and_passes_are_told_apart_by_answers() {
+fn without_may_change_nothing_is_set_and_answers_tell_passes_apart() {
     let Some(mut pair) = Pair::new() else { return };
     let destination = pair.socket("destination");
     let watcher = Watcher::of(&pair, &["--destination-qmp", destination.to_str().unwrap()]);
@@ -99,7 +99,7 @@ fn one_that_is_under_way_is_watched_from_there_on() {
 }
 
 #[test]
-fn one_that_is_over_is_told_from_what_qemu_remembers() {
+fn one_that_is_over_has_what_qemu_remembers() {
     let Some(mut pair) = Pair::new() else { return };
     pair.begin(&[]);
     pair.await_syncs(3);

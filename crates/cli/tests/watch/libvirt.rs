@@ -84,7 +84,7 @@ fn a_domain_that_migrates_away_has_the_report_of_a_run() {
 }
 
 #[test]
-fn a_migration_that_fails_is_told_in_qemus_words_and_the_domain_goes_on() {
+fn a_migration_that_fails_has_qemus_words_and_the_domain_goes_on() {
     let stage = Stage::new();
     stage.put("fails");
     let (output, report) = stage.watch(&["tern"]);
@@ -105,7 +105,7 @@ fn without_the_destination_the_downtime_is_what_libvirt_claims() {
 }
 
 #[test]
-fn what_virsh_refuses_is_told_in_its_words() {
+fn what_virsh_refuses_is_shown_in_its_words() {
     let stage = Stage::new();
     let refusal = |arguments: &[&str]| {
         let output = stage.command(arguments).output().unwrap();

@@ -66,7 +66,7 @@ fn a_wait_for_a_migration_ends() {
 }
 
 #[test]
-fn a_machine_that_ends_before_a_migration_is_told() {
+fn a_machine_that_ends_before_a_migration_is_an_error() {
     let Some(mut pair) = Pair::new() else { return };
     let watcher = Watcher::of(&pair, &[]);
     pair.kill_source();

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// An event of QEMU as `virsh qemu-monitor-event --timestamp` prints it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Told {
+pub(super) struct Heard {
     pub epoch_ns: u64,
     pub name: String,
     pub domain: String,
@@ -12,7 +12,7 @@ pub(super) struct Told {
 }
 
 /// `2026-12-01 05:46:03.548+0000: event MIGRATION for domain 'tern': {"status":"setup"}`; libvirt's own events have their names in quotes, and are none of QEMU's.
-pub(super) fn qemu_event(line: &str) -> Option<Told> {
+pub(super) fn qemu_event(line: &str) -> Option<Heard> {
     let (stamp, rest) = line.split_once(": event ")?;
     let (name, rest) = rest.split_once(" for domain '")?;
     let (domain, data) = rest.split_once("': ")?;
@@ -20,7 +20,7 @@ pub(super) fn qemu_event(line: &str) -> Option<Told> {
         return None;
     }
     let data = serde_json::from_str(data.trim()).unwrap_or_default();
-    Some(Told {
+    Some(Heard {
         epoch_ns: epoch_ns(stamp)?,
         name: name.to_owned(),
         domain: domain.to_owned(),
@@ -134,10 +134,10 @@ mod tests {
     fn events_of_qemu_are_read_and_all_else_is_left() {
         let line =
             "2026-12-01 05:46:03.548+0000: event MIGRATION_PASS for domain 'a tern': {\"pass\":1}";
-        let told = qemu_event(line).unwrap();
-        assert_eq!((told.name.as_str(), told.domain.as_str()), ("MIGRATION_PASS", "a tern"));
-        assert_eq!(told.data, json!({"pass": 1}));
-        assert_eq!(told.epoch_ns, 1_796_103_963_548_000_000);
+        let heard = qemu_event(line).unwrap();
+        assert_eq!((heard.name.as_str(), heard.domain.as_str()), ("MIGRATION_PASS", "a tern"));
+        assert_eq!(heard.data, json!({"pass": 1}));
+        assert_eq!(heard.epoch_ns, 1_796_103_963_548_000_000);
         let stop = qemu_event("2026-12-01 05:46:03.848+0000: event STOP for domain 'tern': <null>");
         assert_eq!(stop.unwrap().data, Value::Null);
         for other in [

@@ -25,7 +25,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// Time between two attempts to listen again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Two virsh that listen to one libvirt, and what they have told of one domain.
+/// Two virsh that listen to one libvirt, and what they have said of one domain.
 pub(super) struct Stories {
     virsh: PathBuf,
     uri: Option<String>,
