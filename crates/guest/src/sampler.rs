@@ -20,7 +20,8 @@ pub fn begin(
     let sampler = Sampler {
         memory: Arc::clone(memory),
         speaker: Arc::clone(speaker),
-        told: Histogram::default(),
+        sent: Histogram::default(),
+        sent_since_due: Histogram::default(),
     };
     let thread = std::thread::Builder::new().name("sampler".to_owned());
     thread.spawn(move || sampler.run(interval_ns)).map(drop).map_err(AgentError::Thread)
@@ -29,8 +30,9 @@ pub fn begin(
 struct Sampler {
     memory: Arc<Memory>,
     speaker: Arc<Speaker>,
-    /// The times that were told already.
-    told: Histogram,
+    /// The times that were sent already.
+    sent: Histogram,
+    sent_since_due: Histogram,
 }
 
 impl Sampler {
@@ -50,15 +52,13 @@ impl Sampler {
     fn sample(&mut self) -> std::io::Result<()> {
         let crew = &self.memory.crew;
         let (at_ns, counts) = (monotonic_ns(), crew.counts());
-        let latency = self.memory.spec.latency.then(|| {
-            let now = crew.latency();
-            let HistogramParts { cells, sum_ns, max_ns } = now.since(&self.told).to_parts();
-            self.told = now;
-            LatencyParts { sum_ns, max_ns, cells }
-        });
+        let is_timed = self.memory.spec.latency;
+        let latency = is_timed.then(|| unsent(crew.latency(), &mut self.sent));
+        let since_due = is_timed.then(|| unsent(crew.since_due(), &mut self.sent_since_due));
         let gaps_lost = crew.lost_gaps();
         let checking_ns = crew.checking_ns().iter().sum();
-        let sample = GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns };
+        let sample =
+            GuestMessage::Sample { at_ns, counts, latency, since_due, gaps_lost, checking_ns };
         self.speaker.say(&sample)?;
         for gap in crew.take_gaps() {
             let sterna_workload::Gap { worker, start_ns, end_ns } = gap;
@@ -66,4 +66,11 @@ impl Sampler {
         }
         Ok(())
     }
+}
+
+/// What is new since it was last sent.
+fn unsent(now: Histogram, before: &mut Histogram) -> LatencyParts {
+    let HistogramParts { cells, sum_ns, max_ns } = now.since(before).to_parts();
+    *before = now;
+    LatencyParts { sum_ns, max_ns, cells }
 }

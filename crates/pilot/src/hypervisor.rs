@@ -408,7 +408,16 @@ pub struct GapSpan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LatencyPair {
     /// Before it.
-    pub before: Option<Latency>,
+    pub before: WriteTimes,
     /// Since then, to the terminal state.
-    pub since: Option<Latency>,
+    pub since: WriteTimes,
+}
+
+/// Times of a guest's writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteTimes {
+    /// What each write took.
+    pub service: Option<Latency>,
+    /// What passed until each write was done since its page was due; `None` without a rate.
+    pub since_due: Option<Latency>,
 }

@@ -24,7 +24,7 @@ pub use fleet::{Seat, fly_fleet};
 pub use flight::Pilot;
 pub use hypervisor::{
     ClockOffset, CpuPoint, EngineError, GapSpan, GuestPoint, Hypervisor, LatencyPair, Moments,
-    PassRow, ProbeSeen, Progress, Samples, Settled, State, Status, Unsupported,
+    PassRow, ProbeSeen, Progress, Samples, Settled, State, Status, Unsupported, WriteTimes,
 };
 pub use interrupt::Interrupt;
 pub use observer::{Notice, Phase};

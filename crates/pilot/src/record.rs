@@ -9,7 +9,7 @@ use sterna_scenario::Scenario;
 
 use crate::{
     ClockOffset, CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, ProbeSeen, Samples,
-    Status,
+    Status, WriteTimes,
 };
 
 /// Everything seen in a flight, stamps in nanoseconds of the pilot's clock.
@@ -119,9 +119,12 @@ impl Record {
             return;
         }
         let known = self.latency.entry(side).or_default();
+        let or = |first: WriteTimes, second| if first.service.is_some() { first } else { second };
         *known = match self.accepted_ns {
-            None => LatencyPair { before: pair.before.or(pair.since), since: None },
-            Some(_) => LatencyPair { before: pair.before.or(known.before), since: pair.since },
+            None => {
+                LatencyPair { before: or(pair.before, pair.since), since: WriteTimes::default() }
+            }
+            Some(_) => LatencyPair { before: or(pair.before, known.before), since: pair.since },
         };
     }
 
@@ -173,15 +176,20 @@ mod tests {
     }
 
     fn tell(record: &mut Record, before: Option<Latency>, since: Option<Latency>) {
-        let latency = vec![(Side::Source, LatencyPair { before, since })];
+        let of = |service| WriteTimes { service, since_due: service };
+        let pair = LatencyPair { before: of(before), since: of(since) };
+        let latency = vec![(Side::Source, pair)];
         record.add_samples(Samples { latency, ..Samples::default() });
     }
 
     #[test]
     fn latencies_belong_to_the_time_in_which_they_were_told() {
         let mut record = Record::default();
-        let told =
-            |it: &Record| (it.latency[&Side::Source].before, it.latency[&Side::Source].since);
+        let told = |it: &Record| {
+            let LatencyPair { before, since } = it.latency[&Side::Source];
+            assert_eq!((before.since_due, since.since_due), (before.service, since.service));
+            (before.service, since.service)
+        };
         tell(&mut record, None, latency(5));
         assert_eq!(told(&record), (latency(5), None));
         record.accepted_ns = Some(0);

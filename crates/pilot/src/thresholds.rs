@@ -92,7 +92,7 @@ mod tests {
             blackout_resolution_seconds: Some(0.002),
             lost_work_seconds: Some(0.5),
             lost_work_lower_bound: Some(true),
-            write_latency: WriteLatency { baseline: None, during: Some(latency) },
+            write_latency: WriteLatency { during: Some(latency), ..WriteLatency::default() },
             resumption: Resumption { first_sample_seconds: Some(0.1), at_95_percent_seconds: None },
             passes: 3,
             ..Summary::default()
@@ -157,7 +157,7 @@ mod tests {
     /// A field that is added to the summary needs a name, or a reason here.
     #[test]
     fn every_number_of_the_summary_has_a_name() {
-        const OTHERWISE_NAMED: [&str; 9] = [
+        const OTHERWISE_NAMED: [&str; 11] = [
             // The same number in another unit.
             "/baseline_pages_per_second",
             "/touch_rate_pages_per_second",
@@ -169,6 +169,8 @@ mod tests {
             // How many times a percentile was made of.
             "/write_latency/baseline/samples",
             "/write_latency/during/samples",
+            "/write_latency/baseline_since_due/samples",
+            "/write_latency/during_since_due/samples",
             // Lists, of which `migration-cpu` is made.
             "/cpu/source",
             "/cpu/destination",

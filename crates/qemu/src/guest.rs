@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sterna_pilot::{EngineError, GapSpan, GuestPoint, Interrupt, LatencyPair, Samples};
+use sterna_pilot::{EngineError, GapSpan, GuestPoint, Interrupt, LatencyPair, Samples, WriteTimes};
 use sterna_report::{CorruptPage, FirstWriteCheck, IntegrityDetail, Latency, Side, Word};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::Exchange;
@@ -65,8 +65,14 @@ struct Switchover {
 #[derive(Default)]
 struct LatencySplit {
     accepted_ns: Option<u64>,
-    before: Histogram,
-    since: Histogram,
+    before: Times,
+    since: Times,
+}
+
+#[derive(Default)]
+struct Times {
+    service: Histogram,
+    since_due: Histogram,
 }
 
 impl Guest {
@@ -193,8 +199,8 @@ impl Guest {
             }
         }
         let pair = LatencyPair {
-            before: summary(&self.latency.before),
-            since: summary(&self.latency.since),
+            before: self.latency.before.summary(),
+            since: self.latency.since.summary(),
         };
         samples.latency.push((Side::Source, pair));
         samples
@@ -328,14 +334,13 @@ impl Guest {
     /// `None` when it has to wait.
     fn tell(&mut self, heard: &Heard, samples: &mut Samples) -> Option<()> {
         match &heard.message {
-            GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns } => {
+            GuestMessage::Sample { at_ns, counts, latency, since_due, gaps_lost, checking_ns } => {
                 let side = self.side_at(*at_ns);
                 let at_ns = self.to_ours(*at_ns)?;
                 self.gaps_lost = self.gaps_lost.max(*gaps_lost);
-                let histogram = latency.as_ref().and_then(histogram);
-                if let Some(histogram) = &histogram {
-                    self.latency.add(at_ns, histogram);
-                }
+                let histogram = latency.as_ref().and_then(self::histogram);
+                let since_due = since_due.as_ref().and_then(self::histogram);
+                self.latency.add(at_ns, histogram.as_ref(), since_due.as_ref());
                 let latency = histogram.as_ref().and_then(summary);
                 samples.guest.push(GuestPoint {
                     side,
@@ -386,11 +391,19 @@ impl Guest {
 }
 
 impl LatencySplit {
-    fn add(&mut self, at_ns: u64, histogram: &Histogram) {
-        match self.accepted_ns {
-            Some(accepted_ns) if at_ns > accepted_ns => self.since.merge(histogram),
-            _ => self.before.merge(histogram),
-        }
+    fn add(&mut self, at_ns: u64, service: Option<&Histogram>, since_due: Option<&Histogram>) {
+        let times = match self.accepted_ns {
+            Some(accepted_ns) if at_ns > accepted_ns => &mut self.since,
+            _ => &mut self.before,
+        };
+        service.into_iter().for_each(|it| times.service.merge(it));
+        since_due.into_iter().for_each(|it| times.since_due.merge(it));
+    }
+}
+
+impl Times {
+    fn summary(&self) -> WriteTimes {
+        WriteTimes { service: summary(&self.service), since_due: summary(&self.since_due) }
     }
 }
 

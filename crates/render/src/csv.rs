@@ -201,6 +201,24 @@ const SUMMARY: &[Column] = &[
     ("latency_during_p50_ns", |it| level(it.report.summary.write_latency.during, |it| it.p50_ns)),
     ("latency_during_p999_ns", |it| level(it.report.summary.write_latency.during, |it| it.p999_ns)),
     ("latency_during_max_ns", |it| level(it.report.summary.write_latency.during, |it| it.max_ns)),
+    ("since_due_baseline_p50_ns", |it| {
+        level(it.report.summary.write_latency.baseline_since_due, |it| it.p50_ns)
+    }),
+    ("since_due_baseline_p999_ns", |it| {
+        level(it.report.summary.write_latency.baseline_since_due, |it| it.p999_ns)
+    }),
+    ("since_due_baseline_max_ns", |it| {
+        level(it.report.summary.write_latency.baseline_since_due, |it| it.max_ns)
+    }),
+    ("since_due_during_p50_ns", |it| {
+        level(it.report.summary.write_latency.during_since_due, |it| it.p50_ns)
+    }),
+    ("since_due_during_p999_ns", |it| {
+        level(it.report.summary.write_latency.during_since_due, |it| it.p999_ns)
+    }),
+    ("since_due_during_max_ns", |it| {
+        level(it.report.summary.write_latency.during_since_due, |it| it.max_ns)
+    }),
     ("cpu_source_seconds", |it| cpu_total(&it.report.summary.cpu.source)),
     ("cpu_destination_seconds", |it| cpu_total(&it.report.summary.cpu.destination)),
     ("longest_outage_seconds", |it| maybe(longest_outage(it.report))),

@@ -84,9 +84,12 @@ fn dirty(report: &DirtyReport) -> Vec<(String, String)> {
         ("no progress", gap),
         ("integrity", summary.integrity.as_str().to_owned()),
     ];
-    if let Some(times) = &summary.latency {
+    let named_times =
+        [("write latency", &summary.latency), ("since pages were due", &summary.since_due)];
+    for (name, times) in named_times {
+        let Some(times) = times else { continue };
         facts.push((
-            "write latency",
+            name,
             format!(
                 "p50 {}, p99 {}, longest {}",
                 or_unknown(times.p50_ns, nanoseconds),

@@ -224,7 +224,7 @@ pub struct Resumption {
     pub at_95_percent_seconds: Option<f64>,
 }
 
-/// Time that single page writes took. Null where latency was not recorded.
+/// Time that single page writes took, and time since they were due. Null where latency was not recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WriteLatency {
     /// During warm-up, with the tracker off.
@@ -232,6 +232,16 @@ pub struct WriteLatency {
     /// From the acceptance of the migrate command to the terminal state, on the side where more
     /// writes were timed; percentiles of two sides cannot be added up.
     pub during: Option<Latency>,
+    /// Time since due during warm-up: for each page that the rate made due, from the moment when it was due to the end of
+    /// its write. A page that was due in a stall counts with what was left of it, also if the stall made its worker give it
+    /// up (corrected for coordinated omission); that pages due within 0.9 ms are written together is no delay. Null
+    /// without a rate.
+    #[serde(default)]
+    pub baseline_since_due: Option<Latency>,
+    /// The same from the acceptance of the migrate command to the terminal state, on the side of `during`. The
+    /// standstill of the switchover is not in it, since no worker runs then: see `blackout_seconds`.
+    #[serde(default)]
+    pub during_since_due: Option<Latency>,
 }
 
 /// CPU time on both sides. A side that was not seen has an empty list.

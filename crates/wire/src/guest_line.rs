@@ -98,6 +98,9 @@ pub enum GuestMessage {
         counts: Vec<u64>,
         /// Times of the writes since the sample before; None if writes are not timed.
         latency: Option<LatencyParts>,
+        /// Times from when pages were due to their writes, of the same stretch; None if writes are not timed, or from an
+        /// older agent.
+        since_due: Option<LatencyParts>,
         /// Gaps that were not noted for want of room, since the beginning.
         gaps_lost: u64,
         /// Time that the workers together have spent on checking pages before their first write, since the beginning.
@@ -252,9 +255,13 @@ impl Line for GuestMessage {
             GuestMessage::State { at_ns, running, counts } => {
                 ("state", format!(" {at_ns} {} {}", u8::from(*running), list(counts)))
             }
-            GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns } => {
-                let latency = latency.as_ref().map_or_else(|| "-".to_owned(), latency_text);
-                ("sample", format!(" {at_ns} {gaps_lost} {} {latency} {checking_ns}", list(counts)))
+            GuestMessage::Sample { at_ns, counts, latency, since_due, gaps_lost, checking_ns } => {
+                let [latency, since_due] = [latency, since_due]
+                    .map(|it| it.as_ref().map_or_else(|| "-".to_owned(), latency_text));
+                let counts = list(counts);
+                let text =
+                    format!(" {at_ns} {gaps_lost} {counts} {latency} {checking_ns} {since_due}");
+                ("sample", text)
             }
             GuestMessage::Gap { worker, start_ns, end_ns } => {
                 ("gap", format!(" {worker} {start_ns} {end_ns}"))
@@ -295,9 +302,10 @@ impl Line for GuestMessage {
                 let (at_ns, gaps_lost) = (fields.number()?, fields.number()?);
                 let counts = fields.list()?;
                 let latency = read_latency(fields)?;
-                // An older agent does not have it.
+                // An older agent does not have these.
                 let checking_ns = fields.number().unwrap_or(0);
-                GuestMessage::Sample { at_ns, counts, latency, gaps_lost, checking_ns }
+                let since_due = read_latency(fields).flatten();
+                GuestMessage::Sample { at_ns, counts, latency, since_due, gaps_lost, checking_ns }
             }
             "gap" => GuestMessage::Gap {
                 worker: fields.number()?,

@@ -387,6 +387,20 @@ impl Crew {
         all
     }
 
+    /// For each page that a rate makes due, the time from then until it was written: what a client would see that asks
+    /// for each page in its time, whatever became of the one before. Empty without timing, and without a rate.
+    ///
+    /// [`Crew::latency`] has the time of each write alone. A worker that stands still for 100 ms makes no write in them, so
+    /// there nothing is seen of it (coordinated omission); here each page that was due in them counts, with the time that
+    /// was left of them. Pages that are due within a millisecond are gathered, and that is no delay. Those that a pause,
+    /// a throttle or a long stall made the schedule give up count as written at its end; those that are made up for later
+    /// count once more then.
+    pub fn since_due(&self) -> Histogram {
+        let mut all = Histogram::default();
+        self.shared.meters.iter().for_each(|meter| all.merge(&meter.since_due.snapshot()));
+        all
+    }
+
     /// Ends the workers and returns the exact state they ended in.
     pub fn stop(mut self) -> CrewState {
         self.end();

@@ -29,11 +29,18 @@ pub fn log_header(start_unix_seconds: f64) -> String {
 
 /// A line of an interval log: an interval that began `start_seconds` after the log's start, with all its times.
 ///
-/// The maximum is in ms, as the tools expect; the values of the histogram are ns.
-pub fn log_line(start_seconds: f64, length_seconds: f64, histogram: &Histogram) -> String {
+/// The maximum is in ms, as the tools expect; the values of the histogram are ns. A `tag` tells several histograms of one
+/// log apart; it has no comma.
+pub fn log_line(
+    tag: Option<&str>,
+    start_seconds: f64,
+    length_seconds: f64,
+    histogram: &Histogram,
+) -> String {
     let max_ms = histogram.max_ns().unwrap_or(0) as f64 / 1e6;
+    let tag = tag.map_or(String::new(), |it| format!("Tag={it},"));
     format!(
-        "{start_seconds:.3},{length_seconds:.3},{max_ms:.3},{}\n",
+        "{tag}{start_seconds:.3},{length_seconds:.3},{max_ms:.3},{}\n",
         base64(&compressed(histogram))
     )
 }
@@ -202,8 +209,9 @@ mod tests {
     fn the_reference_implementation_reads_the_log() {
         use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
         let ours = sample();
-        let log =
-            log_header(1_700_000_000.5) + &log_line(0.25, 1.0, &ours) + &log_line(1.25, 0.5, &ours);
+        let log = log_header(1_700_000_000.5)
+            + &log_line(None, 0.25, 1.0, &ours)
+            + &log_line(Some("since-due"), 1.25, 0.5, &ours);
         let entries: Vec<_> =
             IntervalLogIterator::new(log.as_bytes()).map(Result::unwrap).collect();
         let intervals: Vec<_> = entries

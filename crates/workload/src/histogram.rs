@@ -213,6 +213,40 @@ impl LiveHistogram {
         }
     }
 
+    /// Counts times that fall evenly: `count` of them, from `longest_ns` on down in steps of `step_ns`.
+    ///
+    /// Cell by cell, so that an hour in which a million a second were due costs no more than a second.
+    pub(crate) fn add_falling(&self, longest_ns: u64, step_ns: f64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        // How many of the times are above `ns`.
+        let above = |ns: u64| {
+            let Some(more_ns) = longest_ns.checked_sub(ns).filter(|it| *it > 0) else { return 0 };
+            if step_ns > 0.0 {
+                ((more_ns as f64 / step_ns).ceil() as u64).min(count)
+            } else {
+                count
+            }
+        };
+        let mut counted = 0;
+        for cell in (0..=cell_of(longest_ns)).rev() {
+            let until = match bounds(cell).0.checked_sub(1) {
+                Some(below_ns) => above(below_ns),
+                None => count,
+            };
+            let it = &self.cells[cell];
+            it.store(it.load(Relaxed).wrapping_add(until - counted), Relaxed);
+            counted = until;
+            if counted == count {
+                break;
+            }
+        }
+        let shortest_ns = (longest_ns as f64 - step_ns * (count - 1) as f64).max(0.0);
+        let sum_ns = (longest_ns as f64 + shortest_ns) / 2.0 * count as f64;
+        self.publish(sum_ns as u64, longest_ns);
+    }
+
     pub(crate) fn snapshot(&self) -> Histogram {
         Histogram {
             cells: self.cells.iter().map(|cell| cell.load(Relaxed)).collect(),
@@ -268,6 +302,27 @@ mod tests {
         }
         assert_eq!(next, LONGEST_NS + 1);
         assert_eq!(cell_of(u64::MAX), CELLS - 1);
+    }
+
+    proptest! {
+        #[test]
+        fn falling_times_are_counted_as_one_by_one(
+            longest_ns in 0u64..10_000_000, step_ns in 0u64..5_000, count in 0u64..3_000,
+        ) {
+            let (live, mut expected) = (LiveHistogram::new(), Histogram::default());
+            live.add_falling(longest_ns, step_ns as f64, count);
+            (0..count).for_each(|it| expected.record(longest_ns.saturating_sub(it * step_ns)));
+            let found = live.snapshot();
+            prop_assert_eq!(&found.cells, &expected.cells);
+            prop_assert_eq!(found.max_ns, expected.max_ns);
+        }
+    }
+
+    #[test]
+    fn falling_times_have_their_sum() {
+        let live = LiveHistogram::new();
+        live.add_falling(1_000, 10.0, 100);
+        assert_eq!(live.snapshot().mean_ns(), Some(505.0));
     }
 
     #[test]

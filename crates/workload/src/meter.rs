@@ -30,7 +30,10 @@ pub(crate) struct Meter {
     pub(crate) first_write: Instant,
     pub(crate) gaps: EventRing,
     pub(crate) stalls: EventRing,
+    /// How long each write took.
     pub(crate) latency: LiveHistogram,
+    /// How long after the moment at which it was due each write was done; see [`crate::Crew::since_due`].
+    pub(crate) since_due: LiveHistogram,
     /// Time spent on checking pages before their first write, as far as the schedule leaves it out.
     pub(crate) checking_ns: AtomicU64,
     /// When the worker began to check pages before their first write after the latest resume.
@@ -59,6 +62,7 @@ impl Meter {
             gaps: EventRing::new(),
             stalls: EventRing::new(),
             latency: LiveHistogram::new(),
+            since_due: LiveHistogram::new(),
             checking_ns: AtomicU64::new(0),
             checks_began: Instant::default(),
             first_writes: Mutex::default(),

@@ -110,6 +110,22 @@ impl Speed {
     }
 }
 
+/// When the next page is due, and those after it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Due {
+    /// On CLOCK_MONOTONIC.
+    pub(crate) next_ns: u64,
+    /// From one page to the next.
+    pub(crate) interval_ns: f64,
+}
+
+/// Pages that a plan gives up, since its schedule moves past them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GivenUp {
+    pub(crate) due: Due,
+    pub(crate) pages: u64,
+}
+
 /// What to do at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
@@ -188,6 +204,22 @@ impl Pacer {
         Plan::Write(schedule.due_by(now_ns).saturating_sub(schedule.done).max(1))
     }
 
+    /// When the next page is due; `None` without a rate.
+    pub(crate) fn due(&self) -> Option<Due> {
+        let schedule = self.schedule.as_ref().filter(|it| it.interval_denominator > 0)?;
+        let interval_ns = schedule.interval_numerator as f64 / schedule.interval_denominator as f64;
+        Some(Due { next_ns: schedule.due_ns(schedule.done), interval_ns })
+    }
+
+    /// What a plan at `now_ns` would give up for good, or, with `is_pause`, what the end of a pause would.
+    pub(crate) fn given_up(&self, now_ns: u64, is_pause: bool) -> Option<GivenUp> {
+        let (schedule, due) = (self.schedule.as_ref()?, self.due()?);
+        let at_once_ns = if is_pause { 0 } else { LAG_AT_ONCE_NS };
+        let until_ns = now_ns.checked_sub(at_once_ns).filter(|it| *it > due.next_ns)?;
+        let pages = schedule.due_by(until_ns).saturating_sub(schedule.done);
+        (!self.catches_up && pages > 0).then_some(GivenUp { due, pages })
+    }
+
     /// Counts pages that were written.
     #[inline]
     pub(crate) fn wrote(&mut self, pages: u64) {
@@ -252,6 +284,25 @@ mod tests {
     use sterna_units::Rate;
 
     const SECOND_NS: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_lag_gives_up_what_was_due_more_than_2_ms_ago_and_a_pause_all_of_it() {
+        let mut it = pacer(100_000, 0, 1, SECOND_NS);
+        it.wrote(1);
+        let check = |now_ns: u64, is_pause: bool, pages: Option<u64>| {
+            assert_eq!(it.given_up(now_ns, is_pause).map(|it| it.pages), pages, "{now_ns}");
+        };
+        check(SECOND_NS, false, None);
+        check(SECOND_NS + 2_000_000, false, None);
+        check(SECOND_NS + 102_000_000, false, Some(10_000));
+        check(SECOND_NS + 100_000_000, true, Some(10_000));
+        let due = it.due().unwrap();
+        assert_eq!(due, Due { next_ns: SECOND_NS + 10_000, interval_ns: 10_000.0 });
+        let catches_up = Pacer { catches_up: true, ..it.clone() };
+        assert_eq!(catches_up.given_up(2 * SECOND_NS, false), None, "nothing is given up");
+        let unlimited = Pacer::new(Speed::Unlimited, false, (0, 1), SECOND_NS);
+        assert_eq!((unlimited.due(), unlimited.given_up(2 * SECOND_NS, true)), (None, None));
+    }
 
     fn pacer(pages_per_second: u64, worker: u32, workers: u32, now_ns: u64) -> Pacer {
         let pace = Pace::BytesPerSecond(Rate::from_bytes_per_second(pages_per_second * 4096));

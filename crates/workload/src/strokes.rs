@@ -9,6 +9,7 @@ use crate::bitmap::DirtyBitmap;
 use crate::meter::Meter;
 use crate::method::WriteMethod;
 use crate::order::Order;
+use crate::pace::Due;
 
 /// What is done before and after each write beside the write itself; known to the inner loop at compile time.
 pub(crate) trait Observer {
@@ -101,6 +102,20 @@ pub(crate) struct Timer<'a> {
     last_ticks: u64,
     sum_ns: u64,
     max_ns: u64,
+    schedule: Option<Schedule>,
+    since_due_sum_ns: u64,
+    since_due_max_ns: u64,
+}
+
+/// When the writes of a quantum are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// When the quantum began.
+    pub(crate) began_ns: u64,
+    /// Nothing was to be written before this: pages that are due are gathered, and that is no delay.
+    pub(crate) gathered_until_ns: u64,
+    /// Its writes.
+    pub(crate) due: Due,
 }
 
 /// From when on a write is noted.
@@ -134,14 +149,47 @@ impl LongWrites {
 impl<'a> Timer<'a> {
     /// Starts timing now; single writes that are `long` are noted.
     #[inline]
-    pub(crate) fn start(meter: &'a Meter, cycles: Cycles, long: LongWrites) -> Timer<'a> {
-        Timer { meter, cycles, long, last_ticks: cycles.now(), sum_ns: 0, max_ns: 0 }
+    pub(crate) fn start(
+        meter: &'a Meter,
+        cycles: Cycles,
+        long: LongWrites,
+        schedule: Option<Schedule>,
+    ) -> Timer<'a> {
+        let last_ticks = cycles.now();
+        let (sum_ns, max_ns, since_due_sum_ns, since_due_max_ns) = (0, 0, 0, 0);
+        Timer {
+            meter,
+            cycles,
+            long,
+            last_ticks,
+            sum_ns,
+            max_ns,
+            schedule,
+            since_due_sum_ns,
+            since_due_max_ns,
+        }
+    }
+
+    /// Records how long after its moment a write was done, which ended as much after the quantum's beginning as its
+    /// writes have taken.
+    #[inline]
+    fn record_since_due(&mut self) {
+        let Some(schedule) = &mut self.schedule else { return };
+        let due = &mut schedule.due;
+        // Whole nanoseconds are enough: they are off by less than one for each write of a quantum.
+        let due_ns = due.next_ns.max(schedule.gathered_until_ns);
+        due.next_ns = due.next_ns.saturating_add(due.interval_ns as u64);
+        let ns = (schedule.began_ns + self.sum_ns).saturating_sub(due_ns);
+        self.meter.since_due.record(ns);
+        self.since_due_sum_ns += ns;
+        self.since_due_max_ns = self.since_due_max_ns.max(ns);
     }
 
     /// Publishes the quantum and returns the time that its writes took together.
     #[inline]
     pub(crate) fn finish(self) -> u64 {
         self.meter.latency.publish(self.sum_ns, self.max_ns);
+        self.meter.since_due.publish(self.since_due_sum_ns, self.since_due_max_ns);
         self.sum_ns
     }
 }
@@ -156,6 +204,7 @@ impl Observer for Timer<'_> {
         self.meter.latency.record(ns);
         self.sum_ns += ns;
         self.max_ns = self.max_ns.max(ns);
+        self.record_since_due();
         if ns > self.long.shortest_ns() {
             note_write(self.long, self.meter, ns, page);
         }
@@ -203,7 +252,7 @@ impl TimingCost {
             });
         });
         let both_ns = least(&mut || {
-            let mut timer = Timer::start(&meter, cycles, never);
+            let mut timer = Timer::start(&meter, cycles, never, None);
             (0..WRITES as usize).for_each(|page| timer.wrote(page));
             timer.finish();
         });

@@ -19,9 +19,9 @@ use crate::image::Images;
 use crate::meter::Meter;
 use crate::method::{Counter, WriteMethod};
 use crate::order::{Order, with_order};
-use crate::pace::Plan;
+use crate::pace::{GivenUp, Plan};
 use crate::segment::Segment;
-use crate::strokes::{LongWrites, Observer, Timer, Unobserved, strokes};
+use crate::strokes::{LongWrites, Observer, Schedule, Timer, Unobserved, strokes};
 use crate::timeline::Timeline;
 use crate::verify::check_page;
 
@@ -81,6 +81,7 @@ pub(crate) fn run(shared: &Shared, job: Job) {
         checks: 0,
         unchecked: Cell::new(0),
         checking_ticks: Cell::new(0),
+        gathered_until_ns: 0,
         batch: 1,
         awaits_first_write: true,
         has_run: false,
@@ -107,6 +108,8 @@ struct Worker<'a> {
     unchecked: Cell<usize>,
     /// Time that the quantum spent on that.
     checking_ticks: Cell<u64>,
+    /// Until when the worker last waited on purpose.
+    gathered_until_ns: u64,
     /// How many writes the next quantum may make.
     batch: usize,
     awaits_first_write: bool,
@@ -167,6 +170,9 @@ impl Worker<'_> {
 
     fn end_pause(&mut self, since_ns: u64, mode: Mode) {
         let now_ns = monotonic_ns();
+        if self.has_run {
+            self.note_given_up(now_ns, true);
+        }
         self.job.timeline.end_pause(since_ns, now_ns, self.meter);
         if mode == Mode::Run && self.has_run {
             self.meter.gaps.add(since_ns, now_ns, None);
@@ -200,12 +206,27 @@ impl Worker<'_> {
 
     fn plan(&mut self, now_ns: u64) -> Plan {
         let Some(limit) = self.segment().limit else {
+            self.note_given_up(now_ns, false);
             return self.job.timeline.pacer.plan(now_ns);
         };
         // A round that is made only once is made as fast as can be: it is what comes after it that is wanted.
         match limit.saturating_sub(self.index) {
             0 => Plan::WaitUntil(u64::MAX),
             left => Plan::Write(left),
+        }
+    }
+
+    /// Counts pages that were due and will not be written, as done now: a client that waits for each of them would see
+    /// that, and leaving them out would hide the longest stalls (coordinated omission).
+    fn note_given_up(&self, now_ns: u64, is_pause: bool) {
+        if !self.job.is_timed {
+            return;
+        }
+        let pacer = &self.job.timeline.pacer;
+        if let Some(GivenUp { due, pages }) = pacer.given_up(now_ns, is_pause) {
+            let from_ns = due.next_ns.max(self.gathered_until_ns);
+            let longest_ns = now_ns.saturating_sub(from_ns);
+            self.meter.since_due.add_falling(longest_ns, due.interval_ns, pages);
         }
     }
 
@@ -280,12 +301,19 @@ impl Worker<'_> {
             }
             return 0;
         }
-        let mut timer = Timer::start(self.meter, self.cycles, self.shared.long);
+        let mut timer = Timer::start(self.meter, self.cycles, self.shared.long, self.schedule());
         match bitmap {
             None => self.strokes(count, &mut timer),
             Some(bitmap) => self.strokes(count, &mut (bitmap, &mut timer)),
         }
         timer.finish()
+    }
+
+    /// When the writes of a quantum that begins now are due; `None` where they are made as fast as can be.
+    fn schedule(&self) -> Option<Schedule> {
+        let due = self.job.timeline.pacer.due().filter(|_| self.segment().limit.is_none())?;
+        let gathered_until_ns = self.gathered_until_ns;
+        Some(Schedule { began_ns: monotonic_ns(), gathered_until_ns, due })
     }
 
     fn strokes(&self, count: usize, observer: &mut impl Observer) {
@@ -351,9 +379,10 @@ impl Worker<'_> {
     }
 
     /// Sleeps until the next page is due, something changes, or the orders do.
-    fn wait(&self, until_ns: u64) -> u64 {
+    fn wait(&mut self, until_ns: u64) -> u64 {
         let until_ns = until_ns.min(self.job.timeline.next_change_ns());
         let now_ns = self.sleep(until_ns);
+        self.gathered_until_ns = until_ns.min(now_ns);
         let late_ns = now_ns.saturating_sub(until_ns);
         if late_ns > self.shared.long.shortest_ns() {
             self.shared.long.note(self.meter, until_ns, now_ns, None);
@@ -369,6 +398,7 @@ impl Worker<'_> {
         if now_ns.saturating_sub(began_ns) > self.shared.long.gap_ns {
             self.meter.gaps.add(began_ns, now_ns, None);
         }
+        self.note_given_up(now_ns, true);
         self.job.timeline.pacer.move_by(now_ns.saturating_sub(began_ns));
         self.throttle.restart(now_ns);
         now_ns

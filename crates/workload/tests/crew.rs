@@ -314,6 +314,39 @@ fn each_write_is_timed_once() {
 }
 
 #[test]
+fn pauses_are_in_the_time_since_due_and_not_in_that_of_a_write() {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let pace = Pace::PagesPerSecond(std::num::NonZero::new(20_000).unwrap());
+    let spec = Spec { workers: 1, ..spec(Pattern::Random, pace) };
+    let crew = start(&region(PAGES), &spec);
+    for _ in 0..4 {
+        let before = total(&crew);
+        wait_until("work", || total(&crew) > before + 500);
+        crew.pause();
+        std::thread::sleep(PAUSE);
+        crew.resume();
+    }
+    let before = total(&crew);
+    wait_until("work", || total(&crew) > before + 100);
+    crew.pause();
+    let since_due = crew.since_due();
+    assert!(since_due.max_ns() >= Some(PAUSE.as_nanos() as u64), "{:?}", since_due.max_ns());
+    // In each pause 2000 pages were due, half of them in its first 50 ms.
+    let late: u64 = since_due.cells().filter(|it| it.0 > 50_000_000).map(|it| it.2).sum();
+    assert!(late >= 3_800, "{late} of 4000 pages were late by more than 50 ms");
+    let written = total(&crew);
+    assert!(since_due.count() >= written + 7_800, "{} of {written}", since_due.count());
+    assert_eq!(crew.latency().count(), written, "what was not written has no time of a write");
+}
+
+#[test]
+fn without_a_rate_nothing_is_due() {
+    let crew = start(&region(PAGES), &spec(Pattern::Random, Pace::Unlimited));
+    wait_until("work", || total(&crew) > 10_000);
+    assert_eq!(crew.since_due().count(), 0);
+}
+
+#[test]
 fn a_crew_that_cannot_work_says_why() {
     let region = region(4);
     let fit = || Spec { workers: 2, ..Spec::of(Bytes(4 * 4096)) };

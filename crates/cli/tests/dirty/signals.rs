@@ -81,3 +81,25 @@ fn a_stopped_process_is_a_gap_and_its_pages_are_not_made_up_for() {
     assert!((0.4..0.8).contains(&rate), "{rate}");
     assert_eq!(report["summary"]["rate_reached"], false);
 }
+
+#[test]
+fn stops_are_in_the_time_since_due_and_not_in_the_service_time() {
+    let (mut running, lines) = begun(&["--latency"]);
+    for _ in 0..4 {
+        sleep(Duration::from_millis(60));
+        running.signal(Signal::STOP);
+        sleep(Duration::from_millis(100));
+        running.signal(Signal::CONT);
+    }
+    sleep(Duration::from_millis(60));
+    running.signal(Signal::INT);
+    let reports = events(lines, "report");
+    assert_eq!(running.outcome().code, Some(0));
+    let summary = |name: &str| number(&reports[0], &format!("/summary/{name}"));
+    assert!(summary("since_due/max_ns") >= 90e6, "{}", reports[0]["summary"]["since_due"]);
+    // 2560 pages a second: some 256 in each stop, of which the schedule makes up for a tenth.
+    let given_up = summary("since_due/count") - summary("latency/count");
+    assert!(given_up > 600.0, "{given_up}");
+    // A tenth of all that was due came later than 10 ms.
+    assert!(summary("since_due/p90_ns") > 10e6, "{}", reports[0]["summary"]["since_due"]);
+}

@@ -2,7 +2,7 @@
 
 use sterna_pilot::{
     CpuPoint, GapSpan, GuestPoint, LatencyPair, Moments, PassRow, RecordedEvent, Samples, State,
-    Status,
+    Status, WriteTimes,
 };
 use sterna_report::{CorruptPage, FirstWriteCheck, IntegrityDetail, Latency, Side, Word};
 use sterna_wire::control::{HostSamples, HostStatus, LatencySummary, PassRecord, Phase, Verified};
@@ -122,8 +122,14 @@ pub fn add_samples(to: &mut Samples, side: Side, theirs: HostSamples, host: &Hos
         text: event.text,
     }));
     let pair = LatencyPair {
-        before: theirs.latency_before.map(latency),
-        since: theirs.latency_since.map(latency),
+        before: WriteTimes {
+            service: theirs.latency_before.map(latency),
+            since_due: theirs.since_due_before.map(latency),
+        },
+        since: WriteTimes {
+            service: theirs.latency_since.map(latency),
+            since_due: theirs.since_due_since.map(latency),
+        },
     };
     to.latency.push((side, pair));
     to.resident_peak_bytes.extend(theirs.resident_peak_bytes.map(|bytes| (side, bytes)));

@@ -38,7 +38,7 @@ pub struct Guest {
     crew: OnceLock<Crew>,
     tracker: Mutex<Tracker>,
     /// Write latencies up to the migrate request.
-    latency_before: Mutex<Option<Histogram>>,
+    times_before: Mutex<Option<WriteTimes>>,
 }
 
 /// What the choice of a tracker was.
@@ -110,6 +110,28 @@ pub enum GuestError {
     },
 }
 
+/// Times of a guest's writes.
+#[derive(Clone, Debug)]
+pub struct WriteTimes {
+    /// What each write took.
+    pub service: Histogram,
+    /// What passed until each write was done since its page was due.
+    pub since_due: Histogram,
+}
+
+impl WriteTimes {
+    fn of(crew: &Crew) -> WriteTimes {
+        WriteTimes { service: crew.latency(), since_due: crew.since_due() }
+    }
+
+    fn since(&self, earlier: &WriteTimes) -> WriteTimes {
+        WriteTimes {
+            service: self.service.since(&earlier.service),
+            since_due: self.since_due.since(&earlier.since_due),
+        }
+    }
+}
+
 impl Guest {
     /// Builds the guest of one side; `progress` hears how much memory is ready.
     pub fn build(
@@ -151,7 +173,7 @@ impl Guest {
             checks_first_writes: !defects.contains(&Defect::SkipFirstChecks),
             crew: OnceLock::new(),
             tracker: Mutex::new(tracker),
-            latency_before: Mutex::default(),
+            times_before: Mutex::default(),
         };
         if config.side == Side::Source {
             guest.fill();
@@ -183,16 +205,16 @@ impl Guest {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers the write latencies so far as those without migration.
-    pub fn note_latency_before(&self) {
-        let latency = self.crew().map(Crew::latency);
-        *self.latency_before.lock().unwrap_or_else(PoisonError::into_inner) = latency;
+    /// Remembers the times of writes so far as those without migration.
+    pub fn note_times_before(&self) {
+        let times = self.crew().map(WriteTimes::of);
+        *self.times_before.lock().unwrap_or_else(PoisonError::into_inner) = times;
     }
 
-    /// Write latencies before the migration and since.
-    pub fn latencies(&self) -> (Option<Histogram>, Option<Histogram>) {
-        let now = self.crew().filter(|_| self.spec.latency).map(Crew::latency);
-        let before = self.latency_before.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Times of writes before the migration and since.
+    pub fn times(&self) -> (Option<WriteTimes>, Option<WriteTimes>) {
+        let now = self.crew().filter(|_| self.spec.latency).map(WriteTimes::of);
+        let before = self.times_before.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (before, now) {
             (Some(before), Some(now)) => {
                 let since = now.since(&before);

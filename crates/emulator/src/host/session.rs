@@ -16,7 +16,7 @@ use sterna_wire::tls::Credentials;
 use sterna_workload::{Crew, CrewError, FirstWrites, writes_of_page};
 
 use super::HostOptions;
-use super::guest::{Guest, GuestError};
+use super::guest::{Guest, GuestError, WriteTimes};
 use super::network::Network;
 use super::sampler::{Sampler, latency_summary};
 use crate::migration::breakage::{self, Defect};
@@ -268,7 +268,7 @@ impl Built {
         if self.config.techniques.hold {
             self.gate.hold();
         }
-        self.guest.note_latency_before();
+        self.guest.note_times_before();
         self.progress.update(|it| {
             it.phase = Phase::Setup;
             it.total_bytes = self.guest.region.bytes();
@@ -382,7 +382,9 @@ impl Built {
 
     fn samples(&self) -> HostSamples {
         let gaps = self.guest.crew().map(Crew::take_gaps).unwrap_or_default();
-        let (before, since) = self.guest.latencies();
+        let (before, since) = self.guest.times();
+        let service = |it: &Option<WriteTimes>| latency_summary(&it.as_ref()?.service);
+        let since_due = |it: &Option<WriteTimes>| latency_summary(&it.as_ref()?.since_due);
         HostSamples {
             samples: self.sampler.take(),
             gaps: gaps
@@ -392,8 +394,10 @@ impl Built {
             gaps_lost: self.guest.crew().map_or(0, Crew::lost_gaps),
             events: self.progress.take_events(),
             resident_peak_bytes: self.sampler.resident_peak_bytes(),
-            latency_before: before.as_ref().and_then(latency_summary),
-            latency_since: since.as_ref().and_then(latency_summary),
+            latency_before: service(&before),
+            latency_since: service(&since),
+            since_due_before: since_due(&before),
+            since_due_since: since_due(&since),
         }
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use sterna_report::statistics;
 use sterna_report::{
-    BlackoutPhase, CpuBySide, Integrity, Latency, ResidentPeak, Resumption, Side, Summary, Verdict,
+    BlackoutPhase, CpuBySide, Integrity, ResidentPeak, Resumption, Side, Summary, Verdict,
     WriteLatency,
 };
 use sterna_scenario::{Downtime, Verify};
 
 use super::{Seen, Time, pages_to_bytes, resumed_ns};
-use crate::{GapSpan, LatencyPair, Record, State, Status};
+use crate::{GapSpan, LatencyPair, Record, State, Status, WriteTimes};
 
 pub(super) fn summary(seen: &Seen) -> Summary {
     let Seen { record, baseline, .. } = *seen;
@@ -182,9 +182,15 @@ fn uncertainty(record: &Record) -> Option<f64> {
 }
 
 fn write_latency(latency: &BTreeMap<Side, LatencyPair>) -> WriteLatency {
-    let since = latency.values().filter_map(|it| it.since);
-    let during = since.max_by_key(|it: &Latency| it.samples);
-    WriteLatency { baseline: latency.get(&Side::Source).and_then(|it| it.before), during }
+    let samples = |it: &WriteTimes| it.service.map(|it| it.samples);
+    let during = latency.values().map(|it| it.since).max_by_key(samples).unwrap_or_default();
+    let baseline = latency.get(&Side::Source).map(|it| it.before).unwrap_or_default();
+    WriteLatency {
+        baseline: baseline.service,
+        during: during.service,
+        baseline_since_due: baseline.since_due,
+        during_since_due: during.since_due,
+    }
 }
 
 fn resident_peak(seen: &Seen) -> ResidentPeak {

@@ -6,7 +6,7 @@
 use sterna_report::{Integrity, IntegrityDetail, Latency, PassKind, Side, Verdict};
 
 use super::*;
-use crate::{GapSpan, GuestPoint, LatencyPair, Moments, PassRow, State};
+use crate::{GapSpan, GuestPoint, LatencyPair, Moments, PassRow, State, WriteTimes};
 
 const MS: u64 = 1_000_000;
 const ACCEPTED: u64 = 10_000;
@@ -340,13 +340,17 @@ fn the_write_latency_is_that_of_the_side_with_more_writes() {
     #[track_caller]
     fn check(source: Option<u64>, destination: Option<u64>, expected: Option<u64>) {
         let mut record = completed();
-        let pair =
-            |since: Option<u64>| LatencyPair { before: latency(7), since: since.and_then(latency) };
+        let times = |samples: Option<u64>| WriteTimes {
+            service: samples.and_then(latency),
+            since_due: samples.and_then(|it| latency(100 + it)),
+        };
+        let pair = |since: Option<u64>| LatencyPair { before: times(Some(7)), since: times(since) };
         record.latency.insert(Side::Source, pair(source));
         record.latency.insert(Side::Destination, pair(destination));
         let found = report(&record).summary.write_latency;
         assert_eq!(found.during.map(|it| it.samples), expected);
-        assert_eq!(found.baseline, latency(7));
+        assert_eq!(found.during_since_due.map(|it| it.samples), expected.map(|it| 100 + it));
+        assert_eq!((found.baseline, found.baseline_since_due), (latency(7), latency(107)));
     }
     check(None, None, None);
     check(Some(5), None, Some(5));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use sterna_pilot::{
     Action, Clock, ClockOffset, EngineError, GapSpan, GuestPoint, Hypervisor, Interrupt,
     LatencyPair, Moments, PassRow, Progress, Samples, Settled, SimulatedClock, State, Status,
-    Unsupported,
+    Unsupported, WriteTimes,
 };
 use sterna_report::{Engine, IntegrityDetail, Latency, Side, Warning};
 use sterna_scenario::Scenario;
@@ -520,7 +520,9 @@ impl Hypervisor for Scripted {
         }
         let timed = self.ran_ns(Side::Source, now) / MS;
         let latency = Latency { samples: timed, p50_ns: 1, p99_ns: 2, p999_ns: 3, max_ns: 4 };
-        samples.latency = vec![(Side::Source, LatencyPair { before: None, since: Some(latency) })];
+        let since = WriteTimes { service: Some(latency), since_due: None };
+        let pair = LatencyPair { before: WriteTimes::default(), since };
+        samples.latency = vec![(Side::Source, pair)];
         Ok(samples)
     }
 

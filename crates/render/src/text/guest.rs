@@ -160,6 +160,11 @@ fn latency(report: &Report, page: &mut Page) {
     ]);
     table.row(latency_row("  baseline", latency.baseline));
     table.row(latency_row("  during", latency.during));
+    let since_due = [latency.baseline_since_due, latency.during_since_due];
+    if since_due.iter().any(Option::is_some) {
+        table.row(latency_row("  baseline, since due", since_due[0]));
+        table.row(latency_row("  during, since due", since_due[1]));
+    }
     page.table(&table);
 }
 

@@ -34,6 +34,9 @@ pub struct DirtyInterval {
     pub longest_gap_ns: Option<u64>,
     /// How long its writes took; null when they are not timed, or there were none.
     pub latency: Option<DirtyTimes>,
+    /// Time since due, as in the summary.
+    #[serde(default)]
+    pub since_due: Option<DirtyTimes>,
 }
 
 /// The numbers of a run, or of what has passed of it.
@@ -86,8 +89,14 @@ pub struct DirtySummary {
     pub pages_checked: Option<u64>,
     /// Pages that were found wrong; null when nothing was checked.
     pub corrupt_pages: Option<u64>,
-    /// How long the writes took; null when they are not timed, or there were none.
+    /// Service time: how long the writes took; null when they are not timed, or there were none.
     pub latency: Option<DirtyTimes>,
+    /// Time since due: for each page that the rate made due, from the moment when it was due to the end of its write.
+    /// A page that was due in a stall counts with what was left of it, also if the stall made its worker give it up
+    /// (corrected for coordinated omission). That pages due within 0.9 ms are written together is no delay. Null
+    /// without a rate, and when writes are not timed.
+    #[serde(default)]
+    pub since_due: Option<DirtyTimes>,
     /// What reading the clock costs for each write, in nanoseconds; null when they are not timed.
     pub timing_clock_ns: Option<f64>,
     /// What recording adds to that, in nanoseconds; null when they are not timed.
@@ -108,7 +117,7 @@ pub enum DirtyEnding {
     Unread,
 }
 
-/// How long single writes took: the time from the end of one write to the end of the next.
+/// Times of single writes: service time, from the end of one write to the end of the next, or time since due.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DirtyTimes {
     /// How many there were.

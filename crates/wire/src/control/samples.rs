@@ -20,6 +20,11 @@ pub struct HostSamples {
     pub latency_before: Option<LatencySummary>,
     /// Write latencies from then on.
     pub latency_since: Option<LatencySummary>,
+    /// Times from when a page was due to its write, before the migration; `None` without a rate, and from a host of
+    /// before there were any.
+    pub since_due_before: Option<LatencySummary>,
+    /// The same from then on.
+    pub since_due_since: Option<LatencySummary>,
 }
 
 /// Something that happened at a host.

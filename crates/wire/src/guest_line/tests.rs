@@ -40,11 +40,12 @@ fn message() -> impl Strategy<Value = GuestMessage> {
         ),
         (any::<u64>(), any::<bool>(), counts())
             .prop_map(|(at_ns, running, counts)| GuestMessage::State { at_ns, running, counts }),
-        (any::<u64>(), counts(), latency, any::<u64>(), any::<u64>()).prop_map(
-            |(at_ns, counts, latency, gaps_lost, checking_ns)| GuestMessage::Sample {
+        (any::<u64>(), counts(), latency.clone(), latency, any::<u64>(), any::<u64>()).prop_map(
+            |(at_ns, counts, latency, since_due, gaps_lost, checking_ns)| GuestMessage::Sample {
                 at_ns,
                 counts,
                 latency,
+                since_due,
                 gaps_lost,
                 checking_ns
             }
@@ -142,12 +143,24 @@ fn the_line_is_stable() {
         at_ns: 12,
         counts: vec![3, 4],
         latency: Some(LatencyParts { sum_ns: 9, max_ns: 5, cells: vec![(4, 1), (5, 1)] }),
+        since_due: Some(LatencyParts { sum_ns: 8, max_ns: 8, cells: vec![(8, 1)] }),
         gaps_lost: 0,
         checking_ns: 6,
     });
-    let text = b"G sample 0 12 0 3,4 9,5,4,1,5,1 6";
+    let text = b"G sample 0 12 0 3,4 9,5,4,1,5,1 6 8,8,8,1";
     let checksum = crc32c(0, text);
     assert_eq!(line, [b"\x1E", &text[..], format!(" {checksum:08x}\n").as_bytes()].concat());
+}
+
+#[test]
+fn a_sample_of_an_older_agent_is_read_without_what_it_lacks() {
+    let line = |body: &str| format!("\x1E{body} {:08x}\n", crc32c(0, body.as_bytes()));
+    let bytes = line("G sample 0 12 0 3,4 9,5,4,1,5,1");
+    let read = Decoder::<GuestMessage>::default().push(bytes.as_bytes());
+    let [GuestMessage::Sample { since_due, checking_ns, latency, .. }] = read.as_slice() else {
+        panic!("{read:?}");
+    };
+    assert_eq!((since_due, *checking_ns, latency.is_some()), (&None, 0, true));
 }
 
 #[test]

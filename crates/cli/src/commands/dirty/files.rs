@@ -5,12 +5,15 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sterna_workload::{Stall, hdr};
+use sterna_workload::{Histogram, Stall, hdr};
 
 use super::look::Seen;
 use super::report::Stalls;
 use crate::args::Telling;
 use crate::usage;
+
+/// The tag of histograms of the time since pages were due; those of the service time have none.
+const SINCE_DUE: &str = "since-due";
 
 /// The files that were asked for.
 pub struct Files {
@@ -70,7 +73,14 @@ impl Files {
         }
         if let Some(log) = &mut self.histograms {
             let stretch = &seen.stretch;
-            log.write(&hdr::log_line(stretch.start_seconds, stretch.seconds(), &seen.latency))?;
+            let mut line = |tag: Option<&str>, times: &Histogram| {
+                let (start, seconds) = (stretch.start_seconds, stretch.seconds());
+                log.write(&hdr::log_line(tag, start, seconds, times))
+            };
+            line(None, &seen.latency)?;
+            if stretch.since_due.is_some() {
+                line(Some(SINCE_DUE), &seen.since_due)?;
+            }
             log.flush()?;
         }
         Ok(())

@@ -38,6 +38,7 @@ pub fn interval(stretch: &Stretch) -> DirtyInterval {
         gaps: stretch.gaps,
         longest_gap_ns: stretch.longest_gap_ns,
         latency: stretch.times.map(times),
+        since_due: stretch.since_due.map(times),
     }
 }
 
@@ -68,6 +69,7 @@ pub fn summary(report: &Report<'_>) -> DirtySummary {
         pages_checked: report.verification.as_ref().map(|it| it.pages_checked),
         corrupt_pages: report.verification.as_ref().map(|it| it.corrupt_pages),
         latency: all.times.map(times),
+        since_due: all.since_due.map(times),
         timing_clock_ns: report.timing.map(|it| it.clock_ns),
         timing_record_ns: report.timing.map(|it| it.record_ns),
     }

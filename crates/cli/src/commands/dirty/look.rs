@@ -34,6 +34,8 @@ pub struct Stretch {
     pub workers: u32,
     /// The times of its writes; None when they are not timed, or there were none.
     pub times: Option<Times>,
+    /// The times since its pages were due; None also without a rate.
+    pub since_due: Option<Times>,
     /// How many times without progress ended in it.
     pub gaps: u64,
     /// How long these were together.
@@ -61,6 +63,8 @@ pub struct Seen {
     pub stretch: Stretch,
     /// The times of its writes.
     pub latency: Histogram,
+    /// The times since its pages were due.
+    pub since_due: Histogram,
     /// Times without progress that ended in it.
     pub gaps: Vec<Gap>,
 }
@@ -127,6 +131,7 @@ struct Look {
     state: CrewState,
     cpu_ns: Option<u64>,
     latency: Histogram,
+    since_due: Histogram,
 }
 
 impl Look {
@@ -137,6 +142,7 @@ impl Look {
             state: crew.state(),
             cpu_ns: cpu_ns(),
             latency: crew.latency(),
+            since_due: crew.since_due(),
         }
     }
 }
@@ -150,6 +156,7 @@ impl<'a> Observer<'a> {
             state: CrewState::fresh_for(spec),
             cpu_ns: cpu_ns(),
             latency: Histogram::default(),
+            since_due: Histogram::default(),
         };
         Observer { crew, spec, last: first.clone(), first }
     }
@@ -159,9 +166,10 @@ impl<'a> Observer<'a> {
         let now = Look::at(self.crew, stopped_ns.unwrap_or_else(monotonic_ns));
         let gaps = self.crew.take_gaps();
         let latency = now.latency.since(&self.last.latency);
-        let stretch = self.between(&self.last, &now, &latency, &gaps);
+        let since_due = now.since_due.since(&self.last.since_due);
+        let stretch = self.between(&self.last, &now, [&latency, &since_due], &gaps);
         self.last = now;
-        Seen { stretch, latency, gaps }
+        Seen { stretch, latency, since_due, gaps }
     }
 
     /// What happened up to the last look; its gaps are those of `intervals`.
@@ -170,7 +178,7 @@ impl<'a> Observer<'a> {
             gaps: intervals.iter().map(|it| it.gaps).sum(),
             gap_ns: intervals.iter().map(|it| it.gap_ns).sum(),
             longest_gap_ns: intervals.iter().filter_map(|it| it.longest_gap_ns).max(),
-            ..self.between(&self.first, &self.last, &self.last.latency, &[])
+            ..self.between(&self.first, &self.last, [self.latency(), self.since_due()], &[])
         }
     }
 
@@ -179,7 +187,18 @@ impl<'a> Observer<'a> {
         &self.last.latency
     }
 
-    fn between(&self, then: &Look, now: &Look, latency: &Histogram, gaps: &[Gap]) -> Stretch {
+    /// The times since pages were due, up to the last look.
+    pub fn since_due(&self) -> &Histogram {
+        &self.last.since_due
+    }
+
+    fn between(
+        &self,
+        then: &Look,
+        now: &Look,
+        [latency, since_due]: [&Histogram; 2],
+        gaps: &[Gap],
+    ) -> Stretch {
         let seconds = |ns: u64| ns.saturating_sub(self.first.at_ns) as f64 / 1e9;
         let lengths = gaps.iter().map(Gap::length_ns);
         Stretch {
@@ -190,6 +209,7 @@ impl<'a> Observer<'a> {
             cpu_ns: now.cpu_ns.zip(then.cpu_ns).map(|(now, then)| now.saturating_sub(then)),
             workers: self.spec.workers,
             times: Times::of(latency),
+            since_due: Times::of(since_due),
             gaps: gaps.len() as u64,
             gap_ns: lengths.clone().sum(),
             longest_gap_ns: lengths.max(),

@@ -55,11 +55,17 @@ impl Metrics {
         let crew = self.crew.upgrade()?;
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = crew.counts();
-        let latency = self.spec.latency.then(|| crew.latency());
-        Some(self.render(&counts, latency.as_ref(), seen, now_seconds()))
+        let times = self.spec.latency.then(|| [crew.latency(), crew.since_due()]);
+        Some(self.render(&counts, times.as_ref(), seen, now_seconds()))
     }
 
-    fn render(&self, counts: &[u64], latency: Option<&Histogram>, seen: Seen, now: f64) -> String {
+    fn render(
+        &self,
+        counts: &[u64],
+        times: Option<&[Histogram; 2]>,
+        seen: Seen,
+        now: f64,
+    ) -> String {
         let mut page =
             Page { text: String::new(), labels: &self.labels, created: self.created_seconds, now };
         page.family(
@@ -116,8 +122,14 @@ impl Metrics {
             );
             page.sample("sterna_dirty_load_ratio", &[], &load.to_string());
         }
-        if let Some(latency) = latency {
-            page.histogram("sterna_dirty_write_latency_seconds", latency);
+        if let Some([latency, since_due]) = times {
+            let what = "How long single writes took";
+            page.histogram("sterna_dirty_write_latency_seconds", what, latency);
+            if since_due.count() > 0 {
+                let what =
+                    "From when the rate made a page due to the end of its write, stalls included";
+                page.histogram("sterna_dirty_write_since_due_seconds", what, since_due);
+            }
         }
         page.text + "# EOF\n"
     }
@@ -153,8 +165,8 @@ impl Page<'_> {
     }
 
     /// Buckets end at powers of two of a nanosecond, from 16 ns to a second.
-    fn histogram(&mut self, name: &str, histogram: &Histogram) {
-        self.family(name, "histogram", Some("seconds"), "Time of each write");
+    fn histogram(&mut self, name: &str, what: &str, histogram: &Histogram) {
+        self.family(name, "histogram", Some("seconds"), what);
         let cells: Vec<(u64, u64, u64)> = histogram.cells().collect();
         for power in 4..=30 {
             let end_ns = 1u64 << power;
@@ -193,7 +205,7 @@ mod tests {
     use super::*;
     use sterna_units::Bytes;
 
-    fn page(latency: Option<&Histogram>) -> String {
+    fn page(times: Option<&[Histogram; 2]>) -> String {
         let metrics = Metrics {
             crew: Weak::new(),
             spec: Spec::of(Bytes(4096)),
@@ -202,7 +214,7 @@ mod tests {
             seen: Mutex::default(),
         };
         assert_eq!(metrics.page(), None, "no crew is left");
-        metrics.render(&[7, 8], latency, Seen::default(), 2.5)
+        metrics.render(&[7, 8], times, Seen::default(), 2.5)
     }
 
     #[test]
@@ -225,7 +237,8 @@ mod tests {
     fn buckets_are_cumulative() {
         let mut histogram = Histogram::default();
         [10, 20, 5_000, 3_000_000_000].into_iter().for_each(|ns| histogram.record(ns));
-        let page = page(Some(&histogram));
+        let page = page(Some(&[histogram.clone(), histogram]));
+        assert!(page.contains("sterna_dirty_write_since_due_seconds_count{run=\"a\\\"b\"} 4 "));
         let count = |le: &str| {
             let start =
                 format!("sterna_dirty_write_latency_seconds_bucket{{run=\"a\\\"b\",le=\"{le}\"}} ");

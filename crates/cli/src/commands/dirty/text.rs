@@ -6,7 +6,7 @@ use sterna_units::{Bytes, human_bytes, human_bytes_per_second};
 use sterna_workload::Histogram;
 
 use super::begin::Begin;
-use super::look::{PERCENTILES, Stretch, bytes};
+use super::look::{PERCENTILES, Stretch, Times, bytes};
 use super::report::{Ending, Report};
 use crate::args::{Buckets, DirtyOptions};
 
@@ -185,9 +185,21 @@ fn latency(report: &Report<'_>) -> String {
     let Some(times) = report.all.times else { return String::new() };
     let mean = times.mean_ns.unwrap_or_default();
     let mut text = format!("\n{:<16}{} writes, mean {mean:.1} ns\n", "latency", times.count);
+    let due = report.all.since_due;
+    if due.is_some() {
+        let _ = writeln!(text, "{:<16}{:>10}  {:>10}", "", "service", "since due");
+    }
+    let of = |times: Times| times.percentiles_ns.into_iter().chain([times.max_ns]);
+    let mut due = due.map(of);
     let names = PERCENTILES.iter().map(|it| it.0).chain(["max"]);
-    for (name, ns) in names.zip(times.percentiles_ns.into_iter().chain([times.max_ns])) {
-        let _ = writeln!(text, "  {name:<14}{:>10}", optional_time(ns));
+    for (name, ns) in names.zip(of(times)) {
+        let _ = write!(text, "  {name:<14}{:>10}", optional_time(ns));
+        let due = due.as_mut().and_then(Iterator::next);
+        let due = due.map_or(String::new(), |ns| format!("  {:>10}", optional_time(ns)));
+        let _ = writeln!(text, "{due}");
+    }
+    if due.is_some() {
+        text += "  since due: from when the rate made a page due to the end of its write, stalls included\n";
     }
     if let Some(cost) = report.timing {
         let _ = writeln!(

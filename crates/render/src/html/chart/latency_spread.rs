@@ -117,9 +117,12 @@ pub fn latency_tail(report: &Report) -> Chart {
     );
     let times = report.summary.write_latency;
     let spread = spread(report);
-    for (name, times, colour) in
-        [("baseline", times.baseline, 2), ("during migration", times.during, 1)]
-    {
+    for (name, times, colour) in [
+        ("baseline", times.baseline, 2),
+        ("during migration", times.during, 1),
+        ("baseline, since due", times.baseline_since_due, 4),
+        ("during migration, since due", times.during_since_due, 3),
+    ] {
         let Some(times) = times.filter(|it| it.samples > 0) else { continue };
         let points = longer(name, &times, &spread);
         chart.series.push(Series {
@@ -133,7 +136,8 @@ pub fn latency_tail(report: &Report) -> Chart {
     }
     chart.axes.push(Axis { title: "% of the writes".to_owned(), log: true, ..Axis::default() });
     chart.caption = "The share of writes that took longer than a time; both axes are logarithmic. \
-         The last point is the slowest write."
+         The last point is the slowest write. Time since due is from when the rate made a page due to the end of its \
+         write, stalls included."
         .to_owned();
     chart
 }
