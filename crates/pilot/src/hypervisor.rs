@@ -47,6 +47,27 @@ pub trait Hypervisor {
     /// How the clocks of the two sides relate to the pilot's; asked for just before `shutdown`. A side that was never met is left out.
     fn clocks(&self) -> Vec<ClockOffset>;
 
+    /// Stops the guest on the source, as a user does who pauses it; it stays stopped through the migration, on whichever
+    /// side it is, until [`resume_guest`](Self::resume_guest). Returns when it stood still.
+    fn pause_guest(&mut self) -> Result<u64, EngineError> {
+        Err(EngineError::Unsupported(format!("guest.paused: the engine {} cannot", self.name())))
+    }
+
+    /// Lets a guest that was paused go on where it is now; returns when it went on.
+    fn resume_guest(&mut self, _side: Side) -> Result<u64, EngineError> {
+        Err(EngineError::Unsupported(format!("guest.paused: the engine {} cannot", self.name())))
+    }
+
+    /// The side that runs the guest becomes the source of the next hop, and the other place gets a new destination. All
+    /// counts, clocks and moments of the hop before are over.
+    fn turn(
+        &mut self,
+        _interrupt: &Interrupt,
+        _progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        Err(EngineError::Unsupported(format!("migration.hops: the engine {} cannot", self.name())))
+    }
+
     /// Prepares the destination and starts the migration; returns the moment of acceptance. After an error no migration is under way.
     fn migrate(&mut self) -> Result<u64, EngineError>;
 

@@ -18,7 +18,7 @@ mod record;
 mod thresholds;
 mod warnings;
 
-pub use assemble::{Identity, assemble, assemble_fleet};
+pub use assemble::{Identity, assemble, assemble_fleet, assemble_hops};
 pub use clock::{Clock, RealClock, SimulatedClock};
 pub use fleet::{Seat, fly_fleet};
 pub use flight::Pilot;

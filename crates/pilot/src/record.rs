@@ -31,6 +31,8 @@ pub struct Record {
     pub booted_ns: Option<u64>,
     /// The warm-up of a guest of a fleet, which also works before and after it; `None` for a guest that is alone.
     pub warmup_ns: Option<(u64, u64)>,
+    /// When the guest was paused on purpose before the migration.
+    pub paused_ns: Option<u64>,
     /// Acceptance of the migrate command: the report's time zero.
     pub accepted_ns: Option<u64>,
     /// When the guest was ordered to stop by a limit or a pause.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use std::os::unix::net::UnixStream;
 use sterna_pilot::{EngineError, GapSpan, GuestPoint, Interrupt, LatencyPair, Samples, WriteTimes};
+
 use sterna_report::{CorruptPage, FirstWriteCheck, IntegrityDetail, Latency, Side, Word};
 use sterna_sys::clock::monotonic_ns;
 use sterna_wire::clock::Exchange;
@@ -38,6 +40,8 @@ pub(crate) struct Guest {
     verified: Option<IntegrityDetail>,
     latency: LatencySplit,
     gaps_lost: u64,
+    /// The number of the hop, from 1.
+    hop: u64,
 }
 
 /// What the agent said of itself.
@@ -93,6 +97,7 @@ impl Guest {
             verified: None,
             latency: LatencySplit::default(),
             gaps_lost: 0,
+            hop: 1,
         }
     }
 
@@ -131,6 +136,24 @@ impl Guest {
     /// Lines of the agent that never came.
     pub fn lines_lost(&self) -> u64 {
         self.link.lines_lost()
+    }
+
+    /// The guest is where the next hop begins; `destination` is the line to where that goes. The check of the hop before
+    /// has stopped the workload, which goes on.
+    pub fn turn(&mut self, destination: UnixStream) -> std::io::Result<()> {
+        self.link.turn(destination)?;
+        self.home = Side::Source;
+        self.source_clock = std::mem::take(&mut self.destination_clock);
+        self.pings.clear();
+        self.waiting.clear();
+        self.switchover = None;
+        self.freeze = None;
+        self.is_freeze_told = false;
+        self.verified = None;
+        self.latency = LatencySplit::default();
+        self.hop += 1;
+        self.start();
+        Ok(())
     }
 
     /// Starts the workload.
@@ -177,7 +200,7 @@ impl Guest {
     /// The guest does not notice that it was stopped, so it is said where it will run, before it is there: what waits in
     /// the port is read as soon as the guest runs.
     fn announce_resume(&mut self) {
-        self.link.say_ahead(&GuestCommand::Resumed { number: 1 });
+        self.link.say_ahead(&GuestCommand::Resumed { number: self.hop });
     }
 
     /// The guest was stopped and runs on where it was.

@@ -51,6 +51,17 @@ impl GuestLink {
         Ok(())
     }
 
+    /// The guest has arrived, and goes on from there to another destination.
+    pub fn turn(&mut self, socket: UnixStream) -> std::io::Result<()> {
+        // What the source has left to say comes before.
+        self.take();
+        if let Some(mut arrived) = self.destination.take() {
+            arrived.side = Side::Source;
+            self.source = arrived;
+        }
+        self.add_destination(socket)
+    }
+
     /// Says something to the agent, where it is believed to be. A line that is gone is met by the wait for an answer.
     pub fn say(&mut self, home: Side, command: &GuestCommand) {
         let line = self.encoder.encode(command);

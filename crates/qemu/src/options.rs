@@ -71,6 +71,12 @@ impl Remotes {
     /// What two machines cannot do.
     pub(crate) fn impossible(&self, scenario: &Scenario) -> Option<Unsupported> {
         let is_apart = self.source.is_some() || self.destination.is_some();
+        if is_apart && scenario.migration.hops > 1 {
+            return Some(Unsupported {
+                field: "migration.hops".to_owned(),
+                reason: "between machines a run of QEMU has one hop; make a second run with --source and --destination exchanged".to_owned(),
+            });
+        }
         (is_apart && scenario.migration.transport != Transport::Tcp).then(|| Unsupported {
             field: "migration.transport".to_owned(),
             reason: "between two machines there is \"tcp\" only; use that".to_owned(),

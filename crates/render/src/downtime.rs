@@ -30,6 +30,9 @@ pub(crate) fn long(report: &Report) -> String {
 
 /// Where none was measured: with the claim, if there is one. The limit says nothing without it.
 pub(crate) fn unknown(report: &Report) -> String {
+    if is_paused(report) {
+        return "none (the guest was paused)".to_owned();
+    }
     let claim = claim(report);
     append_in_brackets(UNKNOWN.to_owned(), (!claim.is_empty()).then_some(claim).into_iter())
 }
@@ -49,6 +52,7 @@ pub(crate) fn short(report: &Report) -> String {
             let mark = if summary.downtime_over_limit().is_some() { " > limit" } else { "" };
             format!("{}{mark}", seconds(downtime))
         }
+        (None, _) if is_paused(report) => "none".to_owned(),
         (None, Some(_)) => unknown(report),
         (None, None) => DASH.to_owned(),
     }
@@ -60,6 +64,12 @@ pub(crate) fn over_limit(summary: &Summary) -> String {
         Some(limit) => format!(" ABOVE its limit of {}", seconds(limit)),
         None => String::new(),
     }
+}
+
+/// A guest that stands still on purpose has no downtime.
+fn is_paused(report: &Report) -> bool {
+    let paused = report.scenario.get("guest").and_then(|it| it.get("paused"));
+    paused.and_then(|it| it.as_bool()) == Some(true)
 }
 
 fn limit(report: &Report) -> Option<String> {

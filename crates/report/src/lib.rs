@@ -23,6 +23,7 @@ mod document;
 mod file;
 mod fleet;
 pub mod foresight;
+mod hops;
 mod identity;
 pub mod instrument;
 mod integrity;
@@ -42,6 +43,7 @@ mod verdict;
 pub use document::Document;
 pub use file::{ReadError, WriteError, write_atomically};
 pub use fleet::{Fleet, FleetGuest, Spread};
+pub use hops::Hop;
 pub use identity::{Control, Engine, Host, PeerVersions, Tool, Tracker};
 pub use integrity::{
     CorruptPage, DiskDefect, DiskIntegrity, FirstWriteCheck, Integrity, IntegrityDetail, Word,

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Advice, Circumstances, Clock, CpuSample, Engine, Event, Fleet, GuestSample, Host, Pass, Poll,
-    Probe, Summary, Threshold, Tool, Verdict, Warning,
+    Advice, Circumstances, Clock, CpuSample, Engine, Event, Fleet, GuestSample, Hop, Host, Pass,
+    Poll, Probe, Summary, Threshold, Tool, Verdict, Warning,
 };
 
 /// What stands in the field `schema` of every report.
@@ -79,6 +79,11 @@ pub struct Report {
     /// and bytes.
     #[serde(default)]
     pub fleet: Option<Fleet>,
+    /// The hops of a guest that moved several times; absent for one hop. Passes, timeline, samples and events are then
+    /// those of each hop, and empty here; the summary is that of the whole: the ending of the last hop, the worst
+    /// downtime and blackout, and sums of total times, lost work, passes, pages and bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
 }
 
 impl Report {
@@ -111,6 +116,7 @@ impl Report {
             thresholds: Vec::new(),
             advice: Vec::new(),
             fleet: None,
+            hops: Vec::new(),
         }
     }
 

@@ -185,7 +185,6 @@ fn unknown_field(name: &str, table: &'static str, origin: Origin) -> ScenarioErr
     let nearest = nearest::nearest(name, known.iter().copied());
     let elsewhere = settings::settings().iter().find(|setting| setting.key() == name);
     let hint = match (nearest, elsewhere) {
-        _ if absent(name).is_some() => absent(name).unwrap_or_default().to_owned(),
         (Some(nearest), None) => format!("did you mean `{nearest}`?"),
         (Some(nearest), Some(other)) => {
             format!("did you mean `{nearest}`? There is `{name}` {}", within(other.table()))
@@ -194,19 +193,6 @@ fn unknown_field(name: &str, table: &'static str, origin: Origin) -> ScenarioErr
         (None, None) => format!("known here are {}", known.join(", ")),
     };
     ScenarioError::UnknownField { name: name.to_owned(), table: table.to_owned(), origin, hint }
-}
-
-/// What people ask for and no scenario can say, with what comes nearest.
-fn absent(name: &str) -> Option<&'static str> {
-    match name {
-        "hops" => Some(
-            "a run has one hop, from the source to the destination; make a second run with the two exchanged for the way back",
-        ),
-        "paused" => Some(
-            "a guest runs when it is migrated; `workload.rate = \"idle\"` is a guest that writes nothing",
-        ),
-        _ => None,
-    }
 }
 
 /// What may stand directly in a table: its fields, then the tables within it.
@@ -432,18 +418,6 @@ pub(super) mod tests {
         assert!(seed(&"9".repeat(100)).is_err());
         let memory = Scenario::from_toml("guest.memory = 268435456", "a").unwrap().guest.memory;
         assert_eq!(memory.to_string(), "256MiB");
-    }
-
-    #[test]
-    fn fields_that_no_scenario_has_are_answered_with_what_comes_nearest() {
-        for (text, words) in [
-            ("[migration]\nhops = 2", "a run has one hop"),
-            ("hops = 2", "a run has one hop"),
-            ("[guest]\npaused = true", "`workload.rate = \"idle\"`"),
-        ] {
-            let error = Scenario::from_toml(text, "a").unwrap_err().to_string();
-            assert!(error.contains("Unknown field") && error.contains(words), "{error}");
-        }
     }
 
     #[test]

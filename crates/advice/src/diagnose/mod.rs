@@ -54,6 +54,11 @@ pub fn diagnose(report: &Report) -> Diagnosis {
     if report.engine.is_instrument {
         return no_migration(report);
     }
+    // A guest that moved several times: the last hop is the one that decided.
+    if let Some(last) = report.hops.last() {
+        let found = diagnose(&last.report);
+        return Diagnosis { what: format!("Hop {}: {}", last.hop, found.what), ..found };
+    }
     let seen = Seen::of(report);
     let mut why = seen.why();
     why.extend(seen.techniques());

@@ -38,6 +38,10 @@ impl Evidence {
         file: Option<String>,
         figures: &super::Figures,
     ) -> Result<Evidence, EvidenceError> {
+        // The hops of one guest show the same writes; the first began as its user left it.
+        if let Some(first) = report.hops.first() {
+            return Evidence::from_report(&first.report, file, figures);
+        }
         if report.engine.name == "model" {
             return Err(EvidenceError::Simulated);
         }

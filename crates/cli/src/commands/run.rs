@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use sterna_emulator::{Emulator, EmulatorOptions, Place, Places};
-use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble, judge};
+use sterna_pilot::{Hypervisor, Identity, Interrupt, Pilot, RealClock, assemble_hops, judge};
 use sterna_qemu::{Qemu, QemuOptions, Remotes};
 use sterna_remote::Address;
 use sterna_report::Report;
@@ -150,17 +150,20 @@ fn flown(
     let started_at = jiff::Timestamp::now().to_string();
     let clock = RealClock::starting_at(monotonic_ns());
     let mut watcher = progress::watcher(options.progress, options.json_stream, output);
-    let record = Pilot {
+    let records = Pilot {
         scenario,
         hypervisor: engine.as_mut(),
         clock: &clock,
         interrupt,
         observer: &mut |notice| watcher.notice(None, &notice),
     }
-    .fly();
+    .fly_hops();
     watcher.finish();
-    let mut report = assemble(identity(scenario, started_at)?, &record);
+    let mut report = assemble_hops(&identity(scenario, started_at)?, &records);
     report.advice = sterna_advice::diagnose(&report).advice;
+    for hop in &mut report.hops {
+        hop.report.advice = sterna_advice::diagnose(&hop.report).advice;
+    }
     Ok(report)
 }
 

@@ -50,7 +50,9 @@ fn the_histogram_log_is_read_by_its_reference_implementation() {
     let mut count = 0;
     let mut longest = 0;
     for entry in IntervalLogIterator::new(&text) {
-        if let LogEntry::Interval(interval) = entry.unwrap() {
+        if let LogEntry::Interval(interval) = entry.unwrap()
+            && interval.tag().is_none()
+        {
             let bytes = base64(interval.encoded_histogram());
             let histogram: hdrhistogram::Histogram<u64> =
                 Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();

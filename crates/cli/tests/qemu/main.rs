@@ -11,6 +11,7 @@ mod faults;
 #[path = "../run/harness.rs"]
 #[allow(dead_code, reason = "these tests use a part of it")]
 mod harness;
+mod hops;
 mod leftovers;
 mod lost_link;
 mod network;

@@ -7,6 +7,7 @@ mod completion;
 mod faults;
 mod fleet;
 mod harness;
+mod hops;
 mod injected;
 mod interrupts;
 mod leftovers;

@@ -31,6 +31,7 @@ impl Emulator {
         interrupt: &Interrupt,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), EngineError> {
+        self.scenario.clone_from(scenario);
         self.places().check(scenario, self.options.tls_directory.is_some())?;
         self.transport = scenario.migration.transport;
         self.hold = Hold::new(scenario);
@@ -66,10 +67,12 @@ impl Emulator {
             Reply::Prepared(prepared) => prepared,
             other => return Err(hosts.source.unexpected(&other)),
         };
-        self.remove_own_keys();
+        if scenario.migration.hops == 1 {
+            self.remove_own_keys();
+        }
         done(&mut hosts.source, &Request::Start)?;
         self.observers = Observers::of(scenario, [&source, &destination])?;
-        self.prepared = Some(source);
+        (self.prepared, self.prepared_there) = (Some(source), Some(destination));
         self.hosts = Some(hosts);
         Ok(())
     }
@@ -98,7 +101,7 @@ impl Emulator {
     }
 
     /// Both hosts have loaded the keys that were made for this run, and what is not there cannot be left behind.
-    fn remove_own_keys(&mut self) {
+    pub(super) fn remove_own_keys(&mut self) {
         self.own_keys.clear();
         if let Some(runtime) = &self.runtime {
             let _ = std::fs::remove_dir_all(runtime.path().join(OWN_KEYS));
@@ -110,7 +113,10 @@ impl Emulator {
     }
 
     /// Where the certificates of this run are, if its connections are encrypted.
-    fn tls_directory(&mut self, scenario: &Scenario) -> Result<Option<PathBuf>, EngineError> {
+    pub(super) fn tls_directory(
+        &mut self,
+        scenario: &Scenario,
+    ) -> Result<Option<PathBuf>, EngineError> {
         if !self.places().are_here()
             || self.options.tls_directory.is_some()
             || scenario.migration.tls_mode() == TlsMode::Off
@@ -118,6 +124,10 @@ impl Emulator {
             return Ok(self.options.tls_directory.clone());
         }
         let directory = self.runtime()?.join(OWN_KEYS);
+        // The hosts of a later hop trust the authority of the first.
+        if !self.own_keys.is_empty() {
+            return Ok(Some(directory));
+        }
         self.own_keys = tls::issue_nameless(&directory, &[], OWN_CERTIFICATES)
             .map_err(|error| EngineError::Failed(error.to_string()))?;
         Ok(Some(directory))

@@ -26,6 +26,7 @@ pub fn prepare(
     };
     Request::Prepare(Box::new(HostConfig {
         side,
+        paused: guest.paused,
         memory_bytes: guest.memory.0,
         ballast_bytes: scenario.ballast_bytes().0,
         workload: scenario.workload_spec().to_string(),

@@ -11,6 +11,7 @@ mod parallel;
 pub mod places;
 mod postcopy;
 mod settle;
+mod turn;
 mod unsupported;
 mod warnings;
 
@@ -66,8 +67,13 @@ pub struct EmulatorOptions {
 /// Two host processes and what is known of them.
 pub struct Emulator {
     options: EmulatorOptions,
+    /// As it was booted.
+    scenario: Scenario,
     hosts: Option<Hosts>,
+    /// What the source said of itself.
     prepared: Option<Prepared>,
+    /// The same of the destination.
+    prepared_there: Option<Prepared>,
     /// Those who look at the guest's network.
     observers: Option<Observers>,
     data: Option<Endpoint>,
@@ -99,8 +105,10 @@ impl Emulator {
     pub fn new(options: EmulatorOptions) -> Emulator {
         Emulator {
             options,
+            scenario: Scenario::default(),
             hosts: None,
             prepared: None,
+            prepared_there: None,
             observers: None,
             data: None,
             is_encrypted: false,
@@ -269,6 +277,22 @@ impl Hypervisor for Emulator {
         ]
     }
 
+    fn pause_guest(&mut self) -> Result<u64, EngineError> {
+        self.order_guest(Side::Source, &Request::Pause)
+    }
+
+    fn resume_guest(&mut self, side: Side) -> Result<u64, EngineError> {
+        self.order_guest(side, &Request::Start)
+    }
+
+    fn turn(
+        &mut self,
+        interrupt: &Interrupt,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.turn_round(interrupt, progress)
+    }
+
     fn migrate(&mut self) -> Result<u64, EngineError> {
         let endpoint = self.endpoint()?;
         let mut session = [0; 16];
@@ -406,6 +430,12 @@ impl Hypervisor for Emulator {
 }
 
 impl Emulator {
+    fn order_guest(&mut self, side: Side, request: &Request) -> Result<u64, EngineError> {
+        let host = self.host(side)?;
+        let at_ns = done(host, request)?;
+        Ok(host.to_ours(at_ns))
+    }
+
     /// Whether the source's workers have stayed stopped since the guest was given up there; `None` where the guest never
     /// left, and where the source can no longer say.
     fn writes_after_go(&mut self, home: Side) -> Option<u64> {

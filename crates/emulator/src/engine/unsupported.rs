@@ -17,6 +17,11 @@ pub fn unsupported(scenario: &Scenario) -> Vec<Unsupported> {
     let has_transport = matches!(migration.transport, Transport::Tcp | Transport::Unix);
     let table = [
         (
+            scenario.guest.paused && migration.hold.is_some(),
+            "guest.paused",
+            "a migration is held until a page was written again, and a paused guest writes none; drop one of them",
+        ),
+        (
             scenario.probes.or(&[]).iter().any(|it| !matches!(it.kind, Kind::Udp | Kind::Playout)),
             "probes",
             "the emulator's guest answers probes of the kinds \"udp\" and \"playout\" only; use these, or --engine qemu",

@@ -37,7 +37,9 @@ pub struct Guest {
     cpus: Option<Vec<usize>>,
     crew: OnceLock<Crew>,
     tracker: Mutex<Tracker>,
-    /// Write latencies up to the migrate request.
+    /// Times of writes that belong to an earlier hop.
+    times_of_others: Mutex<Option<WriteTimes>>,
+    /// Times of writes up to the migrate request.
     times_before: Mutex<Option<WriteTimes>>,
 }
 
@@ -173,6 +175,7 @@ impl Guest {
             checks_first_writes: !defects.contains(&Defect::SkipFirstChecks),
             crew: OnceLock::new(),
             tracker: Mutex::new(tracker),
+            times_of_others: Mutex::default(),
             times_before: Mutex::default(),
         };
         if config.side == Side::Source {
@@ -207,13 +210,28 @@ impl Guest {
 
     /// Remembers the times of writes so far as those without migration.
     pub fn note_times_before(&self) {
+        *self.times_before.lock().unwrap_or_else(PoisonError::into_inner) = self.times_now();
+    }
+
+    /// From now on times of writes count for another hop.
+    pub fn begin_times(&self) {
         let times = self.crew().map(WriteTimes::of);
-        *self.times_before.lock().unwrap_or_else(PoisonError::into_inner) = times;
+        *self.times_of_others.lock().unwrap_or_else(PoisonError::into_inner) = times;
+        *self.times_before.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn times_now(&self) -> Option<WriteTimes> {
+        let times = WriteTimes::of(self.crew()?);
+        let others = self.times_of_others.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match others.as_ref() {
+            Some(others) => times.since(others),
+            None => times,
+        })
     }
 
     /// Times of writes before the migration and since.
     pub fn times(&self) -> (Option<WriteTimes>, Option<WriteTimes>) {
-        let now = self.crew().filter(|_| self.spec.latency).map(WriteTimes::of);
+        let now = self.times_now().filter(|_| self.spec.latency);
         let before = self.times_before.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (before, now) {
             (Some(before), Some(now)) => {

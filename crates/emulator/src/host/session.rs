@@ -79,6 +79,8 @@ enum Refusal {
     AlreadyPrepared,
     #[error("A migration has begun already")]
     AlreadyMigrating,
+    #[error("No migration has brought a guest here that could go on")]
+    NotArrived,
     #[error("The migration is past its commit point and cannot be cancelled")]
     Committed,
     #[error(transparent)]
@@ -117,6 +119,8 @@ impl Session {
             Request::Clock => Ok(Reply::Clock { now_ns: monotonic_ns() }),
             Request::Prepare(config) => self.prepare(*config, progress),
             Request::Start => self.built()?.start(),
+            Request::Pause => self.built()?.pause(),
+            Request::Turn => self.built()?.turn(),
             Request::Listen { endpoint, session } => {
                 let closing = Arc::clone(&self.closing);
                 self.built()?.listen(&endpoint, session, closing)
@@ -228,6 +232,36 @@ impl Built {
     fn start(&self) -> Result<Reply, Refusal> {
         let crew = self.guest.crew().ok_or_else(no_guest)?;
         Ok(Reply::Done { at_ns: crew.resume() })
+    }
+
+    fn pause(&self) -> Result<Reply, Refusal> {
+        let crew = self.guest.crew().ok_or_else(no_guest)?;
+        Ok(Reply::Done { at_ns: crew.pause() })
+    }
+
+    /// The guest, its memory and its tracker stay; all that belongs to the migration that brought it begins again.
+    fn turn(&mut self) -> Result<Reply, Refusal> {
+        let has_arrived = self.config.side == Side::Destination
+            && self.progress.phase() == Phase::Completed
+            && !self.is_migrating();
+        if !has_arrived {
+            return Err(Refusal::NotArrived);
+        }
+        if let Some(migration) = self.migration.take() {
+            let _ = migration.join();
+        }
+        let config = HostConfig { side: Side::Source, ..HostConfig::clone(&self.config) };
+        let defects = defects_of(&config)?;
+        let plan = FaultPlan::new(&config.faults, config.side, 0)
+            .map_err(|error| Refusal::Other(error.to_string()))?;
+        self.progress = Arc::new(Progress::default());
+        self.progress.note_waiting(&plan);
+        let limit = config.max_bandwidth_bytes_per_second;
+        self.gate = Arc::new(Gate::new(config.downtime_limit_ns, limit));
+        self.connections = Connections::default();
+        (self.config, self.defects) = (Arc::new(config), defects);
+        self.guest.begin_times();
+        Ok(Reply::Done { at_ns: monotonic_ns() })
     }
 
     fn listen(

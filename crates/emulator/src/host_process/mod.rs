@@ -107,6 +107,13 @@ impl HostProcess {
         &self.welcome
     }
 
+    /// The side that it is from now on, for messages; its counters begin again with the next migration.
+    pub fn set_side(&mut self, side: Side) {
+        self.side = side;
+        self.asked_passes = 0;
+        self.late_samples.clear();
+    }
+
     /// How the host's clock relates to ours.
     pub fn offset(&self) -> Offset {
         self.alignment.offset()

@@ -177,6 +177,8 @@ struct Load<'a> {
     reader: MessageReader,
     writer: MessageWriter,
     session: [u8; 16],
+    /// Whether the guest was paused before the migration, and stays so.
+    is_paused: bool,
     /// The device state that the guest has.
     device: Vec<u8>,
     defects: Vec<Defect>,
@@ -221,6 +223,7 @@ impl<'a> Load<'a> {
             reader,
             writer: MessageWriter::default(),
             session: [0; 16],
+            is_paused: config.paused,
             device: device::state(config.device_state_bytes, guest.spec.seed),
             defects: Vec::new(),
             runs: Vec::new(),
@@ -385,10 +388,12 @@ impl<'a> Load<'a> {
             }
         }
         let Some(crew) = self.guest.crew() else { return };
-        let resumed_ns = crew.resume();
+        // A guest that was paused before the migration is released by whoever paused it.
+        let is_paused = self.is_paused;
+        let resumed_ns = if is_paused { monotonic_ns() } else { crew.resume() };
         let is_whole = self.lacking.is_none();
         self.progress.stamp(|it, now_ns| {
-            it.resumed_ns = Some(resumed_ns);
+            it.resumed_ns = Some(resumed_ns).filter(|_| !is_paused);
             it.ended_ns = Some(now_ns).filter(|_| is_whole);
         });
         let phase = if is_whole { Phase::Completed } else { Phase::Postcopy };

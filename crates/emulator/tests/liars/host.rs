@@ -107,6 +107,7 @@ impl Drop for Host {
 fn config(side: Side) -> HostConfig {
     HostConfig {
         side,
+        paused: false,
         memory_bytes: MEMORY_BYTES,
         ballast_bytes: 1 << 20,
         workload:

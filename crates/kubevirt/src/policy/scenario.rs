@@ -144,6 +144,16 @@ fn inexpressible(scenario: &Scenario, gates: &[String]) -> Vec<Inexpressible> {
     );
     refuse(migration.transport != default.migration.transport, "migration.transport", launcher());
     refuse(migration.zero_copy, "migration.zero-copy", launcher());
+    refuse(
+        migration.hops > 1,
+        "migration.hops",
+        "a cluster chooses where each migration goes; make several runs".to_owned(),
+    );
+    refuse(
+        scenario.guest.paused,
+        "guest.paused",
+        "KubeVirt migrates no paused machine; drop the field".to_owned(),
+    );
     let multifd = migration.multifd.as_ref();
     refuse(
         multifd.is_some_and(|it| it.channels != LAUNCHER_CHANNELS),

@@ -18,6 +18,16 @@ pub fn unmodelled(scenario: &Scenario) -> Vec<Unmodelled> {
     let multifd = migration.multifd.as_ref();
     let table = [
         (
+            migration.hops > 1,
+            "migration.hops",
+            "the model flies one hop, and the way back is like it; use the emulator or QEMU, or drop the field",
+        ),
+        (
+            scenario.guest.paused,
+            "guest.paused",
+            "the model has no paused guest; use workload.rate = \"idle\", or the emulator or QEMU",
+        ),
+        (
             scenario.faults.is_some(),
             "fault",
             "the model knows no faults; use the emulator, or drop [[fault]]",

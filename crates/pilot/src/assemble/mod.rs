@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use sterna_report::statistics::{self, Throughput};
 use sterna_report::{
-    Clock, CpuSample, Direction, Engine, Event, Fleet, FleetGuest, GuestSample, Host, Outage, Pass,
-    Poll, Probe, Report, RoundTrip, Tool, Warning,
+    Clock, CpuSample, Direction, Engine, Event, Fleet, FleetGuest, GuestSample, Hop, Host, Outage,
+    Pass, Poll, Probe, Report, RoundTrip, Tool, Warning,
 };
 
 use crate::{ClockOffset, CpuPoint, ProbeSeen, Record, Status, warnings};
@@ -109,6 +109,42 @@ pub fn assemble_fleet(identity: &Identity, parallel: u32, records: &[Record]) ->
         report.summary.wire_bytes.map(|it| it as f64 / all_bytes.max(1) as f64);
     report.warnings = common_warnings(&fleet.guests);
     report.fleet = Some(fleet);
+    report
+}
+
+/// Makes the report of several hops from what was seen of each; of one hop it is that hop's.
+pub fn assemble_hops(identity: &Identity, records: &[Record]) -> Report {
+    let asked = records.first().map_or(1, |it| it.scenario.migration.hops);
+    if let ([only], 1) = (records, asked) {
+        return assemble(identity.clone(), only);
+    }
+    let began_ns = records.first().and_then(|it| it.accepted_ns);
+    let hops: Vec<Hop> = (1..)
+        .zip(records)
+        .map(|(hop, record)| Hop {
+            hop,
+            started_seconds: record
+                .accepted_ns
+                .zip(began_ns)
+                .map(|(at_ns, zero_ns)| Time { zero_ns }.seconds(at_ns)),
+            report: assemble(identity.clone(), record),
+        })
+        .collect();
+    let Identity { tool, host, started_at, scenario, .. } = identity.clone();
+    let engine = hops.first().map(|it| it.report.engine.clone()).unwrap_or_default();
+    // What it counted is in the report of each hop.
+    let engine = Engine { details: BTreeMap::new(), ..engine };
+    let mut report = Report::new(tool, host, engine, started_at, scenario);
+    report.summary = Hop::summary(&hops, asked);
+    for hop in &hops {
+        for warning in &hop.report.warnings {
+            if !report.warnings.iter().any(|it| it.code == warning.code) {
+                let text = format!("Hop {}: {}", hop.hop, warning.text);
+                report.warnings.push(Warning { text, ..warning.clone() });
+            }
+        }
+    }
+    report.hops = hops;
     report
 }
 

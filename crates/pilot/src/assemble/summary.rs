@@ -37,6 +37,9 @@ pub(super) fn summary(seen: &Seen) -> Summary {
     if record.scenario.verify == Verify::AllMemory && record.moments.resumed_ns.is_some() {
         forget_times(&mut summary);
     }
+    if record.paused_ns.is_some() {
+        forget_guest(&mut summary);
+    }
     summary
 }
 
@@ -52,6 +55,30 @@ fn forget_times(summary: &mut Summary) {
         resumption: Resumption::default(),
         lost_work_seconds: None,
         lost_work_lower_bound: None,
+        ..std::mem::take(summary)
+    };
+}
+
+/// A guest that stood still on purpose has no downtime, and nothing of its progress was lost by the migration.
+fn forget_guest(summary: &mut Summary) {
+    *summary = Summary {
+        downtime_seconds: None,
+        downtime_uncertainty_seconds: None,
+        downtime_claimed_seconds: None,
+        downtime_limit_seconds: None,
+        final_sync_seconds: None,
+        resume_seconds: None,
+        blackout_seconds: None,
+        blackout_start_seconds: None,
+        blackout_phase: None,
+        blackout_at_switchover_seconds: None,
+        convergence_pass: None,
+        convergence_seconds: None,
+        resumption: Resumption::default(),
+        lost_work_seconds: None,
+        lost_work_lower_bound: None,
+        touch_rate_pages_per_second: None,
+        touch_rate_bytes_per_second: None,
         ..std::mem::take(summary)
     };
 }

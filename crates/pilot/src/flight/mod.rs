@@ -17,7 +17,7 @@ mod watch;
 
 use std::time::Duration;
 
-use sterna_report::{EventSide, Side};
+use sterna_report::{EventSide, IntegrityDetail, Side};
 use sterna_scenario::Scenario;
 
 use crate::fleet::Seat;
@@ -42,36 +42,70 @@ pub struct Pilot<'a> {
 }
 
 impl Pilot<'_> {
-    /// Flies, and returns what was seen, however it ended. Nothing of the run is left behind.
-    pub fn fly(self) -> Record {
-        self.fly_in(None)
+    /// Flies one hop, and returns what was seen, however it ended. Nothing of the run is left behind.
+    pub fn fly(mut self) -> Record {
+        self.hop(Hop::ONLY, None).fly().0
     }
 
     /// The same for one guest of a fleet.
-    pub fn fly_as(self, seat: Seat) -> Record {
-        self.fly_in(Some(seat))
+    pub fn fly_as(mut self, seat: Seat) -> Record {
+        self.hop(Hop::ONLY, Some(seat)).fly().0
     }
 
-    fn fly_in(self, seat: Option<Seat>) -> Record {
+    /// Flies all hops of the scenario, each from where the one before has brought the guest; the first that does not
+    /// bring it on is the last.
+    pub fn fly_hops(mut self) -> Vec<Record> {
+        let count = self.scenario.migration.hops;
+        let mut records = Vec::new();
+        for number in 1..=count {
+            let hop = Hop { number, is_last: number == count };
+            let (record, goes_on) = self.hop(hop, None).fly();
+            records.push(record);
+            if !goes_on {
+                break;
+            }
+        }
+        records
+    }
+
+    fn hop(&mut self, hop: Hop, seat: Option<Seat>) -> Flight<'_> {
+        let Pilot { scenario, hypervisor, clock, interrupt, observer } = self;
         let record = Record {
-            scenario: self.scenario.clone(),
-            began_ns: self.clock.now_ns(),
-            is_simulated: self.hypervisor.is_simulated(),
+            scenario: scenario.clone(),
+            began_ns: clock.now_ns(),
+            is_simulated: hypervisor.is_simulated(),
             ..Record::default()
         };
-        let phase = Phase::Boot;
         Flight {
-            pilot: self,
+            pilot: Pilot {
+                scenario,
+                hypervisor: &mut **hypervisor,
+                clock: *clock,
+                interrupt,
+                observer: &mut **observer,
+            },
             record,
-            phase,
+            phase: Phase::Boot,
+            hop,
             home: None,
             cancelled_ns: None,
             refused_ns: None,
             interrupted_in: None,
             seat,
         }
-        .fly()
     }
+}
+
+/// One migration of a guest that may move several times.
+#[derive(Clone, Copy)]
+struct Hop {
+    /// From 1.
+    number: u32,
+    is_last: bool,
+}
+
+impl Hop {
+    const ONLY: Hop = Hop { number: 1, is_last: true };
 }
 
 /// A pilot in the air.
@@ -79,6 +113,7 @@ struct Flight<'a> {
     pilot: Pilot<'a>,
     record: Record,
     phase: Phase,
+    hop: Hop,
     /// Where the guest is, once the migration has ended and that is known.
     home: Option<Side>,
     /// When a cancel was accepted.
@@ -115,21 +150,30 @@ impl From<EngineError> for Stop {
 }
 
 impl Flight<'_> {
-    fn fly(mut self) -> Record {
-        if let Err(stop) = self.phases() {
+    /// Returns what was seen, and whether the guest can go on from where it is; if not, all is shut down.
+    fn fly(mut self) -> (Record, bool) {
+        let phases = self.phases();
+        let is_sound = self.record.verified.as_ref().is_none_or(IntegrityDetail::is_sound);
+        let is_there = phases.is_ok() && self.home == Some(Side::Destination) && is_sound;
+        if let Err(stop) = phases {
             self.end_early(stop);
         }
         self.leave_way();
-        self.enter(Phase::Shutdown);
-        // After the shutdown there is nobody left to ask.
+        let goes_on = is_there && !self.hop.is_last;
+        if !goes_on {
+            self.enter(Phase::Shutdown);
+        }
+        // After the shutdown, and after the next hop has begun, none of this can be asked.
         let hypervisor = &mut self.pilot.hypervisor;
         self.record.engine = hypervisor.facts();
         self.record.clocks = hypervisor.clocks();
         self.record.warnings = hypervisor.warnings();
         let waiting_faults = hypervisor.waiting_faults();
-        hypervisor.shutdown();
+        if !goes_on {
+            hypervisor.shutdown();
+        }
         self.note_waiting(waiting_faults);
-        self.record
+        (self.record, goes_on)
     }
 
     /// A fault that never struck has tested nothing, which the user must see.
@@ -145,14 +189,20 @@ impl Flight<'_> {
     }
 
     fn phases(&mut self) -> Result<(), Stop> {
-        self.check()?;
-        self.boot()?;
+        if self.hop.number == 1 {
+            self.check()?;
+            self.boot()?;
+        } else {
+            self.turn()?;
+        }
         self.warm_up()?;
+        self.pause()?;
         self.migrate()?;
         self.leave_way();
         self.settle();
         // A guest that no side can run has nothing more to show.
         let Some(side) = self.home else { return Ok(()) };
+        self.resume(side)?;
         self.cool_down()?;
         self.verify(side)
     }
@@ -182,6 +232,37 @@ impl Flight<'_> {
         hypervisor.boot(scenario, interrupt, &mut |it| observer(Notice::Progress(it)))?;
         self.record.booted_ns = Some(self.now_ns());
         self.await_others()
+    }
+
+    fn turn(&mut self) -> Result<(), Stop> {
+        self.enter(Phase::Boot);
+        let Pilot { hypervisor, observer, interrupt, .. } = &mut self.pilot;
+        hypervisor.turn(interrupt, &mut |it| observer(Notice::Progress(it)))?;
+        self.record.booted_ns = Some(self.now_ns());
+        Ok(())
+    }
+
+    /// A guest that is to be migrated as its user left it, paused.
+    fn pause(&mut self) -> Result<(), Stop> {
+        if self.pilot.scenario.guest.paused {
+            let paused_ns = self.pilot.hypervisor.pause_guest()?;
+            self.record.paused_ns = Some(paused_ns);
+            self.note(paused_ns, "guest-paused", "The guest was paused on the source".to_owned());
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, side: Side) -> Result<(), Stop> {
+        if self.record.paused_ns.is_some() {
+            let resumed_ns = self.pilot.hypervisor.resume_guest(side)?;
+            if side == Side::Destination {
+                self.record.moments.stopped_ns = self.record.paused_ns;
+                self.record.moments.resumed_ns = Some(resumed_ns);
+            }
+            let text = format!("The guest was resumed on the {}", side_word(side));
+            self.note(resumed_ns, "guest-resumed", text);
+        }
+        Ok(())
     }
 
     fn warm_up(&mut self) -> Result<(), Stop> {
@@ -251,6 +332,13 @@ impl Flight<'_> {
 
     fn now_ns(&self) -> u64 {
         self.pilot.clock.now_ns()
+    }
+}
+
+fn side_word(side: Side) -> &'static str {
+    match side {
+        Side::Source => "source",
+        Side::Destination => "destination",
     }
 }
 

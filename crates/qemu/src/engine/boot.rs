@@ -12,7 +12,7 @@ use super::Qemu;
 use crate::QemuOptions;
 use crate::costs::CostSampler;
 use crate::keeper::Keeper;
-use crate::launch::{self, Plan};
+use crate::launch::{self, Launched, Plan};
 use crate::network::{NetworkError, Prober};
 use crate::place::Place;
 
@@ -56,17 +56,54 @@ impl Qemu {
             nonce: self.nonce,
             interrupt,
             network: self.prober.as_ref(),
+            is_back: false,
         };
         let mut sides = launch::launch(&plan, progress)?;
         if need.is_over_at_launch() {
             self.runtime = None;
         }
+        sides.guest.start();
+        self.take_sides(sides);
+        Ok(())
+    }
+
+    fn take_sides(&mut self, sides: Launched) {
         let qemus = [(Side::Source, &sides.source), (Side::Destination, &sides.destination)];
         let pids = qemus.into_iter().filter_map(|(side, it)| Some((side, it.local_pid()?)));
         let pids: Vec<_> = pids.collect();
         self.costs = CostSampler::start(pids).ok();
-        sides.guest.start();
         self.sides = Some(sides);
+    }
+
+    /// From where the guest has arrived to the beginning of the next hop.
+    pub(super) fn turn_round(&mut self, interrupt: &Interrupt) -> Result<(), EngineError> {
+        self.costs = None;
+        let nothing = || EngineError::Failed("Nothing was booted".to_owned());
+        let before = self.sides.take().ok_or_else(nothing)?;
+        self.places.swap(0, 1);
+        let options = &mut self.options;
+        std::mem::swap(&mut options.source, &mut options.destination);
+        let guest = &mut self.scenario.guest;
+        std::mem::swap(&mut guest.source, &mut guest.destination);
+        self.is_back = !self.is_back;
+        let [Some(source), Some(destination)] = [self.places.first(), self.places.get(1)] else {
+            return Err(nothing());
+        };
+        let directory = self.runtime.as_ref().map_or(Path::new(""), RunDirectory::path);
+        let plan = Plan {
+            scenario: &self.scenario,
+            options: &self.options,
+            directory,
+            stream_directory: self.stream_directory.as_ref().map_or(directory, RunDirectory::path),
+            places: [source.clone(), destination.clone()],
+            nonce: self.nonce,
+            interrupt,
+            network: self.prober.as_ref(),
+            is_back: self.is_back,
+        };
+        let sides = launch::turn(&plan, before)?;
+        self.take_sides(sides);
+        self.forget_hop();
         Ok(())
     }
 
@@ -90,6 +127,8 @@ struct Need {
     has_stream: bool,
     /// QEMU looks for keys in a directory.
     keys: Option<TlsMode>,
+    /// A QEMU will be started for each.
+    has_more_hops: bool,
 }
 
 impl Need {
@@ -105,6 +144,7 @@ impl Need {
                 Transport::Tcp | Transport::Fd | Transport::Rdma => false,
             },
             keys: own.map(|it| it.mode).filter(|it| *it != TlsMode::Off),
+            has_more_hops: migration.hops > 1,
         }
     }
 
@@ -117,7 +157,8 @@ impl Need {
 
     /// Whether both QEMUs have by then read all that was in it.
     fn is_over_at_launch(&self) -> bool {
-        !self.is_elsewhere && !self.has_stream && self.keys != Some(TlsMode::Psk)
+        let needs_keys = self.keys == Some(TlsMode::Psk) || self.has_more_hops;
+        !self.is_elsewhere && !self.has_stream && !needs_keys
     }
 }
 

@@ -52,7 +52,8 @@ impl Qemu {
             self.events.extend(recorded_event(EventSide::Destination, event));
         }
         let moments = self.trace.moments();
-        match (moments.stopped_ns, moments.resumed_ns, moments.restored_ns) {
+        let stopped_ns = moments.stopped_ns.or(self.paused_ns);
+        match (stopped_ns, moments.resumed_ns, moments.restored_ns) {
             (Some(stopped_ns), Some(resumed_ns), _) => sides.guest.moved(stopped_ns, resumed_ns),
             (_, _, Some(_)) if !self.is_restored => {
                 self.is_restored = true;

@@ -57,6 +57,10 @@ pub struct Qemu {
     places: Vec<Place>,
     stream_directory: Option<RunDirectory>,
     sides: Option<Launched>,
+    /// Whether the sides have changed places, on an even hop.
+    is_back: bool,
+    /// When the guest was paused on purpose before the migration.
+    paused_ns: Option<u64>,
     costs: Option<CostSampler>,
     prober: Option<Prober>,
     probes_seen: Vec<Option<ProbeSeen>>,
@@ -103,6 +107,8 @@ impl Qemu {
             places: Vec::new(),
             stream_directory: None,
             sides: None,
+            is_back: false,
+            paused_ns: None,
             costs: None,
             prober: None,
             probes_seen: Vec::new(),
@@ -133,6 +139,30 @@ impl Qemu {
             next_ping_ns: 0,
             warnings: Vec::new(),
         }
+    }
+
+    /// What was known of the hop before.
+    fn forget_hop(&mut self) {
+        let fresh = Qemu::new(self.options.clone());
+        self.gaps = fresh.gaps;
+        self.trace = fresh.trace;
+        self.hold = fresh.hold;
+        self.evidence = fresh.evidence;
+        self.answers = fresh.answers;
+        self.polls = fresh.polls;
+        self.destination_polls = fresh.destination_polls;
+        self.acceptance_took_ns = fresh.acceptance_took_ns;
+        self.has_migration_begun = fresh.has_migration_begun;
+        self.is_restored = fresh.is_restored;
+        self.is_file_loading = fresh.is_file_loading;
+        self.stream_uri = fresh.stream_uri;
+        self.completed_since_ns = fresh.completed_since_ns;
+        self.is_cancelled_by_us = fresh.is_cancelled_by_us;
+        self.recoveries = fresh.recoveries;
+        self.compared = fresh.compared;
+        self.mishaps = fresh.mishaps;
+        self.heard_again_ns = fresh.heard_again_ns;
+        self.probes_seen = fresh.probes_seen;
     }
 
     fn sides(&mut self) -> Result<&mut Launched, EngineError> {
@@ -206,6 +236,36 @@ impl Hypervisor for Qemu {
 
     fn clocks(&self) -> Vec<ClockOffset> {
         self.clock_offsets()
+    }
+
+    fn pause_guest(&mut self) -> Result<u64, EngineError> {
+        self.source()?.execute("stop", Value::Null)?;
+        let now_ns = monotonic_ns();
+        // The destination loads it paused, and it goes on when all of it is there.
+        (self.is_paused_by_us, self.paused_ns) = (true, Some(now_ns));
+        Ok(now_ns)
+    }
+
+    /// The migration has ended, and with it the pause: the engine lets the guest go on as soon as no side waits for it.
+    fn resume_guest(&mut self, side: Side) -> Result<u64, EngineError> {
+        if side == Side::Source {
+            self.run_source()?;
+            self.drain_events();
+            return Ok(monotonic_ns());
+        }
+        self.drain_events();
+        let resumed_ns = self.trace.moments().resumed_ns;
+        resumed_ns.ok_or_else(|| {
+            EngineError::Failed("The destination does not say that the guest runs".to_owned())
+        })
+    }
+
+    fn turn(
+        &mut self,
+        interrupt: &Interrupt,
+        _: &mut dyn FnMut(Progress),
+    ) -> Result<(), EngineError> {
+        self.turn_round(interrupt)
     }
 
     fn migrate(&mut self) -> Result<u64, EngineError> {

@@ -42,7 +42,7 @@ pub(super) fn attempt(
     prepared: &Prepared,
     accelerator: Choice,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Launched, EngineError> {
+) -> Result<(Launched, Option<Keys>, Option<u32>), EngineError> {
     resources::check(plan.scenario, &plan.places)?;
     let source_version = prepared.binaries[Side::Source as usize].version.as_str();
     let is_careful = !plan.is_broken("even-memory");
@@ -70,9 +70,6 @@ pub(super) fn attempt(
     let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, keys.as_ref(), plan)?;
     let (theirs_left_out, schema) =
         prepare(&mut destination, Side::Destination, wishes, keys.as_ref(), plan)?;
-    if let Some(keys) = &keys {
-        keys.forget(&plan.places);
-    }
     left_out.extend(theirs_left_out);
     left_out.sort_unstable();
     left_out.dedup();
@@ -100,7 +97,7 @@ pub(super) fn attempt(
     let boot_ns = monotonic_ns() - booting_ns;
     guest.align(Duration::from_secs(2));
     let footprints = [&mut source, &mut destination].map(|it| Footprints::new(it, memory.bytes));
-    Ok(Launched {
+    let launched = Launched {
         source,
         destination,
         guest,
@@ -116,9 +113,11 @@ pub(super) fn attempt(
         footprints,
         whole_memory,
         logs: [ours.files.log, theirs.files.log],
-        _held: ours.held.into_iter().chain(theirs.held).collect(),
+        held: ours.held.into_iter().chain(theirs.held).collect(),
         places: plan.places.clone(),
-    })
+        spare: None,
+    };
+    Ok((launched, keys, ring))
 }
 
 /// A side whose memory cannot be read is refused before the guest's first instruction.
@@ -135,7 +134,7 @@ fn whole_memory(
     Ok(Some([source, WholeMemory::open(destination, Side::Destination, bytes)?]))
 }
 
-fn start(
+pub(super) fn start(
     plan: &Plan,
     prepared: &Prepared,
     side: Side,
@@ -145,7 +144,8 @@ fn start(
     lines: &mut Lines,
 ) -> Result<Starting, EngineError> {
     let place = &plan.places[side as usize];
-    let plug = plan.network.map(|it| plug(it, side, place)).transpose()?;
+    let port = if plan.is_back { other(side) } else { side };
+    let plug = plan.network.map(|it| plug(it, port, place)).transpose()?;
     let arguments = command_line::arguments(&Start {
         side,
         scenario: plan.scenario,
@@ -174,6 +174,13 @@ fn start(
         .map_err(|error| resources::explain(error, side, plan.scenario))
 }
 
+fn other(side: Side) -> Side {
+    match side {
+        Side::Source => Side::Destination,
+        Side::Destination => Side::Source,
+    }
+}
+
 /// What a side's network card is plugged into, as a QEMU in that place finds it.
 fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError> {
     match prober.plug(side, place.keeper().is_none()).map_err(no_plug)? {
@@ -182,7 +189,7 @@ fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError>
     }
 }
 
-fn prepare(
+pub(super) fn prepare(
     qemu: &mut QemuProcess,
     side: Side,
     wishes: &[Wish],
@@ -252,7 +259,7 @@ fn smallness(plan: &Plan) -> String {
     format!("; a guest.memory of {memory} may be too little for it, 128MiB is enough for most")
 }
 
-fn no_line(error: std::io::Error) -> EngineError {
+pub(super) fn no_line(error: std::io::Error) -> EngineError {
     EngineError::Failed(format!("The guest's port at QEMU cannot be opened: {error}"))
 }
 

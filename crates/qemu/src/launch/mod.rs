@@ -11,6 +11,7 @@ mod attempt;
 mod binaries;
 mod console;
 mod lines;
+mod turn;
 
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,12 @@ use crate::network::{self, Prober};
 use crate::place::Place;
 use crate::process::QemuProcess;
 use crate::settings::{self, Wish};
+use crate::tls::Keys;
 use crate::transport::Way;
 use crate::workload_size;
 use binaries::Binary;
 pub(crate) use console::Console;
+pub(crate) use turn::turn;
 
 /// Both sides, running.
 pub(crate) struct Launched {
@@ -62,7 +65,16 @@ pub(crate) struct Launched {
     /// Where each side runs.
     pub places: [Place; 2],
     /// The files behind consoles and logs, where these have no names.
-    _held: Vec<NamelessFile>,
+    held: Vec<NamelessFile>,
+    /// What another destination is started with, where the guest moves more than once.
+    spare: Option<Spare>,
+}
+
+/// What a destination of a later hop is started with, beside what the plan says.
+struct Spare {
+    prepared: Prepared,
+    keys: Option<Keys>,
+    ring: Option<u32>,
 }
 
 /// What does not change from one attempt to the next.
@@ -79,6 +91,8 @@ pub(crate) struct Plan<'a> {
     pub interrupt: &'a Interrupt,
     /// What the guest's network card is plugged into, if it has one.
     pub network: Option<&'a Prober>,
+    /// Whether the guest goes back: the sides have changed places, and ports of the network belong to places.
+    pub is_back: bool,
 }
 
 impl Plan<'_> {
@@ -108,8 +122,16 @@ pub(crate) fn launch(
         if plan.is_broken("pretend-kvm") { Vec::new() } else { obstacles(&plan.places) };
     let wish = plan.options.accelerator;
     let choices = accelerator::choices(wish, &obstacles);
-    accelerator::first_that_works(choices, |it| attempt::attempt(plan, &prepared, it, progress))
-        .map_err(|error| accelerator::refuse_without_kvm(wish, &obstacles, error))
+    let attempt = |it| attempt::attempt(plan, &prepared, it, progress);
+    let launched = accelerator::first_that_works(choices, attempt);
+    let (mut launched, keys, ring) =
+        launched.map_err(|error| accelerator::refuse_without_kvm(wish, &obstacles, error))?;
+    if plan.scenario.migration.hops > 1 {
+        launched.spare = Some(Spare { prepared, keys, ring });
+    } else if let Some(keys) = &keys {
+        keys.forget(&plan.places);
+    }
+    Ok(launched)
 }
 
 fn prepare(plan: &Plan) -> Result<Prepared, EngineError> {

@@ -164,6 +164,18 @@ impl QemuProcess {
         EngineError::SideGone { side: side_name(self.side), reason }
     }
 
+    /// The side that it is from now on, for messages.
+    pub fn set_side(&mut self, side: Side) {
+        self.side = side;
+    }
+
+    /// Ends a QEMU: asks it to, and kills it if it does not.
+    pub fn end(&mut self) {
+        if !self.ask_to_end() || !self.process.wait(GOODBYE) {
+            self.kill();
+        }
+    }
+
     /// Ends two QEMUs at once: asks them to, and kills who does not. Their answers are not waited for, since a QEMU that
     /// lacks pages in post-copy gives none.
     pub fn end_both(one: &mut QemuProcess, other: &mut QemuProcess) {

@@ -14,6 +14,16 @@ pub(crate) fn impossible(scenario: &Scenario) -> Vec<Unsupported> {
     let tells_host = tls.is_some_and(|it| it.hostname.is_some());
     let table = [
         (
+            scenario.guest.paused && migration.hold.is_some(),
+            "guest.paused",
+            "a migration is held until a page was written again, and a paused guest writes none; drop one of them",
+        ),
+        (
+            migration.hops > 1 && matches!(migration.transport, Transport::File | Transport::Exec),
+            "migration.hops",
+            "a stream by way of a file or a command is for one hop; use transport tcp, unix or fd",
+        ),
+        (
             scenario.link.is_some(),
             "link",
             "a wire is emulated by the engine emulator alone; shape a real one with `tc`, or drop [link]",

@@ -1,12 +1,13 @@
 //! The page of one run.
 
 use maud::{Markup, html};
-use sterna_report::{Report, Side};
+use sterna_report::{Hop, Report, Side};
 
 use super::{
-    Detail, Scripts, chart, facts,
+    Detail, Named, Scripts, chart, facts,
     figure::Chart,
     labels::{self, ending},
+    overlay, several,
     shell::Shell,
     tiles,
 };
@@ -19,13 +20,18 @@ pub fn run(
     detail: Detail,
     ways: &[(String, String)],
 ) -> String {
-    let charts = charts(report, detail);
+    let charts = if report.hops.is_empty() {
+        charts(report, detail)
+    } else {
+        several::charts(&drawn_hops(report), detail, "", "")
+    };
     let title = labels::title(report);
     let body = html! {
         (head(report, &title))
         (tiles::tiles(report))
         (facts::advice(report))
         (facts::warnings(report))
+        @if !report.hops.is_empty() { (hops(report)) }
         @if !charts.is_empty() {
             section aria-labelledby="charts" {
                 div.charts-head {
@@ -87,6 +93,30 @@ fn charts(report: &Report, detail: Detail) -> Vec<Chart> {
         probes.half &= halves % 2 == 1;
     }
     charts
+}
+
+/// Each hop as a run of its own, its time beginning with its own migrate command.
+fn drawn_hops(report: &Report) -> Vec<several::Drawn<'_>> {
+    let drawn = |it| several::Drawn { name: hop_name(it), reports: vec![&it.report] };
+    report.hops.iter().map(drawn).collect()
+}
+
+fn hop_name(hop: &Hop) -> String {
+    format!("hop {}", hop.hop)
+}
+
+fn hops(report: &Report) -> Markup {
+    let names: Vec<String> = report.hops.iter().map(hop_name).collect();
+    let runs = names.iter().zip(&report.hops);
+    let runs: Vec<Named<'_>> =
+        runs.map(|(name, hop)| Named { name, report: &hop.report }).collect();
+    html! {
+        section aria-labelledby="hops" {
+            h2 #hops { "Hops" }
+            p.lead { "There and back: the source of each hop is the destination of the one before. In the charts, time begins with each hop's own migrate command." }
+            (overlay::runs(&runs, &[]).markup())
+        }
+    }
 }
 
 fn head(report: &Report, title: &str) -> Markup {

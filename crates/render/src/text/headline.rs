@@ -3,7 +3,7 @@
 use sterna_report::{Control, DiskDefect, Integrity, Report, Summary, Tracker, Verdict};
 use sterna_units::{Bytes, human_bits_per_second, human_bytes_per_second};
 
-use super::fleet;
+use super::{fleet, hops};
 use crate::{
     number::{UNKNOWN, count, or_unknown, seconds, three_digits},
     page::{Page, Tone},
@@ -20,6 +20,9 @@ pub fn one_line(report: &Report) -> String {
     }
     if report.engine.is_instrument {
         return format!("No migration: a measurement by {}", report.tool.name);
+    }
+    if !report.hops.is_empty() {
+        return hops::one_line(report);
     }
     let ending = match summary.verdict {
         Verdict::Completed => "Completed",
@@ -200,7 +203,7 @@ fn with_disk(memory: &str, summary: &Summary) -> String {
     }
 }
 
-fn downtime_words(report: &Report) -> String {
+pub(super) fn downtime_words(report: &Report) -> String {
     let summary = &report.summary;
     match (summary.downtime_seconds, summary.verdict) {
         (Some(downtime), _) => {

@@ -4,6 +4,7 @@ mod cost;
 mod fleet;
 mod guest;
 mod headline;
+mod hops;
 mod passes;
 mod techniques;
 
@@ -24,7 +25,9 @@ pub fn text(report: &Report, style: Style) -> String {
     headline::verdict(report, &mut page);
     headline::run(report, &mut page);
     let is_started = report.summary.verdict != Verdict::Unsupported;
-    if let Some(fleet) = report.fleet.as_ref().filter(|_| is_started) {
+    if !report.hops.is_empty() {
+        hops::section(report, &mut page);
+    } else if let Some(fleet) = report.fleet.as_ref().filter(|_| is_started) {
         fleet::section(fleet, &mut page);
     } else if is_started {
         headline::time(report, &mut page);

@@ -103,6 +103,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         Some("none"),
         "What goes wrong on purpose: drop, stall, corrupt, delay or kill; the same as tables [[fault]]"
     ),
+    plain!(
+        "guest.paused",
+        guest.paused,
+        "Whether the guest is paused before the migration and goes on only after it: there is no downtime then"
+    ),
     plain!("guest.vcpus", guest.vcpus, "Virtual processors, 1 to 1024"),
     plain!("guest.memory", guest.memory, "Guest memory"),
     plain!(
@@ -215,6 +220,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "What must fit into the downtime limit: pending pages as they will travel (effective), in full (qemu), or whatever the engine does (default)"
     ),
     plain!("migration.zero-page", migration.zero_page, "Who looks for pages of zeros"),
+    plain!(
+        "migration.hops",
+        migration.hops,
+        "How often the guest moves, 1 to 16: 2 is there and back, each hop a migration of its own in the report"
+    ),
     plain!(
         "migration.zero-copy",
         migration.zero_copy,

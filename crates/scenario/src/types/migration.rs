@@ -9,6 +9,8 @@ use super::stream::{Compress, Multifd, Tls, TlsMode, Transport, Xbzrle, ZeroPage
 /// How the guest is moved: plain pre-copy, plus every technique whose part is `Some`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Migration {
+    /// How often the guest moves: 1 goes to the destination, 2 there and back, and so on.
+    pub hops: u32,
     /// What carries the stream.
     pub transport: Transport,
     /// What the stream may use until the switchover; `None` for as much as there is.
@@ -222,6 +224,7 @@ impl Trigger {
 impl Default for Migration {
     fn default() -> Migration {
         Migration {
+            hops: 1,
             transport: Transport::Tcp,
             max_bandwidth: Some(Rate::from_bits_per_second(1_000_000_000)),
             switchover_bandwidth: None,

@@ -74,6 +74,8 @@ choice! {
 /// The virtual machine that is migrated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guest {
+    /// Whether the guest is stopped while it is migrated, as by a user who paused it before.
+    pub paused: bool,
     /// Virtual processors.
     pub vcpus: u32,
     /// Guest memory, a multiple of the page size.
@@ -220,6 +222,7 @@ impl Scenario {
 impl Default for Guest {
     fn default() -> Guest {
         Guest {
+            paused: false,
             vcpus: 2,
             memory: Bytes::from_mib(256),
             ballast: Size::Bytes(Bytes(0)),

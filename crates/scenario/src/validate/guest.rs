@@ -23,6 +23,10 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
             "give a rate such as 32MiB/s, `unlimited`, or `idle` for no writes",
         );
     }
+    found.refuse_if(guest.paused && scenario.migration.hops > 1, &["guest.paused", "migration.hops"], || {
+        "Field `guest.paused` is for one hop, since a guest that goes on between hops is not paused; leave one of them out"
+            .to_owned()
+    });
     memory(scenario, found);
     shares(scenario, found);
     phases(scenario, found);

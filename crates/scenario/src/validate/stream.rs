@@ -1,10 +1,17 @@
 //! What a transport can carry.
 
 use super::Findings;
-use crate::types::{Compression, Migration, Scenario, TlsMode, Transport};
+use crate::types::{Compression, Migration, Scenario, TlsMode, Transport, Verify};
+
+/// More hops say nothing new.
+const MOST_HOPS: u32 = 16;
 
 pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
     let migration = &scenario.migration;
+    found.range("migration.hops", migration.hops, 1, MOST_HOPS);
+    if migration.hops > 1 {
+        several_hops(scenario, found);
+    }
     let way_out = "give a rate such as 1Gbit/s, or `estimate`";
     found.some_rate("migration.switchover-bandwidth", migration.switchover_bandwidth, way_out);
     if !matches!(migration.transport, Transport::Tcp | Transport::Unix | Transport::Rdma) {
@@ -42,6 +49,22 @@ pub(super) fn check(scenario: &Scenario, found: &mut Findings) {
             },
         );
     }
+}
+
+/// What leaves nothing that could be migrated again.
+fn several_hops(scenario: &Scenario, found: &mut Findings) {
+    found.refuse_if(scenario.fleet.is_some(), &["migration.hops", "fleet"], || {
+        "Field `migration.hops` is for one guest; drop [fleet], or leave it at 1".to_owned()
+    });
+    found.refuse_if(
+        scenario.verify == Verify::AllMemory,
+        &["migration.hops", "verify"],
+        || {
+            "Field `migration.hops` needs a guest that goes on, and `verify` = \"all-memory\" holds it between the sides; \
+             leave one of them out"
+                .to_owned()
+        },
+    );
 }
 
 /// What needs more connections than such a transport has.

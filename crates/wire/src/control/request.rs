@@ -32,8 +32,12 @@ pub enum Request {
     Clock,
     /// Builds the guest: memory, content, workers (not yet running).
     Prepare(Box<HostConfig>),
-    /// Starts the workers (source only).
+    /// Starts the workers, on the side that has the guest.
     Start,
+    /// Stops the workers (source only); they stay stopped, here and on the destination, until `Start`.
+    Pause,
+    /// The side that a migration has brought the guest to becomes the source of the next one, with fresh counters.
+    Turn,
     /// Opens the migration socket (destination only).
     Listen {
         /// Where, and how.
@@ -159,6 +163,8 @@ pub enum Endpoint {
 pub struct HostConfig {
     /// Which end this is.
     pub side: Side,
+    /// Whether the guest is paused when it is migrated, so that it is not released by the migration.
+    pub paused: bool,
     /// Guest RAM.
     pub memory_bytes: u64,
     /// Idle, non-zero memory behind the workload's.

@@ -120,13 +120,13 @@ impl Source {
             Ok(faults) => faults,
             Err(error) => {
                 let stop = Stop::Failed(error.to_string());
-                return restore(guest, crew, progress, None, stop);
+                return self.restore(crew, None, stop);
             }
         };
         let dialer = self.dialer();
         let mut connection = match Connection::open(&dialer) {
             Ok(connection) => connection,
-            Err(error) => return restore(guest, crew, progress, None, error),
+            Err(error) => return self.restore(crew, None, error),
         };
         let pacer = Arc::new(Pacer::new(Arc::clone(&self.gate), self.wire.clone()));
         progress.watch(&pacer, &self.connections);
@@ -161,7 +161,7 @@ impl Source {
 
     /// Tells how it ended; before the commit point an error lets the guest run on.
     fn conclude(&self, outcome: Result<(), Stop>, crew: &Crew, connection: &mut Connection) {
-        let Source { guest, progress, gate, .. } = self;
+        let Source { progress, gate, .. } = self;
         match outcome {
             Ok(()) => progress.update(|it| it.phase = Phase::Completed),
             Err(stop) if gate.is_committed() => {
@@ -170,42 +170,37 @@ impl Source {
             // A cancel ends a stuck write by cutting the connection; the error it then meets is not the reason.
             Err(_) if gate.is_cancelled() => {
                 let stop = gate.given_up().map_or(Stop::Cancelled, Stop::Failed);
-                restore(guest, crew, progress, Some(connection), stop);
+                self.restore(crew, Some(connection), stop);
             }
-            Err(stop) => restore(guest, crew, progress, Some(connection), stop),
+            Err(stop) => self.restore(crew, Some(connection), stop),
         }
         progress.stamp(|it, now_ns| it.ended_ns = it.ended_ns.or(Some(now_ns)));
     }
-}
 
-/// The one error path: tell the peer, stop tracking, let the guest run on.
-fn restore(
-    guest: &Guest,
-    crew: &Crew,
-    progress: &Progress,
-    connection: Option<&mut Connection>,
-    stop: Stop,
-) {
-    let restored_ns = crew.resume();
-    progress.stamp(|it, now_ns| {
-        it.restored_ns = it.stopped_ns.map(|_| restored_ns);
-        it.ended_ns = Some(now_ns);
-    });
-    if let Some(connection) = connection {
-        connection.abort(&stop.text());
-    }
-    let untracked = guest.tracker().disarm(crew);
-    progress.update(|it| {
-        let phase = match stop {
-            Stop::Cancelled => Phase::Cancelled,
-            Stop::Failed(_) | Stop::Cut(_) => Phase::Failed,
-        };
-        let mut text = stop.text();
-        if let Err(error) = untracked {
-            text = format!("{text}; and tracking could not be ended: {error}");
+    /// The one error path: tell the peer, stop tracking, let the guest run on, unless it was paused before.
+    fn restore(&self, crew: &Crew, connection: Option<&mut Connection>, stop: Stop) {
+        let Source { guest, progress, config, .. } = self;
+        let restored_ns = (!config.paused).then(|| crew.resume());
+        progress.stamp(|it, now_ns| {
+            it.restored_ns = it.stopped_ns.and(restored_ns);
+            it.ended_ns = Some(now_ns);
+        });
+        if let Some(connection) = connection {
+            connection.abort(&stop.text());
         }
-        fail(it, phase, text);
-    });
+        let untracked = guest.tracker().disarm(crew);
+        progress.update(|it| {
+            let phase = match stop {
+                Stop::Cancelled => Phase::Cancelled,
+                Stop::Failed(_) | Stop::Cut(_) => Phase::Failed,
+            };
+            let mut text = stop.text();
+            if let Err(error) = untracked {
+                text = format!("{text}; and tracking could not be ended: {error}");
+            }
+            fail(it, phase, text);
+        });
+    }
 }
 
 fn fail(status: &mut HostStatus, phase: Phase, text: String) {

@@ -133,6 +133,7 @@ mod tests {
     fn config() -> HostConfig {
         HostConfig {
             side: Side::Source,
+            paused: false,
             memory_bytes: 1 << 30,
             ballast_bytes: 0,
             workload: String::new(),
