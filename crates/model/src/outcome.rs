@@ -79,7 +79,8 @@ pub struct Pass {
 impl Outcome {
     /// Completed passes.
     pub fn completed_passes(&self) -> u32 {
-        self.passes.iter().filter(|it| !it.is_final).count() as u32
+        let has_final = self.passes.last().is_some_and(|it| it.is_final);
+        self.passes.len() as u32 - u32::from(has_final)
     }
 
     /// The most that the guest was held back, in percent; 0 where it never was.

@@ -70,7 +70,8 @@ fn modelled(region: Region, syncs: usize) -> Vec<f64> {
     };
     let mut flight = Flight::new(Arc::new(plan));
     while flight.outcome().syncs < syncs as u64 + 1 {
-        flight.advance(flight.next_change_ns().unwrap());
+        let next_ns = flight.next_change_ns().unwrap();
+        flight.advance(next_ns);
     }
     let rows = &flight.outcome().passes;
     let mut found: Vec<f64> = rows[1..].iter().map(|it| it.dirty_pages).collect();

@@ -75,7 +75,7 @@ pub trait Hypervisor {
     fn status(&mut self) -> Result<Status, EngineError>;
 
     /// When something about the migration changes next by itself, where time is simulated and that is known; the pilot then sleeps until that moment instead of polling.
-    fn next_change_ns(&self) -> Option<u64> {
+    fn next_change_ns(&mut self) -> Option<u64> {
         None
     }
 

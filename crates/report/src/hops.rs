@@ -28,7 +28,9 @@ impl Hop {
         let most = |field: fn(&Summary) -> Option<f64>| {
             all().map(field).collect::<Option<Vec<f64>>>()?.into_iter().max_by(f64::total_cmp)
         };
-        let Some(last) = hops.last().map(|it| &it.report.summary) else { return Summary::default() };
+        let Some(last) = hops.last().map(|it| &it.report.summary) else {
+            return Summary::default();
+        };
         let is_forced = all().any(|it| it.verdict == Verdict::CompletedForced);
         let lost_work_seconds = seconds(|it| it.lost_work_seconds);
         let worst_downtime = all().filter(|it| it.downtime_seconds.is_some()).max_by(|a, b| {

@@ -234,13 +234,13 @@ pub struct WriteLatency {
     pub during: Option<Latency>,
     /// Time since due during warm-up: for each page that the rate made due, from the moment when it was due to the end of
     /// its write. A page that was due in a stall counts with what was left of it, also if the stall made its worker give it
-    /// up (corrected for coordinated omission); that pages due within 0.9 ms are written together is no delay. Null
+    /// up (corrected for coordinated omission); that pages due within 0.9 ms are written together is no delay. Absent
     /// without a rate.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline_since_due: Option<Latency>,
     /// The same from the acceptance of the migrate command to the terminal state, on the side of `during`. The
     /// standstill of the switchover is not in it, since no worker runs then: see `blackout_seconds`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub during_since_due: Option<Latency>,
 }
 

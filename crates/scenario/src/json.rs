@@ -87,7 +87,7 @@ mod tests {
                 "probes": "default",
                 "faults": null,
                 "guest": {
-                    "vcpus": 4, "memory": "256MiB", "ballast": "0B", "huge-pages": "none",
+                    "paused": false, "vcpus": 4, "memory": "256MiB", "ballast": "0B", "huge-pages": "none",
                     "prealloc": true, "locked": false,
                     "source": { "cpus": null, "numa-nodes": null },
                     "destination": { "cpus": null, "numa-nodes": null },
@@ -98,7 +98,7 @@ mod tests {
                     "phases": null, "repeat": false,
                 },
                 "migration": {
-                    "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",
+                    "hops": 1, "transport": "tcp", "max-bandwidth": "1Gbit/s", "downtime-limit": "300ms",
                     "switchover-decision": null,
                     "zero-page": "main", "zero-copy": false, "limit-in-switchover": false, "mapped-ram": false, "direct-io": false,
                 "return-path": true, "switchover-ack": false, "switchover-bandwidth": null,

@@ -119,8 +119,8 @@ impl Hypervisor for Simulated<'_> {
         Ok(status)
     }
 
-    fn next_change_ns(&self) -> Option<u64> {
-        let (accepted_ns, flight) = self.guest.as_ref()?.flight.as_ref()?;
+    fn next_change_ns(&mut self) -> Option<u64> {
+        let (accepted_ns, flight) = self.guest.as_mut()?.flight.as_mut()?;
         flight.next_change_ns().map(|it| accepted_ns.saturating_add(it))
     }
 

@@ -12,6 +12,14 @@ const STEADY: f64 = 0.001;
 /// with every page, does not allow the stop yet; without it time would go on by a nanosecond with each check.
 const LEAST_BATCH_NS: u64 = 100_000;
 
+/// A migration that has made so many passes goes round in circles, and each further one is stretched to a part of the
+/// time so far: half an hour of passes of a fraction of a millisecond would be millions. What moves a migration out of its
+/// circle (a limit, a step of the throttle, another phase) is seen late by that part at most.
+const MANY_PASSES: u32 = 1_000;
+
+/// One part in so many.
+const STRETCH_PART: u64 = 500;
+
 /// Pages that take less than this on the wire are found to be zero.
 const EMPTY_BYTES: f64 = 16.0;
 
@@ -33,7 +41,8 @@ impl Flight {
         if is_through {
             self.observe(true);
         }
-        let is_due = (is_through && !is_held) || self.now_ns >= self.next_sync_ns;
+        let is_early = self.pass.number > MANY_PASSES && self.now_ns < self.next_sync_ns;
+        let is_due = (is_through && !is_held && !is_early) || self.now_ns >= self.next_sync_ns;
         if is_due && self.is_check() && self.decision.may_stop(self.pending_bytes()) {
             return self.begin_sync();
         }
@@ -190,7 +199,10 @@ impl Flight {
         if !self.is_held() && self.decision.may_stop(pending_bytes) {
             return self.stop();
         }
-        self.next_sync_ns = self.now_ns + self.plan.rules.sync_spacing_ns;
+        let spacing_ns = self.plan.rules.sync_spacing_ns;
+        let is_many = self.pass.number > MANY_PASSES;
+        let stretched_ns = if is_many { self.now_ns / STRETCH_PART } else { 0 };
+        self.next_sync_ns = self.now_ns + spacing_ns.max(stretched_ns);
     }
 
     fn note_throttle(&mut self) {
@@ -284,5 +296,20 @@ mod tests {
             steps += 1;
             assert!(steps < 1_000_000, "it is still at {} ns", flight.now_ns());
         }
+    }
+
+    #[test]
+    fn half_an_hour_of_tiny_passes_is_a_few_thousand_of_them_and_ends_as_its_limit_says() {
+        let text = "[guest]\nmemory = \"32MiB\"\n[workload]\nmemory = \"1MiB\"\nrate = \"unlimited\"\n\
+                    [migration]\nmax-bandwidth = \"20Gbit/s\"\ndowntime-limit = \"1us\"\n\
+                    [limits]\nmax-time = \"30m\"";
+        let scenario = Scenario::from_toml(text, "test.toml").unwrap();
+        let plan = Plan::of_scenario(&scenario, Host::emulator(), Rules::EMULATOR).unwrap();
+        let policy = sterna_converge::Policy::new(&scenario);
+        let outcome = crate::fly(&Arc::new(plan), policy);
+        assert_eq!(outcome.end, crate::End::Cancelled);
+        let passes = outcome.completed_passes();
+        assert!((1_000..10_000).contains(&passes), "{passes} passes");
+        assert_eq!(outcome.total_ns, 1_800_000_000_000);
     }
 }

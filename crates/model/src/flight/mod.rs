@@ -178,11 +178,15 @@ impl Flight {
     }
 
     /// The next moment at which something changes that a policy may look at: a pass ends, or a stage. `None` after the end.
-    pub fn next_change_ns(&self) -> Option<u64> {
+    pub fn next_change_ns(&mut self) -> Option<u64> {
         if self.is_over() {
             return None;
         }
+        // The look ahead needs no record of what was; with it, the cost of a flight would grow with the square of its
+        // passes.
+        let passes = std::mem::take(&mut self.outcome.passes);
         let mut ahead = self.clone();
+        self.outcome.passes = passes;
         let before = ahead.version();
         let horizon_ns = self.now_ns.saturating_add(HORIZON_NS);
         while ahead.version() == before && ahead.now_ns < horizon_ns {

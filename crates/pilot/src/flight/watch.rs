@@ -99,7 +99,7 @@ impl Flight<'_> {
     /// Polls are due at fixed moments, so that the time they take does not make them fewer; missed ones are not made up for.
     ///
     /// Where the engine knows when something changes next, that is the moment, or the policy's own before it.
-    fn next_poll_ns(&self, watch: &Watch) -> u64 {
+    fn next_poll_ns(&mut self, watch: &Watch) -> u64 {
         let now_ns = self.now_ns();
         let Some(change_ns) = self.pilot.hypervisor.next_change_ns() else {
             return (watch.next_poll_ns + POLL_INTERVAL_NS).max(now_ns);

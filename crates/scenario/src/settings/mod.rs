@@ -165,6 +165,7 @@ mod tests {
         let promised = [
             ("verify", "workload"),
             ("probes", "default"),
+            ("guest.paused", "false"),
             ("guest.vcpus", "2"),
             ("guest.memory", "256MiB"),
             ("guest.ballast", "0B"),
@@ -184,6 +185,7 @@ mod tests {
             ("migration.max-bandwidth", "1Gbit/s"),
             ("migration.downtime-limit", "300ms"),
             ("migration.zero-page", "main"),
+            ("migration.hops", "1"),
             ("migration.zero-copy", "false"),
             ("migration.mapped-ram", "false"),
             ("migration.direct-io", "false"),

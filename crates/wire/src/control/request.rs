@@ -163,7 +163,9 @@ pub enum Endpoint {
 pub struct HostConfig {
     /// Which end this is.
     pub side: Side,
-    /// Whether the guest is paused when it is migrated, so that it is not released by the migration.
+    /// Whether the guest is paused when it is migrated, so that it is not released by the migration; false from a pilot
+    /// that does not know it.
+    #[serde(default)]
     pub paused: bool,
     /// Guest RAM.
     pub memory_bytes: u64,
