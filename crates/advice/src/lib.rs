@@ -26,6 +26,6 @@ mod reproduce;
 pub use advise::{AdviseError, advise};
 pub use commands::{Commands, Target, commands};
 pub use diagnose::{Diagnosis, diagnose};
-pub use evidence::{Evidence, EvidenceError, Figures};
+pub use evidence::{Evidence, EvidenceError, Figures, LinkError, MeasuredLink};
 pub use predict::{Sampling, predict};
 pub use reproduce::{ReproduceError, Reproduction, reproduce};

@@ -160,6 +160,30 @@ fn more_bandwidth_by_what_if_makes_it_shorter() {
 }
 
 #[test]
+fn a_measured_link_takes_the_place_of_a_figure_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let row = r#"{"sum": {"start": 0, "end": 1, "bytes": 250000000, "bits_per_second": 2e9}}"#;
+    let file = format!(
+        r#"{{"start": {{"version": "iperf 3.12", "test_start": {{"protocol": "TCP"}}}},
+            "intervals": [{row}], "end": {{}}}}"#
+    );
+    std::fs::write(here.join("link.json"), file).unwrap();
+    let guest = ["predict", "--memory", "8GiB", "--dirty-rate", "100MB/s", "--format", "json"];
+    let found = sterna(here, &[&guest[..], &["--link", "link.json"]].concat());
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    let document: Value = serde_json::from_str(&found.stdout).unwrap();
+    let link = &document["evidence"]["link"];
+    assert_eq!((&link["bytes_per_second"], &link["is_measured"]), (&250e6.into(), &true.into()));
+    assert!(document["evidence"]["assumptions"].to_string().contains("as iperf3 measured it"));
+    let both = ["--link", "link.json", "--link-bandwidth", "1Gbit/s"];
+    assert_eq!(sterna(here, &[&guest[..], &both].concat()).code, Some(2));
+    let none = sterna(here, &[&guest[..], &["--link", "absent.json"]].concat());
+    assert_eq!(none.code, Some(2));
+    assert!(none.stderr.contains("absent.json"), "{}", none.stderr);
+}
+
+#[test]
 fn advice_is_given_in_the_commands_of_each_system() {
     let folder = tempfile::tempdir().unwrap();
     let goal = ["--max-downtime", "1s", "--max-time", "10min"];

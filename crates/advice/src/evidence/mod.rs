@@ -1,6 +1,7 @@
 //! What is known of a guest, its link and its hosts.
 
 mod figures;
+mod link;
 mod passes;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use sterna_scenario::{Builder, Origin, Scenario, ScenarioError};
 use sterna_units::Span;
 
 pub use figures::Figures;
+pub use link::{LinkError, MeasuredLink};
 
 use crate::fit::{Curve, CurvePoint, Fit, fit};
 

@@ -16,6 +16,8 @@ pub struct Known {
     pub file: Option<PathBuf>,
     /// Figures beside it, or instead of it.
     pub figures: Figures,
+    /// A measurement of the link.
+    pub link: Option<PathBuf>,
     /// Settings to change: field and value.
     pub what_if: Vec<(String, String)>,
     /// How much is simulated.
@@ -73,7 +75,8 @@ pub fn predict_command() -> Command {
              sterna predict report.json\n  \
              sterna predict report.json --what-if max-bandwidth=5Gbit/s --what-if downtime-limit=500ms\n  \
              sterna predict --memory 64GiB --dirty-rate 300MB/s --link-bandwidth 10Gbit/s\n  \
-             virsh domjobinfo vm | sterna predict - --link-bandwidth 10Gbit/s\n\n\
+             virsh domjobinfo vm | sterna predict - --link-bandwidth 10Gbit/s\n  \
+             sterna stream host-b -o link.json && sterna predict report.json --link link.json\n\n\
              Exit codes: 0 predicted; 2 usage, or a file that says too little.",
         )
 }
@@ -277,6 +280,15 @@ fn known_args(command: Command) -> Command {
             quantity::<Bytes>("working-set", "SIZE", FIGURES, "All memory that the guest ever writes, where that is known"),
         ])
         .arg(
+            Arg::new("link")
+                .long("link")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("link-bandwidth")
+                .help_heading(FIGURES)
+                .help("A measurement of the link: what `sterna stream SERVER -o FILE` or `iperf3 -J` wrote"),
+        )
+        .arg(
             Arg::new("vcpus")
                 .long("vcpus")
                 .value_name("N")
@@ -324,6 +336,7 @@ fn known(matches: &ArgMatches) -> Known {
             working_set_bytes: bytes("working-set"),
             vcpus: matches.get_one::<u32>("vcpus").copied(),
         },
+        link: matches.get_one::<PathBuf>("link").cloned(),
         what_if: matches
             .get_many::<(String, String)>("what-if")
             .map_or_else(Vec::new, |all| all.cloned().collect()),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
-use sterna_advice::{Evidence, advise, diagnose, predict, reproduce};
+use sterna_advice::{Evidence, Figures, MeasuredLink, advise, diagnose, predict, reproduce};
 
 use super::report::read_report;
 use crate::args::{AdviseOptions, DiagnoseOptions, Format, Known, ReproduceOptions};
@@ -70,7 +70,13 @@ pub fn run_reproduce(options: &ReproduceOptions, output: Output) -> Result<u8> {
 }
 
 fn evidence(known: &Known) -> Result<Evidence> {
-    let Known { file, figures, what_if, .. } = known;
+    let Known { file, what_if, .. } = known;
+    let link = known.link.as_deref().map(link).transpose()?;
+    let link_bytes_per_second = link.as_ref().map(|it| it.bytes_per_second as u64);
+    let figures = &Figures {
+        link_bytes_per_second: known.figures.link_bytes_per_second.or(link_bytes_per_second),
+        ..known.figures
+    };
     let mut evidence = match file {
         Some(path) => {
             let report = read_report(path)?;
@@ -83,10 +89,19 @@ fn evidence(known: &Known) -> Result<Evidence> {
         }
         None => Evidence::from_figures(figures).map_err(usage)?,
     };
+    if let Some(link) = &link {
+        evidence.set_measured_link(link);
+    }
     for (setting, value) in what_if {
         evidence.what_if(setting, value).map_err(usage)?;
     }
     Ok(evidence)
+}
+
+fn link(path: &Path) -> Result<MeasuredLink> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| usage(anyhow!("Cannot read {}: {error}", path.display())))?;
+    MeasuredLink::read(path, &bytes).map_err(usage)
 }
 
 fn name(path: &Path) -> Option<String> {
