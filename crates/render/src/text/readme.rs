@@ -18,7 +18,9 @@ impl Printed {
 
     fn over(self, other: Printed) -> Printed {
         let value = self.value / other.value;
-        let error = value * (self.error / self.value.abs() + other.error / other.value.abs());
+        // Without a division by its own value, which may be 0.
+        let error = self.error / other.value.abs()
+            + self.value.abs() * other.error / (other.value * other.value);
         Printed { value, error }
     }
 
