@@ -47,8 +47,8 @@ pub trait Hypervisor {
     /// How the clocks of the two sides relate to the pilot's; asked for just before `shutdown`. A side that was never met is left out.
     fn clocks(&self) -> Vec<ClockOffset>;
 
-    /// Stops the guest on the source, as a user does who pauses it; it stays stopped through the migration, on whichever
-    /// side it is, until [`resume_guest`](Self::resume_guest). Returns when it stood still.
+    /// Stops the guest on the source, as a user does who pauses it; it stays stopped through the migration, on either
+    /// side, until [`resume_guest`](Self::resume_guest). Returns when it stood still.
     fn pause_guest(&mut self) -> Result<u64, EngineError> {
         Err(EngineError::Unsupported(format!("guest.paused: the engine {} cannot", self.name())))
     }

@@ -17,7 +17,11 @@ fn a_real_report_can_be_shown_in_every_form() {
     assert!(report(&["junit", input]).contains("tests=\"1\" failures=\"0\""));
     assert!(report(&["openmetrics", input]).ends_with("# EOF\n"));
     let page = report(&["html", input, "-o", "-"]);
-    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<title>a real run</title>"));
+    assert!(
+        page.starts_with("<!DOCTYPE html>")
+            && page.contains("<title>Completed in ")
+            && page.contains(" · a real run</title>")
+    );
 }
 
 #[test]

@@ -388,7 +388,7 @@ impl<'a> Load<'a> {
             }
         }
         let Some(crew) = self.guest.crew() else { return };
-        // A guest that was paused before the migration is released by whoever paused it.
+        // A guest that was paused before the migration is released by the pilot, which paused it.
         let is_paused = self.is_paused;
         let resumed_ns = if is_paused { monotonic_ns() } else { crew.resume() };
         let is_whole = self.lacking.is_none();

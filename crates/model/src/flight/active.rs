@@ -12,12 +12,12 @@ const STEADY: f64 = 0.001;
 /// with every page, does not allow the stop yet; without it time would go on by a nanosecond with each check.
 const LEAST_BATCH_NS: u64 = 100_000;
 
-/// A migration that has made so many passes goes round in circles, and each further one is stretched to a part of the
-/// time so far: half an hour of passes of a fraction of a millisecond would be millions. What moves a migration out of its
-/// circle (a limit, a step of the throttle, another phase) is seen late by that part at most.
+/// A migration that has made this many passes does not converge, and each further one is stretched to a part of the
+/// time so far: half an hour of passes of a fraction of a millisecond would be millions. What ends that state
+/// (a limit, a step of the throttle, another phase) is seen late by that part at most.
 const MANY_PASSES: u32 = 1_000;
 
-/// One part in so many.
+/// Each further pass takes at least the time so far divided by this.
 const STRETCH_PART: u64 = 500;
 
 /// Pages that take less than this on the wire are found to be zero.

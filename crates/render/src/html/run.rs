@@ -25,9 +25,13 @@ pub fn run(
     } else {
         several::charts(&drawn_hops(report), detail, "", "")
     };
-    let title = labels::title(report);
+    let answer = labels::answer(report);
+    let title = match labels::name(report) {
+        Some(name) => format!("{answer} · {name}"),
+        None => answer.clone(),
+    };
     let body = html! {
-        (head(report, &title))
+        (head(report, &answer))
         (tiles::tiles(report))
         (facts::advice(report))
         (facts::warnings(report))
@@ -119,12 +123,13 @@ fn hops(report: &Report) -> Markup {
     }
 }
 
-fn head(report: &Report, title: &str) -> Markup {
+fn head(report: &Report, answer: &str) -> Markup {
     let ending = ending(report);
     html! {
         div class={ "head " (ending.class) } {
             (ending.badge())
-            h1 { (title) }
+            @if let Some(name) = labels::name(report) { p.name { (name) } }
+            h1 { (answer) }
             @if let Some(reason) = &report.summary.verdict_reason { p.reason { (reason) } }
             @if let Some(line) = thresholds::line(report) {
                 p class={ "thresholds " (if report.misses_a_threshold() { "missed" } else { "kept" }) } { (line) }
