@@ -195,6 +195,7 @@ impl Evidence {
         scenario.guest.vcpus = self.vcpus.unwrap_or(1).max(1);
         scenario.workload.workers = scenario.guest.vcpus;
         scenario.migration = sterna_scenario::Migration {
+            hops: 1,
             transport: Default::default(),
             tls: None,
             hold: None,

@@ -48,6 +48,28 @@ fn each_hop_is_a_whole_report_and_the_summary_is_of_all() {
 }
 
 #[test]
+fn a_report_of_hops_is_diagnosed_and_is_evidence() {
+    let run = Run::small(&["--hops", "2", "--rate", "40MB/s", "--max-bandwidth", "500Mbit/s"]);
+    let running = run.start();
+    let report = running.directory().join("report.json");
+    let sterna = |command: &str| {
+        let mut it = std::process::Command::new(env!("CARGO_BIN_EXE_sterna"));
+        let output = it.arg(command).arg(&report).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !report.exists() {
+        assert!(std::time::Instant::now() < deadline, "there is no report");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(sterna("diagnose").starts_with("Hop 2: The migration completed"));
+    let predicted = sterna("predict");
+    assert!(predicted.contains("plain pre-copy"), "{predicted}");
+    running.outcome().assert_ended(0, "completed", "verified");
+}
+
+#[test]
 fn writes_go_on_being_counted_where_the_hop_before_left_off() {
     let outcome = there_and_back(&[]);
     outcome.assert_ended(0, "completed", "verified");
