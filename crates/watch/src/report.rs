@@ -1,7 +1,7 @@
 //! From a chronicle to a report: the pilot's assembly, and what a watcher has to say beside it.
 
 use serde_json::{Value, json};
-use sterna_pilot::{Identity, Record, assemble};
+use sterna_pilot::{Identity, ProbeSeen, Record, Samples, assemble};
 use sterna_report::{Host, Report, Tool, Verdict, Warning};
 
 use crate::chronicle::{Began, Chronicle};
@@ -21,6 +21,11 @@ impl Watched {
     /// What was seen.
     pub fn record(&self) -> &Record {
         &self.chronicle.record
+    }
+
+    /// Adds what was seen of the guest from the network meanwhile.
+    pub fn add_probes(&mut self, probes: Vec<ProbeSeen>) {
+        self.chronicle.record.add_samples(Samples { probes, ..Samples::default() });
     }
 
     /// The report. `started_at` is when the watch began, as RFC 3339 text in UTC.

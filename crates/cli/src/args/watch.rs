@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use sterna_probe::{DEFAULT_PORT, Probe, Probes, Target};
 use sterna_units::Span;
 use sterna_watch::libvirt::Domain;
 
@@ -26,6 +27,10 @@ pub struct WatchOptions {
     pub listen: Option<SocketAddr>,
     /// How progress is shown.
     pub progress: ProgressKind,
+    /// What looks at the guest from the network.
+    pub probes: Vec<Probe>,
+    /// Where the guest answers; given whenever there are probes.
+    pub probe_target: Option<Target>,
 }
 
 /// Where to look.
@@ -152,7 +157,28 @@ fn telling(command: Command) -> Command {
                 .value_parser(value_parser!(SocketAddr))
                 .help("Serve the migration as OpenMetrics at /metrics, and keep it there until a signal comes: most migrations are too short to be scraped while they run"),
         )
+        .args(probe_args())
         .arg(progress_arg())
+}
+
+fn probe_args() -> [Arg; 2] {
+    [
+        Arg::new("probes")
+            .long("probes")
+            .value_name("PROBES")
+            .value_parser(value_parser!(Probes))
+            .requires("probe-address")
+            .help("Look at the guest from the network meanwhile, for example kind=udp,interval=1ms;kind=icmp [default: kind=udp,interval=10ms where --probe-address is given]"),
+        Arg::new("probe-address")
+            .long("probe-address")
+            .value_name("HOST[:PORT]")
+            .value_parser(target)
+            .help("Where the guest answers probes: udp, tcp and playout need `sterna probe serve` in it (port 12323), icmp needs nothing"),
+    ]
+}
+
+fn target(text: &str) -> Result<Target, sterna_probe::TargetError> {
+    Target::parse(text, DEFAULT_PORT)
 }
 
 /// What the arguments say.
@@ -174,8 +200,12 @@ pub fn options(matches: &ArgMatches) -> WatchOptions {
             may_change: matches.get_flag("may-change"),
         },
     };
+    let probe_target = matches.get_one::<Target>("probe-address").cloned();
+    let probes = matches.get_one::<Probes>("probes").cloned().unwrap_or_default();
     WatchOptions {
         target,
+        probes: if probe_target.is_some() { probes.or(&[Probe::default()]) } else { Vec::new() },
+        probe_target,
         timeout: matches.get_one::<Span>("timeout").copied().unwrap_or(Span::from_secs(3600)),
         format: format(matches),
         report: path("output"),

@@ -1,5 +1,7 @@
 //! `sterna watch`: from options to a way of looking, then to a report and an exit code.
 
+mod probing;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +17,7 @@ use sterna_watch::libvirt::Libvirt;
 use sterna_watch::qmp::{Held, Monitors, Shared};
 use sterna_watch::{Options, WatchError, Way, watch};
 
+use self::probing::Probing;
 use super::kept;
 use crate::args::{Format, WatchOptions, WatchTarget};
 use crate::output::Output;
@@ -31,18 +34,25 @@ pub fn run(options: &WatchOptions, output: Output) -> Result<u8> {
         "Watching {}; nothing of it is changed, and it goes on when this ends\n",
         words(&options.target)
     ));
+    let probing = match &options.probe_target {
+        Some(target) => Some(Probing::start(&options.probes, target, &interrupt)?),
+        None => None,
+    };
     let clock = RealClock::starting_at(monotonic_ns());
     let mut watcher = progress::watcher(options.progress, false, output);
     let how = Options { timeout: Duration::from_secs_f64(options.timeout.seconds()) };
     let watched = watch(way.as_mut(), how, &clock, &interrupt, &mut |it| watcher.notice(None, &it));
     watcher.finish();
-    let watched = match watched {
+    let mut watched = match watched {
         Err(WatchError::Interrupted) => {
             output.error(&WatchError::Interrupted.to_string());
             return Ok(super::INTERRUPTED as u8);
         }
         other => other?,
     };
+    if let Some(probing) = probing {
+        watched.add_probes(probing.finish(&interrupt));
+    }
     let mut report = watched.report(machine::tool(), machine::host(), started_at);
     report.advice = sterna_advice::diagnose(&report).advice;
     let code = tell(&report, options, output)?;

@@ -11,12 +11,12 @@ use tempfile::TempDir;
 
 const JOB: &str = "operation: 5\ntime_elapsed: 3263\ntime_elapsed_net: 3262\ndowntime: 52\ndowntime_net: 51\nsetup_time: 1\nmemory_total: 135659520\nmemory_processed: 1810376\nmemory_remaining: 0\nmemory_constant: 32883\nmemory_normal: 369\nmemory_iteration: 4\nmemory_page_size: 4096\n";
 
-struct Stage {
+pub struct Stage {
     directory: TempDir,
 }
 
 impl Stage {
-    fn new() -> Stage {
+    pub fn new() -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let virsh = directory.path().join("virsh");
         std::fs::write(&virsh, include_str!("virsh.sh")).unwrap();
@@ -25,11 +25,11 @@ impl Stage {
         Stage { directory }
     }
 
-    fn put(&self, name: &str) {
+    pub fn put(&self, name: &str) {
         std::fs::write(self.directory.path().join(name), "").unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
         command
             .args(["watch", "libvirt", "--timeout", "20s", "--virsh"])
@@ -41,7 +41,7 @@ impl Stage {
     }
 
     /// Watches while the migration begins a moment later.
-    fn watch(&self, arguments: &[&str]) -> (Output, Value) {
+    pub fn watch(&self, arguments: &[&str]) -> (Output, Value) {
         let mut command = self.command(arguments);
         let watcher = std::thread::spawn(move || command.output().unwrap());
         std::thread::sleep(Duration::from_millis(1500));

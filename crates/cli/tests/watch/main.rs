@@ -7,6 +7,7 @@ mod endings;
 mod held;
 mod libvirt;
 mod pair;
+mod probes;
 mod refusals;
 mod shared;
 mod two_libvirts;
