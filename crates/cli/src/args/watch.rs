@@ -23,6 +23,8 @@ pub struct WatchOptions {
     pub format: Format,
     /// Where the report goes.
     pub report: Option<PathBuf>,
+    /// After how many migrations the watch ends, where it is not the first.
+    pub repeat: Option<u64>,
     /// Where the last migration is served as metrics.
     pub listen: Option<SocketAddr>,
     /// How progress is shown.
@@ -34,6 +36,7 @@ pub struct WatchOptions {
 }
 
 /// Where to look.
+#[derive(Clone)]
 pub enum WatchTarget {
     /// QEMU's own monitor.
     Qmp {
@@ -148,14 +151,21 @@ fn telling(command: Command) -> Command {
                 .short('o')
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Write the report to this file as JSON"),
+                .help("Write the report to this file as JSON; with --repeat or --listen a directory, with one numbered file for each migration"),
+        )
+        .arg(
+            Arg::new("repeat")
+                .long("repeat")
+                .value_name("COUNT")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Watch so many migrations, one after the other, with a report for each"),
         )
         .arg(
             Arg::new("listen")
                 .long("listen")
                 .value_name("ADDRESS:PORT")
                 .value_parser(value_parser!(SocketAddr))
-                .help("Serve the migration as OpenMetrics at /metrics, and keep it there until a signal comes: most migrations are too short to be scraped while they run"),
+                .help("Serve the last migration as OpenMetrics at /metrics, and go on to the next until a signal comes: most migrations are too short to be scraped while they run"),
         )
         .args(probe_args())
         .arg(progress_arg())
@@ -209,6 +219,7 @@ pub fn options(matches: &ArgMatches) -> WatchOptions {
         timeout: matches.get_one::<Span>("timeout").copied().unwrap_or(Span::from_secs(3600)),
         format: format(matches),
         report: path("output"),
+        repeat: matches.get_one::<u64>("repeat").copied(),
         listen: matches.get_one::<SocketAddr>("listen").copied(),
         progress: matches.get_one::<ProgressKind>("progress").copied().unwrap_or_default(),
     }

@@ -9,6 +9,7 @@ mod libvirt;
 mod pair;
 mod probes;
 mod refusals;
+mod several;
 mod shared;
 mod two_libvirts;
 mod undisturbed;

@@ -154,6 +154,7 @@ impl Libvirt {
 
 impl Way for Libvirt {
     fn place(&mut self) -> Result<Place, WatchError> {
+        self.stories.forget_job();
         let name = quoted(&self.domain.name);
         let state = self.shell.must_ask(&format!("domstate {name}"))?;
         if state.trim() == "shut off" {

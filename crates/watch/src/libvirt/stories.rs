@@ -85,6 +85,11 @@ impl Stories {
         self.job.as_ref().filter(|it| !it.is_empty())
     }
 
+    /// What is over is no part of the next migration.
+    pub fn forget_job(&mut self) {
+        self.job = None;
+    }
+
     /// Whether virsh ended while it listened, so that events may be missing.
     pub fn is_cut_off(&self) -> bool {
         self.is_cut_off
