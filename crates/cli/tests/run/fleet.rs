@@ -136,6 +136,8 @@ fn a_guest_that_is_lost_does_not_take_the_others_along() {
     let slow = ["--link-bandwidth", "40Mbit/s", "--progress", "plain"];
     let mut run = fleet("2", "2", &slow).start();
     run.wait_for("guest 1: migrate");
+    // The phase is printed before the command is accepted, and a side that dies before that fails another way (exit 1).
+    std::thread::sleep(std::time::Duration::from_millis(300));
     let hosts = marked(&run.mark());
     // The source of whichever guest; it is known by its command line and by its state.
     let source = hosts.into_iter().filter(|pid| *pid != run.pid().as_raw_nonzero().get() as u32);
