@@ -187,20 +187,20 @@ mod tests {
     #[test]
     fn latencies_belong_to_the_time_in_which_they_were_told() {
         let mut record = Record::default();
-        let told = |it: &Record| {
+        let known = |it: &Record| {
             let LatencyPair { before, since } = it.latency[&Side::Source];
             assert_eq!((before.since_due, since.since_due), (before.service, since.service));
             (before.service, since.service)
         };
         tell(&mut record, None, latency(5));
-        assert_eq!(told(&record), (latency(5), None));
+        assert_eq!(known(&record), (latency(5), None));
         record.accepted_ns = Some(0);
         tell(&mut record, latency(6), latency(1));
         tell(&mut record, None, latency(2));
-        assert_eq!(told(&record), (latency(6), latency(2)));
+        assert_eq!(known(&record), (latency(6), latency(2)));
         record.is_migration_over = true;
         tell(&mut record, latency(6), latency(900));
-        assert_eq!(told(&record), (latency(6), latency(2)));
+        assert_eq!(known(&record), (latency(6), latency(2)));
     }
 
     #[test]

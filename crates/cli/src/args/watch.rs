@@ -158,7 +158,7 @@ fn telling(command: Command) -> Command {
                 .long("repeat")
                 .value_name("COUNT")
                 .value_parser(value_parser!(u64).range(1..))
-                .help("Watch so many migrations, one after the other, with a report for each"),
+                .help("Watch this many migrations, one after the other, with a report for each"),
         )
         .arg(
             Arg::new("listen")
