@@ -44,7 +44,7 @@ pub enum WatchError {
         words: String,
     },
     /// The system refuses the connection for another reason.
-    #[error("{path} cannot be connected to: {source}", path = path.display())]
+    #[error("{path} cannot be connected to", path = path.display())]
     Socket {
         /// The socket.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum WatchError {
     },
     /// There is no program that speaks with libvirt.
     #[error(
-        "{program} cannot be started: {source}; install it (Debian: libvirt-clients), or name another by --virsh"
+        "{program} cannot be started; install it (Debian: libvirt-clients), or name another by --virsh"
     )]
     NoVirsh {
         /// What was started.

@@ -25,7 +25,7 @@ use crate::qmp::Schema;
 use crate::resources;
 use crate::settings::{self, Wish};
 use crate::tls::{self, Keys};
-use crate::transport::{self, Places};
+use crate::transport::{self, Places, Way};
 
 /// How long a guest may take to boot. Under emulation, with other runs beside it, half a minute has been seen.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
@@ -66,21 +66,8 @@ pub(super) fn attempt(
     let mut destination = greeted(Side::Destination, destination)?;
     let whole_memory = whole_memory(plan, &mut source, &mut destination, memory.bytes)?;
     // What either side refuses is refused before the guest's first instruction.
-    let wishes = &prepared.wishes;
-    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, keys.as_ref(), plan)?;
-    let (theirs_left_out, schema) =
-        prepare(&mut destination, Side::Destination, wishes, keys.as_ref(), plan)?;
-    left_out.extend(theirs_left_out);
-    left_out.sort_unstable();
-    left_out.dedup();
-    let stream_places = Places {
-        directory: plan.directory,
-        files: plan.stream_directory,
-        rdma: plan.options.rdma_address,
-        address: place::stream_address(plan.options.remotes.address.as_deref(), &plan.places)?,
-    };
-    let transport = plan.scenario.migration.transport;
-    let way = transport::prepare(transport, &mut destination, &schema, &stream_places)?;
+    let (left_out, way) =
+        agree(plan, &prepared.wishes, keys.as_ref(), [&mut source, &mut destination])?;
 
     let [here, there] = &plan.places;
     let link = ours.connect(here).and_then(GuestLink::new).map_err(no_line)?;
@@ -189,7 +176,29 @@ fn plug(prober: &Prober, side: Side, place: &Place) -> Result<Plug, EngineError>
     }
 }
 
-pub(super) fn prepare(
+/// Has both sides take keys and settings, and lets the destination listen; gives what was left out, and the way.
+pub(super) fn agree(
+    plan: &Plan,
+    wishes: &[Wish],
+    keys: Option<&Keys>,
+    [source, destination]: [&mut QemuProcess; 2],
+) -> Result<(Vec<&'static str>, Way), EngineError> {
+    let (mut left_out, _) = prepare(source, Side::Source, wishes, keys, plan)?;
+    let (theirs, schema) = prepare(destination, Side::Destination, wishes, keys, plan)?;
+    left_out.extend(theirs);
+    left_out.sort_unstable();
+    left_out.dedup();
+    let places = Places {
+        directory: plan.directory,
+        files: plan.stream_directory,
+        rdma: plan.options.rdma_address,
+        address: place::stream_address(plan.options.remotes.address.as_deref(), &plan.places)?,
+    };
+    let way = transport::prepare(plan.scenario.migration.transport, destination, &schema, &places)?;
+    Ok((left_out, way))
+}
+
+fn prepare(
     qemu: &mut QemuProcess,
     side: Side,
     wishes: &[Wish],

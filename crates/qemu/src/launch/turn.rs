@@ -6,15 +6,13 @@ use serde_json::{Value, json};
 use sterna_pilot::EngineError;
 use sterna_report::Side;
 
-use super::attempt::{no_line, prepare, start};
+use super::attempt::{agree, no_line, start};
 use super::lines::Lines;
 use super::{Console, Launched, Plan, Spare};
 use crate::footprint::Footprints;
-use crate::place;
 use crate::process::QemuProcess;
 use crate::resources;
 use crate::settings::TLS_OBJECT;
-use crate::transport::{self, Places};
 
 /// Takes a guest that has arrived to the beginning of another hop. `plan` is that hop's: its source is where the guest is.
 pub(crate) fn turn(plan: &Plan, before: Launched) -> Result<Launched, EngineError> {
@@ -38,20 +36,8 @@ pub(crate) fn turn(plan: &Plan, before: Launched) -> Result<Launched, EngineErro
         // It was the listener's, and is to be the caller's.
         source.execute("object-del", json!({ "id": TLS_OBJECT }))?;
     }
-    let wishes = &prepared.wishes;
-    let (mut left_out, _) = prepare(&mut source, Side::Source, wishes, keys.as_ref(), plan)?;
-    let (theirs, schema) = prepare(&mut destination, side, wishes, keys.as_ref(), plan)?;
-    left_out.extend(theirs);
-    left_out.sort_unstable();
-    left_out.dedup();
-    let stream_places = Places {
-        directory: plan.directory,
-        files: plan.stream_directory,
-        rdma: plan.options.rdma_address,
-        address: place::stream_address(plan.options.remotes.address.as_deref(), &plan.places)?,
-    };
-    let transport = plan.scenario.migration.transport;
-    let way = transport::prepare(transport, &mut destination, &schema, &stream_places)?;
+    let sides = [&mut source, &mut destination];
+    let (left_out, way) = agree(plan, &prepared.wishes, keys.as_ref(), sides)?;
     let line = lines.connect(there);
     line.and_then(|it| guest.turn(it)).map_err(no_line)?;
     guest.align(Duration::from_secs(2));
